@@ -1,0 +1,60 @@
+"""What can go wrong, as exceptions with the exit code that the command line gives them.
+
+    PimError                     1   anything below
+    ├── InputError (ValueError)  1   an image, tensor or table that cannot be used
+    ├── WeightsError             1   a weight file that is damaged, foreign or of an unknown version
+    ├── MetricUnavailable        1   a known metric whose package or weights are not here
+    ├── TrainingError            1   training that cannot go on
+    ├── DataError                1   a data set that is incomplete or damaged
+    └── UsageError (ValueError)  2   a name, option or call that cannot be right
+
+Every message is one line: what was wrong, where, what was expected, what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PimError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(PimError, ValueError):
+    """An image, tensor or table that cannot be used as given."""
+
+
+class WeightsError(PimError):
+    """A weight file that is damaged, foreign or of an unknown version."""
+
+
+class MetricUnavailable(PimError):
+    """A metric that is known here, but whose package or weights are missing."""
+
+
+class TrainingError(PimError):
+    """Training that cannot start or go on."""
+
+
+class DataError(PimError):
+    """A data set that is incomplete, damaged or not what its name says."""
+
+
+class UsageError(PimError, ValueError):
+    """A name, option or call that cannot be right."""
+
+    exit_code = 2
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The tail of a message about an unknown name: the nearest known one, or all of them.
+
+    >>> did_you_mean("pmi-1", ["pim-1", "psnr"])
+    "did you mean 'pim-1'?"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else "known are " + ", ".join(names)

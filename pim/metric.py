@@ -1,0 +1,157 @@
+"""The one interface of all metrics: ours, the classics, and users' own callables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pim import checks
+from pim.errors import InputError, UsageError
+from pim.info import MetricInfo
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A reference analysed once, for any number of distorted images.
+
+    Made by `Metric.prepare`; only good for the metric that made it.
+    """
+
+    owner: str  # name and weights of the metric
+    features: Any  # what the metric keeps of the reference
+    shape: tuple[int, ...]  # (N, 3, H, W) of the reference
+    single: bool  # the reference came as (3, H, W)
+    device: torch.device
+
+
+class Metric(nn.Module):
+    """How different two images look, as one number per pair.
+
+    Subclasses set `info` and write `_analyse` (what can be computed from the reference alone) and
+    `_compare`; with `info.spatial` also `_compare_map`. Everything else (checks, single images,
+    prepared references) is here, once.
+    """
+
+    info: MetricInfo
+    weights_hash: str | None = None  # SHA-256 of the weight file, None without weights
+
+    @property
+    def name(self) -> str:
+        """The complete name."""
+        return self.info.name
+
+    @property
+    def lower_is_better(self) -> bool:
+        """True for distances, False for similarities such as PSNR and SSIM."""
+        return self.info.lower_is_better
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are; None without weights, which follow the images."""
+        first = next(self.parameters(), None)
+        return None if first is None else first.device
+
+    def prepare(self, reference: Tensor) -> Prepared:
+        """Analyse a reference once, to compare many distorted images with it.
+
+        Args:
+            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1].
+
+        Returns:
+            What to pass instead of the reference. It holds no gradient history of its own making.
+
+        Raises:
+            InputError: if shape, type, size, device or values are wrong.
+        """
+        batch = self._enter(reference, "reference")
+        checks.check_values({"reference": batch})
+        with _full_precision(batch):
+            features = self._analyse(self._cast(batch))
+        return Prepared(self._owner(), features, tuple(batch.shape), reference.ndim == 3, batch.device)
+
+    def forward(self, reference: Tensor | Prepared, distorted: Tensor, *, spatial: bool = False) -> Tensor:
+        """The value for every pair, in the metric's published direction (see `lower_is_better`).
+
+        Args:
+            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1], or what `prepare` returned.
+            distorted: The same shape, on the same device.
+            spatial: Return a map instead, whose mean over each image is the value.
+
+        Returns:
+            (N,), or 0-d for a single pair of (3, H, W). With `spatial`: (N, 1, H, W) or (1, H, W).
+
+        Raises:
+            InputError: if shape, type, size, device or values are wrong; nothing is resized, broadcast or rescaled.
+            UsageError: if `spatial` is asked of a metric without maps, or the prepared reference is another metric's.
+        """
+        if spatial and not self.info.spatial:
+            raise UsageError(f"{self.name} has no spatial map; pim.metrics() lists those that have one")
+        if isinstance(reference, Prepared):
+            if reference.owner != self._owner():
+                raise UsageError(f"this reference was prepared by {reference.owner}, not by {self._owner()}")
+            prepared, single = reference, reference.single
+            candidate = self._enter(distorted, "distorted")
+            checks.check_pair(prepared.shape, candidate, prepared.device)
+            checks.check_values({"distorted": candidate})
+        else:
+            batch, candidate = self._enter(reference, "reference"), self._enter(distorted, "distorted")
+            single = reference.ndim == 3
+            checks.check_pair(tuple(batch.shape), candidate, batch.device)
+            checks.check_values({"reference": batch, "distorted": candidate})
+            prepared = None
+        if single != (distorted.ndim == 3):
+            raise InputError("reference and distorted must both be single images or both be batches")
+        with _full_precision(candidate):
+            first = self._cast(batch) if prepared is None else prepared.features
+            second = self._cast(candidate)
+            if spatial:
+                value = self._map(first, second) if prepared is None else self._compare_map(first, second)
+            else:
+                value = self._pair(first, second) if prepared is None else self._compare(first, second)
+        return value[0] if single else value
+
+    def _analyse(self, image: Tensor) -> Any:
+        """What can be computed from the reference alone; (N, 3, H, W) in the metric's own precision."""
+        return image
+
+    def _compare(self, features: Any, distorted: Tensor) -> Tensor:
+        """Values (N,) from the analysed reference and a distorted batch."""
+        raise NotImplementedError(f"{type(self).__name__} lacks _compare")
+
+    def _compare_map(self, features: Any, distorted: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) from the analysed reference and a distorted batch."""
+        raise NotImplementedError(f"{type(self).__name__} lacks _compare_map")
+
+    def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Values (N,) of unprepared pairs; override where both are better analysed together."""
+        return self._compare(self._analyse(reference), distorted)
+
+    def _map(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) of unprepared pairs."""
+        return self._compare_map(self._analyse(reference), distorted)
+
+    def _enter(self, image: Tensor, name: str) -> Tensor:
+        batch = checks.as_batch(image, name)
+        checks.check_size(batch, name, self.name, self.info.min_size)
+        home = self.device
+        if home is not None and batch.device != home:
+            raise InputError(f"{name} is on {batch.device}, {self.name} is on {home}; move one with .to()")
+        return batch
+
+    def _cast(self, batch: Tensor) -> Tensor:
+        """In the precision of the weights; without weights at least float32."""
+        first = next(self.parameters(), None)
+        if first is not None:
+            return batch.to(first.dtype)
+        return batch if batch.dtype == torch.float64 else batch.float()
+
+    def _owner(self) -> str:
+        return self.name if self.weights_hash is None else f"{self.name}@{self.weights_hash[:12]}"
+
+
+def _full_precision(batch: Tensor) -> torch.autocast:
+    """Small differences drown in the rounding of half precision, so autocast stops here."""
+    return torch.autocast(device_type=batch.device.type, enabled=False)
