@@ -1,0 +1,53 @@
+"""What all tests share: the golden arrays, the development data, and one way to spell a random image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The development data: the folder named by PIM_DEV_DATA, or `shared` beside the repository."""
+    named = os.environ.get("PIM_DEV_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("development data (PIM_DEV_DATA) is not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], Mapping[str, np.ndarray[Any, Any]]]:
+    """`golden("nlpd")` is every array of tests/golden/nlpd.npz by its key; never written to."""
+    loaded: dict[str, Mapping[str, np.ndarray[Any, Any]]] = {}
+
+    def load(name: str) -> Mapping[str, np.ndarray[Any, Any]]:
+        if name not in loaded:
+            with np.load(GOLDEN / f"{name}.npz", allow_pickle=False) as archive:
+                loaded[name] = {key: archive[key] for key in archive.files}
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture
+def random_images() -> Callable[..., torch.Tensor]:
+    """`random_images(2, 65, 83)`: seeded noise over ramps, (2, 3, 65, 83) in [0, 1]; H != W and odd sizes welcome."""
+
+    def make(count: int, height: int, width: int, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.rand(count, 3, height, width, generator=generator, dtype=torch.float64)
+        rows = torch.linspace(0, 1, height, dtype=torch.float64)[:, None]
+        columns = torch.linspace(1, 0, width, dtype=torch.float64)
+        return (0.5 * noise + 0.3 * rows + 0.2 * columns).to(dtype)
+
+    return make
