@@ -1,0 +1,73 @@
+"""The built-in metrics and what one can know of them before loading one."""
+
+from __future__ import annotations
+
+from math import inf
+
+from pim.info import MetricInfo
+
+_OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
+_PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
+
+PIM_1 = MetricInfo(
+    name="pim-1",
+    summary=f"PIM of the published size with one Gaussian per position; {_OWN_TRAINING}",
+    lower_is_better=True,
+    value_range=(0.0, inf),
+    min_size=32,
+    spatial=True,
+    operations=782_432,
+    weights="pim-1.safetensors",
+    source=_PIM,
+)
+PIM_SMALL = MetricInfo(
+    name="pim-small",
+    summary=f"PIM with networks 8 channels wide, 44 times cheaper than pim-1; {_OWN_TRAINING}",
+    lower_is_better=True,
+    value_range=(0.0, inf),
+    min_size=32,
+    spatial=True,
+    operations=17_900,
+    weights="pim-small.safetensors",
+    source=_PIM,
+)
+NLPD = MetricInfo(
+    name="nlpd",
+    summary="normalised Laplacian pyramid distance, 6 levels, mean over R, G and B, for a display of 5 to 180 cd/m^2",
+    lower_is_better=True,
+    value_range=(0.0, inf),
+    min_size=65,
+    operations=150,
+    source="Laparra, Berardino, Balle and Simoncelli 2017, JOSA A 34:1511",
+)
+PSNR = MetricInfo(
+    name="psnr",
+    summary="peak signal-to-noise ratio over R, G and B in dB; infinite for identical images",
+    lower_is_better=False,
+    value_range=(0.0, inf),
+    operations=1.5,
+    source="usual definition, peak 1",
+)
+SSIM = MetricInfo(
+    name="ssim",
+    summary="structural similarity, Gaussian window 11x11 with sigma 1.5, mean over R, G and B, no resize",
+    lower_is_better=False,
+    value_range=(-1.0, 1.0),
+    min_size=11,
+    operations=165,
+    licence="MIT",
+    source="Wang, Bovik, Sheikh and Simoncelli 2004; computed by pytorch-msssim",
+)
+MS_SSIM = MetricInfo(
+    name="ms-ssim",
+    summary="SSIM over 5 scales, Gaussian window 11x11 with sigma 1.5, mean over R, G and B; negative terms count as 0",
+    lower_is_better=False,
+    value_range=(0.0, 1.0),
+    min_size=161,
+    operations=220,
+    licence="MIT",
+    source="Wang, Simoncelli and Bovik 2003; computed by pytorch-msssim",
+)
+
+SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
+DEFAULT = PIM_SMALL.name

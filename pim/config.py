@@ -1,0 +1,89 @@
+"""The settings of a PIM: one frozen dataclass that travels with the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pim.errors import UsageError
+
+FILTER_SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}  # name -> orientations
+
+
+@dataclass(frozen=True, slots=True)
+class PIMConfig:
+    """Architecture and pooling of a PIM. The defaults are PIM-1 as published (arXiv 2006.06752).
+
+    Raises:
+        UsageError: if a value is impossible, with what is allowed.
+    """
+
+    pyramid: Literal["steerable", "laplacian", "none"] = "steerable"
+    scales: int = 3  # levels of the pyramid
+    filter_set: Literal["sp0", "sp1", "sp3", "sp5"] = "sp1"  # taps of the steerable pyramid
+    residual: bool = True  # Laplacian: keep the low-pass rest as a band
+    filters: tuple[int, ...] = (64, 64, 64, 3)  # channels of the convolutions of each band
+    kernel: int = 5  # side of their kernels
+    padding: Literal["same", "valid"] = "same"
+    encoder_layers: int = 2  # ReLU layers of the marginal and the joint encoder
+    mixtures: int = 1  # components of q(z|x); 5 is PIM-5
+    latent: int = 10  # dimensions of z at one position
+    mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
+    band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
+    band_power: float = 1.0  # pooling over bands: mean of (weight * distance) ** power
+    band_floor: float = 1e-4  # keeps the gradient of a power below 1 finite at distance 0
+
+    def __post_init__(self) -> None:
+        """Refuse impossible values."""
+        _one_of("pyramid", self.pyramid, ("steerable", "laplacian", "none"))
+        _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
+        _one_of("padding", self.padding, ("same", "valid"))
+        _one_of("mean", self.mean, ("relu", "linear"))
+        for name in ("scales", "mixtures", "latent", "kernel"):
+            _at_least(name, getattr(self, name), 1)
+        _at_least("encoder_layers", self.encoder_layers, 0)
+        if self.kernel % 2 == 0:
+            raise UsageError(f"kernel must be odd; got {self.kernel}")
+        if not self.filters or min(self.filters) < 1:
+            raise UsageError(f"filters must be one or more positive channel counts; got {self.filters}")
+        if self.band_weights and (len(self.band_weights) != self.bands or min(self.band_weights) < 0):
+            raise UsageError(f"band_weights must be {self.bands} numbers >= 0; got {self.band_weights}")
+        if not 0 < self.band_power <= 1:
+            raise UsageError(f"band_power must lie in (0, 1]; got {self.band_power}")
+        if self.band_floor < 0:
+            raise UsageError(f"band_floor must not be negative; got {self.band_floor}")
+
+    @property
+    def bands(self) -> int:
+        """Number of bands, each with its own network."""
+        if self.pyramid == "steerable":
+            return self.scales * FILTER_SETS[self.filter_set] + 2
+        return self.scales if self.pyramid == "laplacian" else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PIMConfig:
+        """From plain values, as `to_dict` made them.
+
+        Raises:
+            UsageError: if a key is unknown or a value impossible.
+        """
+        known = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - known):
+            raise UsageError(f"unknown settings of a PIM: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        lists_to_tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**lists_to_tuples)
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
+
+
+def _at_least(name: str, value: int, smallest: int) -> None:
+    if not isinstance(value, int) or value < smallest:
+        raise UsageError(f"{name} must be a whole number, {smallest} or more; got {value!r}")

@@ -1,0 +1,132 @@
+"""The networks of PIM, one set per band: convolutions, marginal encoder q(z|x), joint encoder p(z|x,y).
+
+Source: arXiv 2006.06752 and its released code. Deviations: none; `mean="relu"` is the released
+code (the mean is the last ReLU layer), `mean="linear"` the paper (one more linear layer).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pim.config import PIMConfig
+from pim.latent import Mixture
+
+CHANNELS = 3  # colours in, and features out of the published convolutions
+
+
+def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
+    """A dense layer at every position: (N, in, h, w) -> (N, out, h, w)."""
+    return F.conv2d(features, layer.weight[:, :, None, None], layer.bias)
+
+
+def band_network(config: PIMConfig) -> nn.ModuleList:
+    """The convolutions of one band, to be run by `convolve`."""
+    pad = config.kernel // 2 if config.padding == "same" else 0
+    widths = (CHANNELS, *config.filters)
+    return nn.ModuleList(
+        nn.Conv2d(w_in, w_out, config.kernel, padding=pad)
+        for w_in, w_out in zip(widths[:-1], widths[1:], strict=True)
+    )
+
+
+def convolve(network: nn.ModuleList, band: Tensor) -> Tensor:
+    """Run the convolutions of a band, ReLU after all but the last.
+
+    Args:
+        network: From `band_network`.
+        band: (N, 3, h, w).
+
+    Returns:
+        Features, (N, filters[-1], h, w) for padding "same".
+    """
+    out = band
+    for i, layer in enumerate(network):
+        out = layer(out) if i == 0 else layer(F.relu(out))
+    return out
+
+
+class MarginalEncoder(nn.Module):
+    """q(z|x) at every position of a band, from the features of that position."""
+
+    def __init__(self, config: PIMConfig) -> None:
+        super().__init__()
+        self.mixtures, self.latent = config.mixtures, config.latent
+        units, features = config.mixtures * config.latent, config.filters[-1]
+        self.base = _dense(features, units, config.encoder_layers)
+        # Without a hidden layer the mean must be linear, in the released code as well.
+        linear = config.mean == "linear" or config.encoder_layers == 0
+        self.mus = nn.Linear(units if config.encoder_layers else features, units) if linear else None
+        self.mix = _dense(features, config.mixtures, config.encoder_layers if config.mixtures > 1 else 0)
+        last = config.mixtures if config.encoder_layers else features
+        self.logit = nn.Linear(last, config.mixtures) if config.mixtures > 1 else None
+
+    def forward(self, features: Tensor) -> Mixture:
+        """Features (N, C, h, w) -> distribution with means (N, M, D, h, w)."""
+        hidden = features
+        for layer in self.base:
+            hidden = F.relu(per_position(layer, hidden))
+        if self.mus is not None:
+            hidden = per_position(self.mus, hidden)
+        means = hidden.unflatten(1, (self.mixtures, self.latent))
+        if self.logit is None:
+            return Mixture(means, None)
+        weights = features
+        for layer in self.mix:
+            weights = F.relu(per_position(layer, weights))
+        return Mixture(means, per_position(self.logit, weights))
+
+
+class JointEncoder(nn.Module):
+    """The mean of p(z|x,y) at every position of a band; only training needs it.
+
+    Layer i: h = relu(W_i h + b_i), then h * (A_i f_y + a_i) + (B_i f_y + c_i), where h starts as the
+    features of x and f_y are the features of y. Not symmetric in x and y.
+    """
+
+    def __init__(self, config: PIMConfig) -> None:
+        super().__init__()
+        features = config.filters[-1]
+        layers = max(1, config.encoder_layers)
+        self.base = _dense(features, config.latent, layers)
+        self.mul = nn.ModuleList(nn.Linear(features, config.latent) for _ in range(layers))
+        self.add = nn.ModuleList(nn.Linear(features, config.latent) for _ in range(layers))
+
+    def forward(self, features_x: Tensor, features_y: Tensor) -> Tensor:
+        """Features (N, C, h, w) of both images -> mean (N, D, h, w)."""
+        hidden = features_x
+        for base, mul, add in zip(self.base, self.mul, self.add, strict=True):
+            hidden = F.relu(per_position(base, hidden))
+            hidden = hidden * per_position(mul, features_y) + per_position(add, features_y)
+        return hidden
+
+
+def glorot_(module: nn.Module) -> None:
+    """Initialise as the released code does: Glorot uniform weights, zero biases."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def _dense(first: int, units: int, layers: int) -> nn.ModuleList:
+    widths = [first] + [units] * layers
+    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+
+
+def count_operations(config: PIMConfig) -> float:
+    """Multiply-adds per pixel and image of the band networks and encoders of a steerable PIM."""
+    widths = (CHANNELS, *config.filters)
+    convolutions = config.kernel**2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
+    with torch.device("meta"):
+        encoder = MarginalEncoder(config)
+    dense = sum(layer.weight.numel() for layer in encoder.modules() if isinstance(layer, nn.Linear))
+    positions = 1.0
+    if config.pyramid == "steerable":
+        orientations = (config.bands - 2) // config.scales
+        positions += orientations * sum(4.0**-s for s in range(config.scales)) + 4.0**-config.scales
+    elif config.pyramid == "laplacian":
+        positions = sum(4.0**-s for s in range(config.scales))
+    return positions * (convolutions + dense)

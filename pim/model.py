@@ -1,0 +1,356 @@
+"""PIM, the unsupervised information-theoretic metric: from two images to one distance.
+
+Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
+Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
+less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pool`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pim import pyramid, weights
+from pim.config import PIMConfig
+from pim.encoder import MarginalEncoder, band_network, convolve, count_operations, glorot_
+from pim.errors import UsageError, WeightsError
+from pim.info import MetricInfo
+from pim.latent import Mixture, squared_distance, symmetrised_divergence
+from pim.metric import Metric
+
+__all__ = ["PIM", "pool"]
+
+TILE = 512  # side of a tile, in positions of a band
+WHOLE = 1 << 20  # positions of an image up to which no tiles are made
+KEEP = 1 << 22  # positions up to which `prepare` keeps latents (146 bytes a pixel), above the image itself
+NOISE_PERIOD = 128  # side of the field of noise that PIM-5 repeats over a band
+
+_INFO = MetricInfo(
+    name="pim",
+    summary="PIM with weights of your own",
+    lower_is_better=True,
+    value_range=(0.0, float("inf")),
+    min_size=32,
+    spatial=True,
+    source="arXiv 2006.06752",
+)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What `prepare` keeps of a reference: the latents of every band, or a large image itself."""
+
+    image: Tensor
+    bands: tuple[Mixture, ...] | None
+
+
+class PIM(Metric):
+    """Perceptual distance between two images: 0 for identical ones, larger for more different ones.
+
+    Args:
+        config: Architecture and pooling.
+        info: Name and properties, for metrics that ship.
+        seed: Of the noise with which PIM-5 estimates its distance; PIM-1 has none.
+        samples: Draws of that noise; the error falls as 1 / sqrt(samples * positions).
+
+    A new PIM has random weights; `PIM.load` reads a file, `pim.load` finds those that ship.
+    """
+
+    def __init__(self, config: PIMConfig, info: MetricInfo = _INFO, *, seed: int = 0, samples: int = 1) -> None:
+        super().__init__()
+        if samples < 1:
+            raise UsageError(f"samples must be 1 or more; got {samples}")
+        self.config, self.seed, self.samples = config, seed, samples
+        small_enough = config.padding == "same" and config.pyramid != "laplacian"
+        operations = count_operations(config)
+        self.info = replace(info, operations=operations, spatial=small_enough, min_size=_min_size(config, info))
+        self.cnn = nn.ModuleList(band_network(config) for _ in range(config.bands))
+        self.marginal = nn.ModuleList(MarginalEncoder(config) for _ in range(config.bands))
+        glorot_(self)
+        self._noise: Tensor | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, info: MetricInfo | None = None) -> PIM:
+        """The metric of a weight file: evaluation mode, frozen.
+
+        Args:
+            path: A file made by `pim train`, or one that ships.
+            info: Name and properties; without it the name is that of the file.
+
+        Raises:
+            WeightsError: if the file is missing, damaged, of an unknown version, or its tensors do not fit
+                its settings.
+        """
+        header, tensors = weights.read(path)
+        if header.kind != "pim":
+            raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not of a PIM")
+        try:
+            config = PIMConfig.from_dict(header.config)
+        except UsageError as error:
+            raise WeightsError(f"{path} has settings that this version does not know: {error}") from error
+        metric = cls(config, info or replace(_INFO, name=Path(path).stem))
+        metric._load(tensors, path)
+        metric.weights_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        return metric.eval().requires_grad_(False)
+
+    def per_band(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """The distance in every band, before pooling.
+
+        Args:
+            reference: (N, 3, H, W), sRGB in [0, 1]; not checked here.
+            distorted: The same shape.
+
+        Returns:
+            (B, N), bands coarsest first.
+        """
+        return self._per_band(Analysis(reference, None), distorted)
+
+    def latents(self, image: Tensor) -> list[Mixture]:
+        """q(z|x) in every band, coarsest first.
+
+        Args:
+            image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
+        """
+        frugal = self._tiled(image)
+        whole = (slice(None), slice(None))
+        return [self._encode(i, band, whole, [band.source]) for i, band in enumerate(self._bands(image, frugal))]
+
+    def _analyse(self, image: Tensor) -> Analysis:
+        small = image.shape[-2] * image.shape[-1] <= KEEP
+        return Analysis(image, tuple(self.latents(image)) if small else None)
+
+    def _compare(self, features: Analysis, distorted: Tensor) -> Tensor:
+        return pool(self._per_band(features, distorted), self.config)
+
+    def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        one_sided = torch.is_grad_enabled() and distorted.requires_grad and not reference.requires_grad
+        if one_sided and not any(p.requires_grad for p in self.parameters()):
+            with torch.no_grad():  # a loss needs no gradient of the reference: one backward instead of two
+                features = self._analyse(reference)
+            return self._compare(features, distorted)
+        return self._compare(Analysis(reference, None), distorted)
+
+    def _map(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        return self._compare_map(Analysis(reference, None), distorted)
+
+    def _compare_map(self, features: Analysis, distorted: Tensor) -> Tensor:
+        size = distorted.shape[-2:]
+        maps = list(self._band_maps(features, distorted))
+        per_band = torch.stack([m.mean((1, 2)) for m in maps])
+        shares = _shares(per_band, self.config)
+        total = torch.zeros_like(distorted[:, 0])
+        for share, band_map in zip(shares, maps, strict=True):
+            total = total + share[:, None, None] * _spread(band_map, size)
+        return total[:, None]
+
+    def _per_band(self, features: Analysis, distorted: Tensor) -> Tensor:
+        # Sums over millions of positions lose digits in float32; MPS has nothing better.
+        wide = torch.float32 if distorted.device.type == "mps" else torch.float64
+        rows = []
+        for tiles in self._tiles(features, distorted):
+            total, count = torch.zeros((), dtype=wide, device=distorted.device), 0
+            for _, tile in tiles:
+                total = total + tile.sum((1, 2), dtype=wide)
+                count += tile.shape[1] * tile.shape[2]
+            rows.append((total / count).to(distorted.dtype))
+        return torch.stack(rows)
+
+    def _band_maps(self, features: Analysis, distorted: Tensor) -> Iterator[Tensor]:
+        """Distance at every position, (N, h, w), band by band."""
+        for tiles in self._tiles(features, distorted):
+            parts = list(tiles)
+            if len(parts) == 1:
+                yield parts[0][1]
+                continue
+            height, width = (max(slices[axis].stop for slices, _ in parts) for axis in (0, 1))
+            whole = distorted.new_empty(distorted.shape[0], height, width)
+            for (rows, columns), tile in parts:
+                whole[:, rows, columns] = tile
+            yield whole
+
+    def _tiles(self, features: Analysis, distorted: Tensor) -> Iterator[Iterator[tuple[tuple[slice, slice], Tensor]]]:
+        """For every band, its tiles: where they lie, and the distance at their positions, (N, h, w)."""
+        tiled = self._tiled(distorted)
+        second = self._bands(distorted, tiled)
+        first = self._bands(features.image, tiled) if features.bands is None else second
+        for i, (band_x, band_y) in enumerate(zip(first, second, strict=True)):
+            known = None if features.bands is None else features.bands[i]
+            yield self._band_tiles(i, known, band_x, band_y, tiled)
+
+    def _band_tiles(
+        self, index: int, known: Mixture | None, band_x: pyramid.Band, band_y: pyramid.Band, tiled: bool
+    ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+        count = band_y.source.shape[0]
+        for where in _grid(*band_y.source.shape[-2:], TILE if tiled else None):
+            if known is None:
+                both = self._encode(index, band_x, where, [band_x.source, band_y.source])
+                q_x, q_y = _halves(both, count)
+            else:
+                q_x, q_y = known.crop(*where), self._encode(index, band_y, where, [band_y.source])
+            yield where, self._divergence(index, q_x, q_y, where)
+
+    def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: tuple[slice, slice]) -> Tensor:
+        if self.config.mixtures == 1:
+            return squared_distance(q_x, q_y)
+        return symmetrised_divergence(q_x, q_y, self._noise_at(index, where, q_x.means))
+
+    def _encode(
+        self, index: int, band: pyramid.Band, where: tuple[slice, slice], sources: list[Tensor]
+    ) -> Mixture:
+        """q(z|.) at some positions of a band, for the sources in one batch.
+
+        A tile is computed with its surroundings, clipped at the border of the image, so that zero
+        padding happens where it would happen untiled.
+        """
+        halo = sum(f.shape[-1] // 2 for f in band.filters) + len(self.config.filters) * (self.config.kernel // 2)
+        outer, inner = _with_halo(where, halo, sources[0].shape[-2:])
+        part = torch.cat([source[..., outer[0], outer[1]] for source in sources]).contiguous()
+        features = convolve(self.cnn[index], pyramid.Band(part, band.filters).compute(self.config.padding))
+        if where[0].stop is not None:
+            features = features[..., inner[0], inner[1]]
+        return self.marginal[index](features)
+
+    def _bands(self, image: Tensor, frugal: bool) -> list[pyramid.Band]:
+        config = self.config
+        if config.pyramid == "steerable":
+            filters = pyramid.steerable_filters(config.filter_set)
+            return pyramid.steerable(image, filters, config.scales, config.padding, frugal=frugal)
+        if config.pyramid == "laplacian":
+            return pyramid.laplacian(image, config.scales, config.residual)
+        return [pyramid.Band(image, ())]
+
+    def _tiled(self, image: Tensor) -> bool:
+        large = image.shape[-2] * image.shape[-1] > WHOLE
+        return large and self.config.padding == "same" and not torch.is_grad_enabled()
+
+    def _noise_at(self, index: int, where: tuple[slice, slice], like: Tensor) -> Tensor:
+        """Standard normal noise (S, M, D, h, w) at some positions of a band, the same for every image and tile."""
+        if self._noise is None:
+            generator = torch.Generator().manual_seed(self.seed)
+            config = self.config
+            shape = (config.bands, self.samples, config.mixtures, config.latent, NOISE_PERIOD, NOISE_PERIOD)
+            self._noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+        field = self._noise[index].to(like)
+        height, width = like.shape[-2:]
+        rows = torch.arange(where[0].start or 0, (where[0].start or 0) + height, device=like.device) % NOISE_PERIOD
+        columns = torch.arange(where[1].start or 0, (where[1].start or 0) + width, device=like.device) % NOISE_PERIOD
+        return field[..., rows, :][..., columns]
+
+    def _load(self, tensors: dict[str, Tensor], path: str | Path) -> None:
+        expected = self.state_dict()
+        missing, foreign = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+        if missing or foreign:
+            raise WeightsError(f"{path} does not fit its settings: lacks {missing[:3]}, has unknown {foreign[:3]}")
+        for name, tensor in tensors.items():
+            if tensor.shape != expected[name].shape:
+                raise WeightsError(
+                    f"{path}: {name} has shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise WeightsError(f"{path}: {name} contains values that are not finite")
+        self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the noise, which the seed makes again."""
+        return {**super().__getstate__(), "_noise": None}  # type: ignore[misc]
+
+
+def pool(per_band: Tensor, config: PIMConfig) -> Tensor:
+    """One distance per image from the distances in its bands.
+
+    d = mean over bands of (w_b d_b + f)^p - f^p; the published form has all w_b = 1 and p = 1.
+
+    Args:
+        per_band: (B, N), >= 0.
+        config: band_weights w, band_power p, band_floor f (used where p < 1).
+
+    Returns:
+        (N,), 0 where all bands are 0.
+    """
+    weighted = _weighted(per_band, config)
+    if config.band_power == 1.0:
+        return weighted.mean(0)
+    floor, power = config.band_floor, config.band_power
+    # Estimates of a mixture distance can be negative, where a power is not defined.
+    return ((weighted.clamp_min(0) + floor) ** power - floor**power).mean(0)
+
+
+def _weighted(per_band: Tensor, config: PIMConfig) -> Tensor:
+    if not config.band_weights:
+        return per_band
+    return per_band * torch.tensor(config.band_weights, dtype=per_band.dtype, device=per_band.device)[:, None]
+
+
+def _shares(per_band: Tensor, config: PIMConfig) -> Tensor:
+    """Factors (B, N) with which the band maps add up to a map whose mean is the pooled distance."""
+    slope = _weighted(torch.ones_like(per_band), config) / len(per_band)
+    if config.band_power == 1.0:
+        return slope
+    floor, power = config.band_floor, config.band_power
+    value = ((_weighted(per_band, config).clamp_min(0) + floor) ** power - floor**power) / len(per_band)
+    return torch.where(per_band > 0, value / per_band.clamp_min(1e-30), slope * power * floor ** (power - 1))
+
+
+def _spread(band_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
+    """A band map at image size, (N, h, w) -> (N, H, W): every pixel takes the mean of what it covers, so means stay."""
+    rows, columns = (_cover(fine, coarse, band_map) for fine, coarse in zip(size, band_map.shape[1:], strict=True))
+    return rows @ band_map @ columns.T
+
+
+def _cover(fine: int, coarse: int, like: Tensor) -> Tensor:
+    """(fine, coarse): share of each coarse cell in each fine cell of the same interval; rows sum to 1."""
+    if fine == coarse:
+        return torch.eye(fine, dtype=like.dtype, device=like.device)
+    edges = torch.arange(fine + 1, dtype=torch.float64) * coarse / fine
+    cells = torch.arange(coarse, dtype=torch.float64)
+    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
+    return (overlap.clamp_min(0) * fine / coarse).to(like)
+
+
+def _grid(height: int, width: int, tile: int | None) -> list[tuple[slice, slice]]:
+    if tile is None:
+        return [(slice(None), slice(None))]
+    rows = [slice(top, min(top + tile, height)) for top in range(0, height, tile)]
+    columns = [slice(left, min(left + tile, width)) for left in range(0, width, tile)]
+    return [(r, c) for r in rows for c in columns]
+
+
+def _with_halo(
+    where: tuple[slice, slice], halo: int, size: torch.Size
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The tile with its surroundings, clipped at the border, and where the tile lies in that."""
+    if where[0].stop is None:
+        return where, where
+    outer, inner = [], []
+    for part, length in zip(where, size, strict=True):
+        start, stop = max(0, part.start - halo), min(length, part.stop + halo)
+        outer.append(slice(start, stop))
+        inner.append(slice(part.start - start, part.stop - start))
+    return (outer[0], outer[1]), (inner[0], inner[1])
+
+
+def _halves(both: Mixture, count: int) -> tuple[Mixture, Mixture]:
+    first = Mixture(both.means[:count], None if both.logits is None else both.logits[:count])
+    second = Mixture(both.means[count:], None if both.logits is None else both.logits[count:])
+    return first, second
+
+
+def _min_size(config: PIMConfig, info: MetricInfo) -> int:
+    """The smallest image side for which every band has a position left."""
+    cnn = 1 + (len(config.filters) * (config.kernel - 1) if config.padding == "valid" else 0)
+    side = cnn
+    if config.pyramid == "laplacian":
+        for level in range(config.scales):
+            side = max(cnn if config.residual and level == 0 else cnn + 4, 2 * (side - 1) + 3 if level else 0)
+    elif config.pyramid == "steerable" and config.padding == "valid":
+        filters = pyramid.steerable_filters(config.filter_set)
+        for _ in range(config.scales):
+            side = max(cnn + filters.oriented.shape[-1] - 1, 2 * (side - 1) + filters.lo.shape[-1])
+        side = max(side + filters.lo0.shape[-1] - 1, cnn + filters.hi0.shape[-1] - 1)
+    return max(side, info.min_size)

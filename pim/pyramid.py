@@ -1,0 +1,166 @@
+"""The fixed multi-scale front end of PIM: steerable, Laplacian or none.
+
+Source: arXiv 2006.06752; steerable filters of Simoncelli and Freeman (ICIP 1995), spatial-domain
+taps sp0, sp1, sp3, sp5. Deviations: none; the Laplacian is PIM's own (unpadded, 3 x 3 taps) and
+differs from the one of `pim.nlpd`.
+
+Bands come coarsest first, orientations of a scale reversed: for sp1 and 3 scales
+low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Padding = Literal["same", "valid"]
+
+
+@dataclass(frozen=True)
+class SteerableFilters:
+    """Taps of one filter set; cross-correlate, do not flip."""
+
+    lo0: Tensor  # (k, k), sums to 1: the low-pass that is not sampled down
+    hi0: Tensor  # (k, k), sums to 0: the high-pass
+    lo: Tensor  # (k, k), sums to 2: the low-pass before every second sample is dropped
+    oriented: Tensor  # (S, k, k), each sums to 0
+
+
+@functools.cache
+def steerable_filters(name: str) -> SteerableFilters:
+    """The taps of sp0, sp1, sp3 or sp5, float64, on the CPU."""
+    with resources.files("pim").joinpath("steerable_filters.npz").open("rb") as stream, np.load(stream) as taps:
+        lo0, hi0, lo, oriented = (
+            torch.from_numpy(taps[f"{name}/{key}"]) for key in ("lo0filt", "hi0filt", "lofilt", "bfilts")
+        )
+    # sp5 is published as 7 x 7 taps in a 9 x 9 frame, which matters where borders are not padded.
+    frame = (9 - oriented.shape[-1]) // 2
+    return SteerableFilters(lo0, hi0, lo, F.pad(oriented, (frame,) * 4))
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band that has not been computed yet: filters that still have to be applied to a source.
+
+    Large images are analysed in tiles, and a tile needs only its own part of the source.
+    """
+
+    source: Tensor  # (N, 3, h, w)
+    filters: tuple[Tensor, ...]  # (k, k) each, applied in order with stride 1
+
+    def compute(self, padding: Padding = "same") -> Tensor:
+        """The band, (N, 3, h', w'), with h' = h for padding "same"."""
+        out = self.source
+        for taps in self.filters:
+            out = correlate(out, taps, padding)
+        return out
+
+
+def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: int = 1) -> Tensor:
+    """Correlate every channel with the same taps.
+
+    Args:
+        image: (N, C, H, W).
+        taps: (k, k), k odd.
+        padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
+            samples sit at 0, 2, 4, ...; "valid" puts none.
+        stride: Distance of the samples.
+
+    Returns:
+        (N, C, ceil(H / stride), ceil(W / stride)) for "same".
+    """
+    n, c, height, width = image.shape
+    kernel = taps.to(image)[None, None]
+    pad = taps.shape[-1] // 2 if padding == "same" else 0
+    out = F.conv2d(image.reshape(n * c, 1, height, width), kernel, padding=pad, stride=stride)
+    return out.reshape(n, c, *out.shape[-2:])
+
+
+def steerable(
+    image: Tensor, filters: SteerableFilters, scales: int, padding: Padding = "same", *, frugal: bool = False
+) -> list[Band]:
+    """Split images into oriented bands, a low-pass and a high-pass rest.
+
+    Shapes for padding "same", with S oriented filters:
+        (N, C, H, W) -> [(N, C, h, w), S x (N, C, H / 2^(n-1), ...), ..., S x (N, C, H, W), (N, C, H, W)]
+
+    Args:
+        image: (N, C, H, W).
+        filters: From `steerable_filters`.
+        scales: n, how often every second sample is dropped; sizes are rounded up.
+        padding: Of every filter; zeros again at each stage, not once around the image.
+        frugal: Do not store the full-size low-pass image, filter it again for each band instead.
+
+    Returns:
+        n * S + 2 bands, coarsest first.
+    """
+    finest_first = [Band(image, (filters.hi0,))]
+    low = Band(image, (filters.lo0,))
+    if not frugal:
+        low = Band(low.compute(padding), ())
+    for _ in range(scales):
+        finest_first += [Band(low.source, (*low.filters, taps)) for taps in filters.oriented]
+        low = Band(_halve(low, filters.lo, padding), ())
+    return [low, *reversed(finest_first)]
+
+
+STRIP = 1 << 20  # positions filtered at once where memory has to be bounded
+
+
+def _halve(band: Band, taps: Tensor, padding: Padding) -> Tensor:
+    """Low-pass, then every second sample; strip by strip if the band was not computed yet."""
+    if not band.filters:
+        return correlate(band.source, taps, padding, stride=2)
+    n, c, height, width = band.source.shape
+    out = band.source.new_empty(n, c, (height + 1) // 2, (width + 1) // 2)
+    halo = taps.shape[-1] // 2 + sum(f.shape[-1] // 2 for f in band.filters)
+    halo += halo % 2  # the first sample of a strip must stay on the grid 0, 2, 4, ...
+    rows = max(2, STRIP // width // 2 * 2)
+    for top in range(0, height, rows):
+        start, stop = max(0, top - halo), min(height, top + rows + halo)
+        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute()
+        half = correlate(strip, taps, stride=2)
+        first = (top - start) // 2
+        count = (min(rows, height - top) + 1) // 2
+        out[:, :, top // 2 : top // 2 + count] = half[:, :, first : first + count]
+    return out
+
+
+BINOMIAL = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64).outer(torch.tensor([1.0, 2.0, 1.0]).double()) / 16
+
+
+def laplacian(image: Tensor, scales: int, residual: bool = True) -> list[Band]:
+    """PIM's Laplacian pyramid: unpadded 3 x 3 low-pass, differences cropped by 2 on every side.
+
+    Shapes, one level:
+        (N, C, H, W) -> band (N, C, H - 4, W - 4), next image (N, C, (H - 3) // 2 + 1, ...)
+
+    Args:
+        image: (N, C, H, W).
+        scales: Number of bands.
+        residual: The last band is the remaining low-pass image itself; otherwise it is a
+            difference too, and the mean of the image is lost.
+
+    Returns:
+        `scales` bands, coarsest first.
+    """
+    finest_first = []
+    for level in range(scales):
+        if residual and level == scales - 1:
+            finest_first.append(Band(image, ()))
+            break
+        low = correlate(image, BINOMIAL, "valid", stride=2)
+        n, c, height, width = image.shape
+        flat = low.reshape(n * c, 1, *low.shape[-2:])
+        up = F.conv_transpose2d(flat, 4 * BINOMIAL.to(image)[None, None], stride=2)
+        up = up.reshape(n, c, *up.shape[-2:])[..., 2 : height - 2, 2 : width - 2]
+        finest_first.append(Band(image[..., 2 : height - 2, 2 : width - 2] - up, ()))
+        image = low
+    return finest_first[::-1]
