@@ -24,6 +24,11 @@ class Mixture(NamedTuple):
         logits = None if self.logits is None else self.logits[..., rows, columns]
         return Mixture(self.means[..., rows, columns], logits)
 
+    def split(self, count: int) -> tuple[Mixture, Mixture]:
+        """The first `count` images of a batch, and the rest."""
+        logits = (None, None) if self.logits is None else (self.logits[:count], self.logits[count:])
+        return Mixture(self.means[:count], logits[0]), Mixture(self.means[count:], logits[1])
+
 
 def log_density(z: Tensor, q: Mixture) -> Tensor:
     """Log density of z under q at every position.

@@ -119,7 +119,7 @@ class PIM(Metric):
         """
         frugal = self._tiled(image)
         whole = (slice(None), slice(None))
-        return [self._encode(i, band, whole, [band.source]) for i, band in enumerate(self._bands(image, frugal))]
+        return [self._encode(i, band, whole, [band.source]) for i, band in enumerate(self.bands(image, frugal=frugal))]
 
     def _analyse(self, image: Tensor) -> Analysis:
         small = image.shape[-2] * image.shape[-1] <= KEEP
@@ -177,8 +177,8 @@ class PIM(Metric):
     def _tiles(self, features: Analysis, distorted: Tensor) -> Iterator[Iterator[tuple[tuple[slice, slice], Tensor]]]:
         """For every band, its tiles: where they lie, and the distance at their positions, (N, h, w)."""
         tiled = self._tiled(distorted)
-        second = self._bands(distorted, tiled)
-        first = self._bands(features.image, tiled) if features.bands is None else second
+        second = self.bands(distorted, frugal=tiled)
+        first = self.bands(features.image, frugal=tiled) if features.bands is None else second
         for i, (band_x, band_y) in enumerate(zip(first, second, strict=True)):
             known = None if features.bands is None else features.bands[i]
             yield self._band_tiles(i, known, band_x, band_y, tiled)
@@ -190,7 +190,7 @@ class PIM(Metric):
         for where in _grid(*band_y.source.shape[-2:], TILE if tiled else None):
             if known is None:
                 both = self._encode(index, band_x, where, [band_x.source, band_y.source])
-                q_x, q_y = _halves(both, count)
+                q_x, q_y = both.split(count)
             else:
                 q_x, q_y = known.crop(*where), self._encode(index, band_y, where, [band_y.source])
             yield where, self._divergence(index, q_x, q_y, where)
@@ -216,7 +216,8 @@ class PIM(Metric):
             features = features[..., inner[0], inner[1]]
         return self.marginal[index](features)
 
-    def _bands(self, image: Tensor, frugal: bool) -> list[pyramid.Band]:
+    def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
+        """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
         config = self.config
         if config.pyramid == "steerable":
             filters = pyramid.steerable_filters(config.filter_set)
@@ -333,12 +334,6 @@ def _with_halo(
         outer.append(slice(start, stop))
         inner.append(slice(part.start - start, part.stop - start))
     return (outer[0], outer[1]), (inner[0], inner[1])
-
-
-def _halves(both: Mixture, count: int) -> tuple[Mixture, Mixture]:
-    first = Mixture(both.means[:count], None if both.logits is None else both.logits[:count])
-    second = Mixture(both.means[count:], None if both.logits is None else both.logits[count:])
-    return first, second
 
 
 def _min_size(config: PIMConfig, info: MetricInfo) -> int:

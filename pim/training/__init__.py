@@ -1,0 +1,1 @@
+"""Training PIM on pairs of video frames, without labels."""

@@ -1,0 +1,79 @@
+"""Minibatches of frame pairs: which crops, which window of them, and what the two frames differ by.
+
+Everything is a function of (seed, step): a resumed run draws what the undisturbed one would have drawn.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pim.datasets.crops import Crops
+from pim.training.settings import TrainSettings
+
+TRAIN, VALIDATE, START = 0, 1, 2  # streams of random numbers that must not meet
+
+
+def generator(settings: TrainSettings, stream: int, step: int) -> np.random.Generator:
+    """The random numbers of one step."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([settings.seed, stream, step])))
+
+
+def choose(crops: Crops, settings: TrainSettings, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
+    """Indices (count,) of crops: `per_source` from each of some random sources, no crop twice if possible."""
+    present = np.unique(crops.source)
+    chosen: list[int] = []
+    while len(chosen) < count:
+        for source in rng.permutation(present):
+            members = np.flatnonzero(crops.source == source)
+            wanted = min(settings.per_source, count - len(chosen), len(members))
+            chosen += rng.choice(members, wanted, replace=False).tolist()
+            if len(chosen) == count:
+                break
+    return np.array(chosen, dtype=np.int64)
+
+
+def pairs_at(
+    crops: Crops, settings: TrainSettings, stream: int, step: int, count: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The two sides x, y of a minibatch, (count, 3, window, window) each, sRGB; jitter can leave [0, 1]."""
+    rng = generator(settings, stream, step)
+    size = crops.pairs.shape[-1]
+    window = min(settings.window, size)
+    index = choose(crops, settings, rng, count)
+    corners = rng.integers(0, size - window + 1, (count, 2))
+    raw = np.stack(
+        [crops.pairs[i, :, :, t : t + window, s : s + window] for i, (t, s) in zip(index, corners, strict=True)]
+    )
+    for i, (mirror, turn) in enumerate(rng.random((count, 2)) < 0.5):
+        if mirror:
+            raw[i] = raw[i, ..., ::-1]
+        if turn:
+            raw[i] = raw[i].swapaxes(-1, -2)
+    both = torch.from_numpy(raw).to(device).float() / 255
+    return _jitter(both[:, 0], settings, rng), _jitter(both[:, 1], settings, rng)
+
+
+def draw_noise(shape: torch.Size, settings: TrainSettings, stream: int, step: int, band: int) -> Tensor:
+    """Standard normal noise for z, on the CPU so that every device sees the same."""
+    seed = np.random.SeedSequence([settings.seed, stream, step, band]).generate_state(1, np.uint64)[0]
+    return torch.randn(shape, generator=torch.Generator().manual_seed(int(seed >> np.uint64(1))))
+
+
+def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) -> Tensor:
+    """Contrast around the mean, brightness, colour cast and white noise, independent for each image."""
+    count = len(image)
+    gain = np.exp(settings.gain * rng.standard_normal((count, 1, 1, 1)))
+    offset = settings.offset * rng.standard_normal((count, 1, 1, 1))
+    offset = offset + settings.chroma * rng.standard_normal((count, 3, 1, 1))
+    deviation = settings.noise * rng.random((count, 1, 1, 1))
+    noise = deviation * rng.standard_normal(image.shape, dtype=np.float32)
+    mean = image.mean((1, 2, 3), keepdim=True)
+    changed = (image - mean) * _like(gain, image) + mean + _like(offset, image)
+    return changed + _like(noise, image)
+
+
+def _like(values: NDArray[np.float64], image: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(image)

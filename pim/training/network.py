@@ -1,0 +1,123 @@
+"""A PIM together with the joint encoders that only training needs, and its data-dependent start.
+
+Source of the start: own work, in the spirit of data-dependent initialisation (Krähenbühl et al.,
+arXiv 1511.06856): the finest bands carry numbers 50 times smaller than the low-pass, so with a plain
+start most bands carry no information and never recover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pim import objective
+from pim.config import PIMConfig
+from pim.encoder import JointEncoder, convolve, glorot_, per_position
+from pim.model import PIM
+from pim.objective import BandTerms, BoundForm
+
+Gather = Callable[[Tensor], Tensor]
+JOINT_SPREAD = 0.05  # deviation of the first joint gains and offsets around "joint = marginal"
+MEAN_LEFT = 0.5  # mean of the ReLU inputs at the start, in deviations: most units live
+
+
+class TrainingNetwork(nn.Module):
+    """Band networks and marginal encoders of a PIM, plus one joint encoder p(z|x,y) per band."""
+
+    def __init__(self, config: PIMConfig) -> None:
+        super().__init__()
+        self.pim = PIM(config)
+        self.joint = nn.ModuleList(JointEncoder(config) for _ in range(config.bands))
+        glorot_(self.joint)
+
+    def forward(
+        self, x: Tensor, y: Tensor, noise: Callable[[int, torch.Size], Tensor], form: BoundForm, gather: Gather
+    ) -> list[BandTerms]:
+        """The terms of the bound, band by band.
+
+        Args:
+            x: (N, 3, H, W).
+            y: (N, 3, H, W), the other frame of each pair.
+            noise: Standard normal noise for band and shape (N, D, h, w).
+            form: Of the bound.
+            gather: Collects the joint means (N, D, h, w) of all processes, (K, D, h, w).
+        """
+        terms = []
+        bands = self.pim.bands(torch.cat([x, y]))
+        for i, band in enumerate(bands):
+            features = convolve(self.pim.cnn[i], band.compute(self.pim.config.padding)).float()
+            f_x, f_y = features.chunk(2)
+            q = self.pim.marginal[i](features)
+            (q_x, q_y) = q.split(len(x))
+            mean = self.joint[i](f_x, f_y)
+            z = mean + noise(i, mean.shape)
+            terms.append(objective.band_terms(z, q_x, q_y, mean, gather(mean), form))
+        return terms
+
+
+@torch.no_grad()
+def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None:
+    """Scale every layer, band by band, so that its outputs on real crops have unit variance.
+
+    Convolutions and dense layers get zero mean, except that ReLU inputs keep a little mean so that
+    units live. The joint encoder starts as a copy of the first component of the marginal path, so
+    that p(z|x,y) begins close to q(z|x).
+
+    Args:
+        network: Changed in place.
+        images: (N, 3, H, W), about 100 crops.
+        seed: Of the joint encoder's small weights.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for i, band in enumerate(network.pim.bands(images)):
+        hidden = band.compute(network.pim.config.padding)
+        for j, layer in enumerate(network.pim.cnn[i]):
+            _normalise(layer, layer(hidden), 0.0)
+            hidden = layer(hidden)
+            if j < len(network.pim.cnn[i]) - 1:
+                hidden = hidden.relu()
+        _start_marginal(network, i, hidden)
+        _start_joint(network, i, generator)
+
+
+def _start_marginal(network: TrainingNetwork, index: int, features: Tensor) -> None:
+    marginal = network.pim.marginal[index]
+    hidden = features
+    for layer in marginal.base:
+        _normalise(layer, per_position(layer, hidden), MEAN_LEFT)
+        hidden = per_position(layer, hidden).relu()
+    if marginal.mus is not None:
+        _normalise(marginal.mus, per_position(marginal.mus, hidden), 0.0)
+    weights = features
+    for layer in marginal.mix:
+        _normalise(layer, per_position(layer, weights), MEAN_LEFT)
+        weights = per_position(layer, weights).relu()
+    if marginal.logit is not None:
+        _normalise(marginal.logit, per_position(marginal.logit, weights), 0.0)
+
+
+def _start_joint(network: TrainingNetwork, index: int, generator: torch.Generator) -> None:
+    marginal, joint = network.pim.marginal[index], network.joint[index]
+    units = network.pim.config.latent
+    for i, (base, mul, add) in enumerate(zip(joint.base, joint.mul, joint.add, strict=True)):
+        if i < len(marginal.base):
+            source = marginal.base[i]
+            base.weight.copy_(source.weight[:units, : base.in_features])
+            base.bias.copy_(source.bias[:units])
+        for layer, centre in ((mul, 1.0), (add, 0.0)):
+            layer.weight.normal_(0.0, JOINT_SPREAD, generator=generator)
+            layer.bias.fill_(centre)
+
+
+def _normalise(layer: nn.Conv2d | nn.Linear, output: Tensor, mean: float) -> None:
+    """Rescale a layer so that each output channel gets unit variance and the given mean on this data."""
+    over = (0, 2, 3)
+    deviation = output.std(over).clamp_min(1e-8)
+    centre = output.mean(over)
+    layer.weight.div_(deviation.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+    if layer.bias is not None:
+        layer.bias.copy_((layer.bias - centre) / deviation + mean)
+
+

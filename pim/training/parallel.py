@@ -1,0 +1,54 @@
+"""One process or several (`torchrun`): who writes, and how the minibatch marginal sees all processes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train together."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def gather(self, mine: Tensor) -> Tensor:
+        """Rows of all processes, this one's with gradient history: (N, ...) -> (size * N, ...).
+
+        Gradients reach the rows of other processes there, where the same sum is formed; averaging
+        gradients over processes (see `average_gradients`) then needs the factor `size` applied here.
+        """
+        if self.size == 1:
+            return mine
+        from torch.distributed.nn.functional import all_gather
+
+        return torch.cat(list(all_gather(mine)))
+
+    def average_gradients(self, module: nn.Module) -> None:
+        """Replace every gradient by its mean over the processes."""
+        if self.size == 1:
+            return
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= self.size
+
+
+def join(device: torch.device) -> Team:
+    """Join the processes that `torchrun` started; alone without it."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Team()
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Team(dist.get_rank(), dist.get_world_size())
