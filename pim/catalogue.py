@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from math import inf
 
+from pim.errors import UsageError, did_you_mean
 from pim.info import MetricInfo
 
 _OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
@@ -71,3 +72,18 @@ MS_SSIM = MetricInfo(
 
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM_SMALL.name
+
+
+def check_name(name: str) -> None:
+    """That a metric of this name can be looked for: a built-in name, `package.module:callable` or a .safetensors file.
+
+    Raises:
+        UsageError: if it is none of these, with the nearest built-in name.
+    """
+    if name not in SHIPPED and ":" not in name and not name.endswith(".safetensors"):
+        raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, SHIPPED)}")
+
+
+def missing_weights(info: MetricInfo) -> str:
+    """Why a metric whose weight file is not in the package cannot be used."""
+    return f"the weights of {info.name} ({info.weights}) are not in this installation; install the package again"

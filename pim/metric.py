@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pim import checks
-from pim.errors import InputError, UsageError
+from pim.errors import InputError, PimError, UsageError
 from pim.info import MetricInfo
 
 
@@ -150,6 +151,26 @@ class Metric(nn.Module):
 
     def _owner(self) -> str:
         return self.name if self.weights_hash is None else f"{self.name}@{self.weights_hash[:12]}"
+
+
+def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Tensor:
+    """The values unchanged, if each is a number that the metric may give.
+
+    Infinity is one only where it is the best value of an unbounded similarity: PSNR of identical images.
+
+    Args:
+        values: (N,).
+        info: Of the metric that gave them.
+        pairs: What to call each pair, N names.
+
+    Raises:
+        PimError: that names the first pair without a usable value.
+    """
+    unbounded = not info.lower_is_better and info.value_range[1] == float("inf")
+    for pair, value in zip(pairs, values.detach().flatten().tolist(), strict=True):
+        if value != value or value == -float("inf") or (value == float("inf") and not unbounded):
+            raise PimError(f"{info.name} of {pair} is {value}, which is no usable value; look at both images")
+    return values
 
 
 def _full_precision(batch: Tensor) -> torch.autocast:

@@ -1,0 +1,67 @@
+"""From the name of a metric to the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from pim import catalogue, custom, weights
+from pim.classics import MSSSIM, PSNR, SSIM
+from pim.errors import MetricUnavailable, UsageError
+from pim.info import MetricInfo
+from pim.metric import Metric
+from pim.model import PIM
+from pim.nlpd import NLPD
+
+_WITHOUT_WEIGHTS: dict[str, Callable[[], Metric]] = {
+    catalogue.NLPD.name: NLPD,
+    catalogue.PSNR.name: PSNR,
+    catalogue.SSIM.name: SSIM,
+    catalogue.MS_SSIM.name: MSSSIM,
+}
+
+
+def load(name: str | None = None, *, device: str | None = None) -> Metric:
+    """A metric, ready to use: evaluation mode, its weights frozen.
+
+    Args:
+        name: A name of `pim.metrics()`, `package.module:callable` (imports and runs that code), or the
+            path of a .safetensors file made by `pim train`; without it the default metric.
+        device: Where its weights shall be, such as "cpu" or "cuda"; a metric without weights follows its images.
+
+    Raises:
+        UsageError: if the name or the device is unknown.
+        MetricUnavailable: if the weights of a built-in metric are not here.
+        WeightsError: if the weight file is missing, damaged or foreign.
+    """
+    metric = _find(catalogue.DEFAULT if name is None else name)
+    if device is not None:
+        metric = metric.to(_usable(device))
+    return metric.eval().requires_grad_(False)
+
+
+def _find(name: str) -> Metric:
+    catalogue.check_name(name)
+    if name in _WITHOUT_WEIGHTS:
+        return _WITHOUT_WEIGHTS[name]()
+    if name in catalogue.SHIPPED:
+        return _shipped(catalogue.SHIPPED[name])
+    return PIM.load(name) if name.endswith(".safetensors") else custom.load(name)
+
+
+def _shipped(info: MetricInfo) -> Metric:
+    path = weights.shipped().get(info.name)
+    if path is None:
+        raise MetricUnavailable(catalogue.missing_weights(info))
+    return PIM.load(path, info)
+
+
+def _usable(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UsageError(f"cannot compute on the device {name!r}: {reason}; 'cpu' always works") from error
+    return device
