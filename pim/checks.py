@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pim.errors import InputError
 
-ROUNDING = 1.0001e-3  # values up to 1e-3, which float32 itself rounds, outside [0, 1] count as rounding
+ROUNDING = 1.001e-3  # so far outside [0, 1] is rounding: 1e-3, with room for the rounding of 1e-3 in float16
 CLAMP = "Clamp it, or use pim.loss.Distortion, which does"
 
 _CHECK_RANGE = True
