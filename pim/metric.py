@@ -50,6 +50,11 @@ class Metric(nn.Module):
         return self.info.lower_is_better
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What else defines the value, as plain values for records; empty where the name says all."""
+        return {}
+
+    @property
     def device(self) -> torch.device | None:
         """Where the weights are; None without weights, which follow the images."""
         first = next(self.parameters(), None)

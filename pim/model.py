@@ -75,6 +75,11 @@ class PIM(Metric):
         glorot_(self)
         self._noise: Tensor | None = None
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Architecture, pooling, and what the noise of PIM-5 depends on."""
+        return {**self.config.to_dict(), "seed": self.seed, "samples": self.samples}
+
     @classmethod
     def load(cls, path: str | Path, info: MetricInfo | None = None) -> PIM:
         """The metric of a weight file: evaluation mode, frozen.
