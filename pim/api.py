@@ -129,7 +129,7 @@ def _tensor(image: ImageLike, name: str, background: str | None) -> Tensor:
 
 
 def _pixels(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
-    """An array as (H, W, 3), float32, contiguous; whole numbers are divided by the largest of their type."""
+    """A copy of an array as (H, W, 3), float32; whole numbers are divided by the largest of their type."""
     import numpy as np
 
     if array.ndim == 2:
@@ -137,10 +137,10 @@ def _pixels(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
     if array.ndim != 3 or array.shape[2] != 3:
         raise InputError(f"{name} must be an array of shape (H, W, 3) or (H, W); got {array.shape}")
     if array.dtype in (np.uint8, np.uint16):
-        return np.ascontiguousarray(array, dtype=np.float32) / np.float32(np.iinfo(array.dtype).max)
+        return np.array(array, np.float32, order="C") / np.float32(np.iinfo(array.dtype).max)
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{name} must be an array of uint8, uint16 or floating point in [0, 1]; got {array.dtype}")
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.array(array, np.float32, order="C")
 
 
 def _called(image: ImageLike, otherwise: str) -> str:
