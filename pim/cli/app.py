@@ -1,0 +1,133 @@
+"""All commands in one place, and what happens when one fails.
+
+To add a command, write `pim/cli/NAME.py` with
+
+- a function whose docstring is the help text and whose options come from `pim.cli.common`; it imports
+  torch and the like inside, prints data to stdout and all else to stderr, raises a `PimError` when it
+  cannot go on, `common.Interrupted` when Ctrl-C leaves something worth telling, and `typer.Exit(1)`
+  when some inputs failed and were named;
+- `EXAMPLES`, shown under the help, which work as typed in the root of the repository;
+
+and add one line below. A group such as `pim weights list` is a `typer.Typer` of its own, added with
+`app.add_typer`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from pim._version import VERSION
+from pim.cli import compare, map, metrics, score, weights
+from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
+from pim.errors import PimError
+
+EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
+
+
+class _PipeClosed(Exception):
+    """The reader of stdout has gone."""
+
+
+class _Group(TyperGroup):
+    """Keeps Ctrl-C and closed pipes from typer, which would not say what is kept."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except KeyboardInterrupt:
+            raise Interrupted("stopped") from None
+        except BrokenPipeError:
+            raise _PipeClosed from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="How different two pictures look, in numbers that agree with people.",
+    epilog="\b\nExample:\n  pim score examples/reference.png examples/distorted.png",
+    context_settings=HELP_OPTIONS,
+    rich_markup_mode=None,  # plain help: rich alone would cost a third of the time to --help
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+
+app.command(epilog=score.EXAMPLES)(score.score)
+app.command(epilog=compare.EXAMPLES)(compare.compare)
+app.command(epilog=map.EXAMPLES)(map.map)
+app.command(epilog=metrics.EXAMPLES)(metrics.metrics)
+app.add_typer(weights.app, name="weights")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"pim {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """How different two pictures look, in numbers that agree with people."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: Without the name of the program.
+
+    Returns:
+        The exit code: 0 all done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C, 141 reader gone.
+        Every failure is one line on stderr; with PIM_DEBUG=1 in the environment, its traceback too.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text in any encoding
+    try:
+        code = get_command(app).main(args=list(arguments), prog_name="pim", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _PipeClosed:
+        # The interpreter flushes stdout once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE_CLOSED
+    except typer.TyperException as error:
+        return _failed(_usage(error), error.exit_code)
+    except PimError as error:
+        return _failed(f"pim: {error}", error.exit_code)
+    except KeyboardInterrupt:
+        return _failed("pim: stopped", EXIT_INTERRUPTED)
+    except Exception as error:
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        how = "please report it with what the same command prints under PIM_DEBUG=1"
+        return _failed(f"pim: this should not happen: {what}; {how}", 1)
+
+
+def _failed(message: str, code: int) -> int:
+    if os.environ.get("PIM_DEBUG", "0") not in ("", "0"):
+        traceback.print_exc()
+    print(message, file=sys.stderr)
+    return code
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What was typed wrong, the nearest right thing, and where to read more; or the help that it carries."""
+    context = getattr(error, "ctx", None)
+    text = error.format_message()
+    if context is None or text == context.get_help():
+        return text if context else f"pim: {text}"
+    possibilities = getattr(error, "possibilities", None)
+    if possibilities:
+        text = f"{getattr(error, 'message', text)}. Did you mean {possibilities[0]!r}?"
+    text = " ".join(text.split())
+    return f"pim: {text[0].lower()}{text[1:].rstrip('.')}; see {context.command_path} --help"

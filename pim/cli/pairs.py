@@ -1,0 +1,170 @@
+"""Which images belong together: from two folders, from a table, or as typed."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pim.errors import InputError, UsageError, did_you_mean
+
+STDIN = "-"
+SHOWN = 5  # names that an error lists
+COLUMNS = ("reference", "distorted")
+WRITTEN = ("metric", "value", "lower_is_better", "resized_from")  # columns of the output of pim score
+
+# Also the kinds that the opener refuses: they must fail by name, not be missing from the table.
+ENDINGS = frozenset(
+    {
+        *(".apng", ".avif", ".bmp", ".dds", ".dib", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k"),
+        *(".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".jxl", ".pbm", ".pcx", ".pfm", ".pgm", ".png"),
+        *(".pnm", ".ppm", ".psd", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference and a distorted image: what they are called in the output, and where they are."""
+
+    reference: str
+    distorted: str
+    reference_path: str
+    distorted_path: str
+    extra: dict[str, str] = field(default_factory=dict)  # further columns of a table of pairs
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs in the order in which they are scored."""
+
+    items: tuple[Pair, ...]
+    skipped: int = 0  # names left out because they had no partner, or several
+    ignored: tuple[str, ...] = ()  # files in the folders that no image is called like
+
+
+def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
+    """One reference with each of the distorted images.
+
+    Raises:
+        UsageError: if stdin is asked for more than once.
+    """
+    if [reference, *distorted].count(STDIN) > 1:
+        raise UsageError("only one image can come from stdin (-)")
+    return Pairs(tuple(Pair(reference, name, reference, name) for name in distorted))
+
+
+def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) -> Pairs:
+    """Images of two folders whose names without extension are equal, sorted by that name.
+
+    Args:
+        reference: Folder of references; its sub-folders and hidden files are not looked at.
+        distorted: Folder of distorted images.
+        allow_unmatched: Skip and count names that are not exactly once in both.
+
+    Raises:
+        InputError: if a folder cannot be read or has no images, or names do not match one to one.
+    """
+    first, ignored_first = _images(reference)
+    second, ignored_second = _images(distorted)
+    names = sorted(first.keys() | second.keys())
+    matched = [name for name in names if len(first.get(name, ())) == len(second.get(name, ())) == 1]
+    problems = _mismatches(first, second, reference, distorted)
+    if problems and not allow_unmatched:
+        raise InputError("; ".join([*problems, "--allow-unmatched skips them"]))
+    if not matched:
+        raise InputError(f"no name is in both {reference} and {distorted}")
+    files = [(os.path.join(reference, first[name][0]), os.path.join(distorted, second[name][0])) for name in matched]
+    pairs = tuple(Pair(a, b, a, b) for a, b in files)
+    return Pairs(pairs, len(names) - len(matched), (*ignored_first, *ignored_second))
+
+
+def from_table(path: Path) -> Pairs:
+    """The rows of a CSV file with the columns reference and distorted.
+
+    Paths are relative to the folder of the file; further columns are kept. The whole table is read
+    and checked before anything is scored. UTF-8, with or without byte order mark, any line ends.
+
+    Raises:
+        InputError: if it cannot be read, or a column or cell is missing, with its line.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, [])
+            _check_header(header, path)
+            items = [_row(header, cells, path, reader.line_num) for cells in reader if cells]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text; save the table as CSV in UTF-8") from error
+    except csv.Error as error:
+        raise InputError(f"{path}, line {reader.line_num}: {error}") from error
+    if not items:
+        raise InputError(f"{path} has a header but no pairs")
+    return Pairs(tuple(items))
+
+
+def _images(folder: str) -> tuple[dict[str, list[str]], list[str]]:
+    """File names by name without extension, and the files that are not called like images."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
+    except OSError as error:
+        raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
+    images, ignored = defaultdict(list), []
+    for name in names:
+        stem, ending = os.path.splitext(name)
+        if ending.lower() in ENDINGS:
+            images[stem].append(name)
+        else:
+            ignored.append(os.path.join(folder, name))
+    if not images:
+        raise InputError(f"{folder} holds no images; its sub-folders are not searched")
+    return images, ignored
+
+
+def _mismatches(first: dict[str, list[str]], second: dict[str, list[str]], reference: str, distorted: str) -> list[str]:
+    problems = []
+    for names, folder in ((second.keys() - first.keys(), reference), (first.keys() - second.keys(), distorted)):
+        if names:
+            problems.append(f"{folder} lacks {_some(names)}")
+    for images, folder in ((first, reference), (second, distorted)):
+        doubled = {name for name, files in images.items() if len(files) > 1}
+        if doubled:
+            problems.append(f"{folder} has more than one file called {_some(doubled)}")
+    return problems
+
+
+def _some(names: set[str]) -> str:
+    """The first few of some names, and how many more there are."""
+    shown = ", ".join(repr(name) for name in sorted(names)[:SHOWN])
+    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
+
+
+def _check_header(header: list[str], path: Path) -> None:
+    for column in COLUMNS:
+        if column in header:
+            continue
+        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+            raise InputError(f"{path} must be separated by commas; its header is {header[0]!r}")
+        hint = f"{did_you_mean(column, header)}" if header else "the file is empty"
+        raise InputError(f"{path} has no column {column!r}; {hint}")
+    if repeated := sorted({name for name in header if header.count(name) > 1}):
+        raise InputError(f"{path} has more than one column {repeated[0]!r}")
+    if taken := [name for name in header if name in WRITTEN]:
+        raise InputError(f"{path} has a column {taken[0]!r}, which the output also has; rename it")
+
+
+def _row(header: list[str], cells: list[str], path: Path, line: int) -> Pair:
+    if len(cells) != len(header):
+        raise InputError(f"{path}, line {line}: {len(cells)} cells, the header has {len(header)}")
+    values = dict(zip(header, cells, strict=True))
+    first, second = values.pop("reference"), values.pop("distorted")
+    for column, name in zip(COLUMNS, (first, second), strict=True):
+        if not name:
+            raise InputError(f"{path}, line {line}: the column {column} is empty")
+    return Pair(first, second, str(path.parent / first), str(path.parent / second), values)

@@ -1,0 +1,99 @@
+"""`pim weights`: which weight files there are, where they lie, and whether they are whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pim.cli import common
+from pim.cli.output import csv_line, destination, json_text, one_line
+from pim.errors import PimError
+
+if TYPE_CHECKING:
+    from pim.weights import WeightHeader
+
+_LIST_EXAMPLES = """\b
+Example:
+  pim weights list
+"""
+_CHECK_EXAMPLES = """\b
+Example:
+  pim weights check
+"""
+
+app = typer.Typer(help="List weight files and check that they are whole.")
+
+
+@app.command("list", epilog=_LIST_EXAMPLES)
+def list_(form: common.Format = None, target: common.Output = None) -> None:
+    """List the weight files inside the package.
+
+    Each with its path, SHA-256, licence, and how it was made.
+    """
+    from pim.files import sha256_of
+    from pim.weights import read_header, shipped
+
+    records = [
+        {"name": name, "path": str(path), "sha256": sha256_of(path), **asdict(read_header(path))}
+        for name, path in shipped().items()
+    ]
+    form = common.chosen_format(form, target)
+    with destination(target) as stream:
+        if form == "json":
+            stream.write(json_text({"weights": records}))
+        elif form == "csv":
+            columns = ("name", "path", "sha256", "kind", "format", "licence", "config", "training")
+            stream.write(csv_line(columns))
+            stream.writelines(csv_line(_flat(record[column]) for column in columns) for record in records)
+        else:
+            stream.writelines(_story(record) for record in records)
+
+
+@app.command("check", epilog=_CHECK_EXAMPLES)
+def check(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="FILE...", show_default=False, help="Weight files; without any, those of the package."),
+    ] = None,
+) -> None:
+    """Read weight files to the end and build their networks.
+
+    Prints SHA-256, kind and path of every good one, separated by tabs, and names the others.
+    """
+    from pim import weights
+
+    paths = files or list(weights.shipped().values())
+    failed = 0
+    for path in paths:
+        try:
+            header, digest = weights.check(path)
+        except PimError as error:
+            failed += 1
+            common.note(one_line(str(error)))
+        else:
+            print(f"{digest}\t{_kind(header)}\t{one_line(str(path))}", flush=True)
+    if failed:
+        common.note(f"{failed} of {len(paths)} weight files failed")
+        raise typer.Exit(1)
+
+
+def _kind(header: WeightHeader) -> str:
+    return f"{header.kind}, format {header.format}"
+
+
+def _flat(value: Any) -> str | int:
+    """One cell: objects as JSON."""
+    return value if isinstance(value, (str, int)) else json.dumps(value, sort_keys=True)
+
+
+def _story(record: dict[str, Any]) -> str:
+    lines = [record["name"]]
+    for key in ("path", "sha256", "licence", "training"):
+        value = record[key]
+        shown = value if isinstance(value, str) else ", ".join(f"{k} {_flat(v)}" for k, v in value.items())
+        lines.append(f"  {key}: {one_line(shown) or 'not stated'}")
+    return "\n".join(lines) + "\n"

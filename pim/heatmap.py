@@ -1,0 +1,98 @@
+"""Maps of values as pictures: colours of even steps, a colour bar with its scale, alone or over an image."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+Array = np.ndarray[Any, Any]
+
+# Equidistant stops of the public-domain colour map "inferno": lightness grows evenly from black to pale yellow.
+STOPS = np.array(
+    [
+        (0, 0, 4), (22, 11, 57), (66, 10, 104), (106, 23, 110), (147, 38, 103), (188, 55, 84),
+        (221, 81, 58), (243, 120, 25), (252, 165, 10), (246, 215, 70), (252, 255, 164),
+    ]
+)  # fmt: skip
+SMALLEST = 256  # shortest side of a map in the picture; smaller ones are enlarged by whole pixels
+VEIL = 0.35  # share of the colour where an overlaid map is lowest
+INK, PAPER = (32, 32, 32), (255, 255, 255)
+
+
+def colour(levels: Array) -> Array:
+    """Colours of levels.
+
+    Args:
+        levels: Any shape, in [0, 1]; what lies outside is cut.
+
+    Returns:
+        The shape with 3 more, sRGB in [0, 1].
+    """
+    at = np.linspace(0, 1, len(STOPS))
+    return np.stack([np.interp(levels, at, STOPS[:, channel] / 255) for channel in range(3)], axis=-1)
+
+
+def draw(values: Array, low: float, high: float, caption: str, *, over: Array | None = None) -> PIL.Image.Image:
+    """A map as a picture with a colour bar.
+
+    Args:
+        values: (H, W), finite.
+        low: The value of the darkest colour.
+        high: The value of the brightest colour, above `low`.
+        caption: One line above the map.
+        over: (H, W, 3), sRGB in [0, 1]: shown in gray below the colours.
+
+    Returns:
+        An RGB picture, larger than the map.
+    """
+    levels = np.clip((values - low) / (high - low), 0, 1)
+    pixels = colour(levels)
+    if over is not None:
+        gray = (over @ np.array([0.299, 0.587, 0.114]))[..., None]
+        share = (VEIL + (1 - VEIL) * levels)[..., None]
+        pixels = share * pixels + (1 - share) * gray
+    picture = PIL.Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+    factor = max(1, math.ceil(SMALLEST / min(picture.size)))
+    return _framed(picture.resize((picture.width * factor, picture.height * factor), 0), low, high, caption)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round values from low to high, three to seven of them.
+
+    >>> ticks(0, 0.47)
+    [0.0, 0.1, 0.2, 0.3, 0.4]
+    """
+    rough = (high - low) / 5
+    unit = 10.0 ** math.floor(math.log10(rough))
+    step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= rough * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
+
+
+def _framed(picture: PIL.Image.Image, low: float, high: float, caption: str) -> PIL.Image.Image:
+    """The picture with a caption above and the colour bar to its right."""
+    size = max(14, round(min(picture.size) / 28))
+    font = PIL.ImageFont.load_default(size)
+    labels = [(value, f"{value:.6g}") for value in ticks(low, high)]
+    gap, bar = size, round(1.2 * size)
+    label_width = math.ceil(max(font.getlength(text) for _, text in labels))
+    top, left = gap + 2 * size, gap
+    bar_left = left + picture.width + gap
+    label_left = bar_left + bar + size // 2
+    width = max(label_left + label_width + gap, left + math.ceil(font.getlength(caption)) + gap)
+    canvas = PIL.Image.new("RGB", (width, top + picture.height + gap), PAPER)
+    pen = PIL.ImageDraw.Draw(canvas)
+    pen.text((left, gap), caption, INK, font)
+    canvas.paste(picture, (left, top))
+    shades = colour(np.linspace(1, 0, picture.height))[:, None].repeat(bar, axis=1)
+    canvas.paste(PIL.Image.fromarray(np.round(shades * 255).astype(np.uint8)), (bar_left, top))
+    for value, text in labels:
+        y = top + round((picture.height - 1) * (high - value) / (high - low))
+        pen.line([(bar_left + bar, y), (label_left - size // 6, y)], INK, max(1, size // 14))
+        pen.text((label_left, y), text, INK, font, anchor="lm")
+    return canvas
