@@ -1,0 +1,104 @@
+"""Which format a file has, told by its content; names are only compared with it."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+
+from pim.errors import InputError
+
+HEAD = 64  # bytes of a file that `identify` needs
+
+_RIFF_WEBP, _FTYP = 8, 4  # offsets
+_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
+    (0, b"\xff\xd8\xff", "JPEG"),
+    (0, b"GIF87a", "GIF"),
+    (0, b"GIF89a", "GIF"),
+    (0, b"BM", "BMP"),
+    (0, b"II*\x00", "TIFF"),
+    (0, b"MM\x00*", "TIFF"),
+    (0, b"II+\x00", "TIFF"),
+    (0, b"MM\x00+", "TIFF"),
+    (_RIFF_WEBP, b"WEBP", "WEBP"),
+    (_FTYP, b"ftypavif", "AVIF"),
+    (_FTYP, b"ftypavis", "AVIF"),
+    (0, b"\xff\x4f\xff\x51", "JPEG2000"),
+    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (0, b"qoif", "QOI"),
+    (0, b"P1", "PBM"),
+    (0, b"P4", "PBM"),
+    (0, b"P2", "PPM"),
+    (0, b"P3", "PPM"),
+    (0, b"P5", "PPM"),
+    (0, b"P6", "PPM"),
+)
+_SUFFIXES = {
+    "PNG": (".png", ".apng"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "GIF": (".gif",),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "QOI": (".qoi",),
+    "PBM": (".pbm", ".pnm"),
+    "PPM": (".ppm", ".pgm", ".pnm"),
+    "TGA": (".tga", ".icb", ".vda", ".vst"),
+}
+_HDR = "HDR and floating point have no one way to sRGB in [0, 1]; tone-map it, or pass an array"
+_CONVERT = "convert it to PNG first"
+_REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"\x76\x2f\x31\x01", "OpenEXR", _HDR),
+    (0, b"#?RADIANCE", "Radiance HDR", _HDR),
+    (0, b"#?RGBE", "Radiance HDR", _HDR),
+    (0, b"PF", "floating-point PFM", _HDR),
+    (0, b"Pf", "floating-point PFM", _HDR),
+    (0, b"\xff\x0a", "JPEG XL", _CONVERT),
+    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _CONVERT),
+    (_FTYP, b"ftyphei", "HEIC", _CONVERT),
+    (_FTYP, b"ftypmif1", "HEIF", _CONVERT),
+    (_FTYP, b"ftyp", "a video or an unknown ISO media file", "pass single frames"),
+    (0, b"P7", "PAM", _CONVERT),
+    (0, b"8BPS", "Photoshop", _CONVERT),
+    (0, b"%PDF", "PDF", _CONVERT),
+    (0, b"%!PS", "PostScript", _CONVERT),
+    (0, b"<svg", "SVG", _CONVERT),
+    (0, b"\x00\x00\x01\x00", "an icon", _CONVERT),
+    (0, b"DDS ", "DDS", _CONVERT),
+)
+
+
+def identify(head: bytes, name: str) -> str:
+    """The format of a file.
+
+    Args:
+        head: Its first `HEAD` bytes.
+        name: Its name, which decides for TGA only, as that has no signature.
+
+    Raises:
+        InputError: if it is none of the formats that can be read, with what it is where that is known.
+    """
+    for offset, signature, kind in _SIGNATURES:
+        if head.startswith(signature, offset) and (offset != _RIFF_WEBP or head.startswith(b"RIFF")):
+            return kind
+    for offset, signature, kind, advice in _REFUSED:
+        if head.startswith(signature, offset):
+            raise InputError(f"is {kind}, which cannot be read: {advice}")
+    if not head:
+        raise InputError("is empty")
+    if _suffix(name) in _SUFFIXES["TGA"]:
+        return "TGA"
+    raise InputError(f"is not an image of a known format ({', '.join(_SUFFIXES)}); it begins with {head[:12]!r}")
+
+
+def mismatch(kind: str, name: str) -> str | None:
+    """A note if the name promises another format than the content has."""
+    suffix = _suffix(name)
+    if not suffix or suffix in _SUFFIXES[kind] or not any(suffix in known for known in _SUFFIXES.values()):
+        return None
+    return f"named {suffix} but is {kind}; read by its content"
+
+
+def _suffix(name: str) -> str:
+    return PurePath(name).suffix.lower()
