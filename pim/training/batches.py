@@ -43,10 +43,9 @@ def pairs_at(
     size = crops.pairs.shape[-1]
     window = min(settings.window, size)
     index = choose(crops, settings, rng, count)
-    corners = rng.integers(0, size - window + 1, (count, 2))
-    raw = np.stack(
-        [crops.pairs[i, :, :, t : t + window, s : s + window] for i, (t, s) in zip(index, corners, strict=True)]
-    )
+    first = rng.integers(0, size - window + 1, (count, 2))
+    second = (first + rng.integers(-settings.shift, settings.shift + 1, (count, 2))).clip(0, size - window)
+    raw = np.stack([_windows(crops.pairs[i], a, b, window) for i, a, b in zip(index, first, second, strict=True)])
     for i, (mirror, turn) in enumerate(rng.random((count, 2)) < 0.5):
         if mirror:
             raw[i] = raw[i, ..., ::-1]
@@ -60,6 +59,14 @@ def draw_noise(shape: torch.Size, settings: TrainSettings, stream: int, step: in
     """Standard normal noise for z, on the CPU so that every device sees the same."""
     seed = np.random.SeedSequence([settings.seed, stream, step, band]).generate_state(1, np.uint64)[0]
     return torch.randn(shape, generator=torch.Generator().manual_seed(int(seed >> np.uint64(1))))
+
+
+def _windows(
+    pair: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64], window: int
+) -> NDArray[np.uint8]:
+    """A window of each of the two crops, (2, 3, window, window), from their upper left corners."""
+    corners = zip(pair, (first, second), strict=True)
+    return np.stack([crop[:, t : t + window, s : s + window] for crop, (t, s) in corners])
 
 
 def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) -> Tensor:

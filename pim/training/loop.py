@@ -129,7 +129,7 @@ class _Run:
             }
         )
         torch.manual_seed(settings.seed)
-        self.network = TrainingNetwork(config)
+        self.network = TrainingNetwork(config, half=half)
         self.average: dict[str, Tensor] = {}
         self.step, self.log = 0, list[dict[str, float]]()
         kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -138,7 +138,7 @@ class _Run:
             start_from_data(self.network, self._start_images(), settings.seed)
         else:
             self.network.load_state_dict(self.found.network)
-        self.network.to(device)
+        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = kinds[settings.optimiser](
             self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -211,8 +211,7 @@ class _Run:
             whole = torch.Size([settings.batch, *shape[1:]])
             return batches.draw_noise(whole, settings, stream, step, band)[mine].to(self.device)
 
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.half):
-            terms = self.forward(x[mine], y[mine], noise, settings.bound, self.team.gather)
+        terms = self.forward(x[mine], y[mine], noise, settings.bound, self.team.gather)
         return terms, objective.bound(terms, settings.bound)
 
     @torch.no_grad()
@@ -244,7 +243,7 @@ class _Run:
     ) -> dict[str, float]:
         with torch.no_grad():
             conditional = torch.stack([(t.log_joint - 0.5 * (t.log_q_x + t.log_q_y)).mean() for t in terms]).mean()
-        row = {"step": float(self.step + 1), "loss": float(loss), "conditional": float(conditional)}
+        row = {"step": float(self.step + 1), "loss": loss.item(), "conditional": float(conditional)}
         row |= {"learning_rate": rate, "gradient_norm": norm}
         return row | {f"band_{i}": float(v) for i, v in enumerate(bound.mean(1))}
 

@@ -26,8 +26,10 @@ MEAN_LEFT = 0.5  # mean of the ReLU inputs at the start, in deviations: most uni
 class TrainingNetwork(nn.Module):
     """Band networks and marginal encoders of a PIM, plus one joint encoder p(z|x,y) per band."""
 
-    def __init__(self, config: PIMConfig) -> None:
+    def __init__(self, config: PIMConfig, *, half: bool = False) -> None:
+        """Random weights; with `half` the convolutions of the bands run in bfloat16."""
         super().__init__()
+        self.half = half
         self.pim = PIM(config)
         self.joint = nn.ModuleList(JointEncoder(config) for _ in range(config.bands))
         glorot_(self.joint)
@@ -46,8 +48,12 @@ class TrainingNetwork(nn.Module):
         """
         terms = []
         bands = self.pim.bands(torch.cat([x, y]))
-        for i, band in enumerate(bands):
-            features = convolve(self.pim.cnn[i], band.compute(self.pim.config.padding)).float()
+        for i, lazy in enumerate(bands):
+            band = lazy.compute(self.pim.config.padding).contiguous(memory_format=torch.channels_last)
+            # Only here: the finest bands and the densities need all digits.
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.half):
+                features = convolve(self.pim.cnn[i], band)
+            features = features.float()
             f_x, f_y = features.chunk(2)
             q = self.pim.marginal[i](features)
             (q_x, q_y) = q.split(len(x))
