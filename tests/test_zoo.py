@@ -53,6 +53,26 @@ def test_every_metric_without_weights_loads_and_is_what_the_catalogue_says(rando
             metric(a[..., 1:, :], b[..., 1:, :])
 
 
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_a_value_depends_neither_on_its_batch_nor_on_the_memory_layout(random_images, name) -> None:
+    metric = zoo.load(name)
+    a, b = random_images(8, 161, 166), random_images(8, 161, 166, seed=1)
+    together = metric(a, b)
+    apart = torch.cat([metric(a[i : i + 1], b[i : i + 1]) for i in range(8)])
+    torch.testing.assert_close(apart, together, rtol=1e-6, atol=0)
+    last = metric(a.contiguous(memory_format=torch.channels_last), b.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, together, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+def test_every_metric_compiles_into_one_graph_and_exports(random_images, name) -> None:
+    metric = zoo.load(name)
+    a, b = random_images(2, 161, 166), random_images(2, 161, 166, seed=1)
+    want = metric(a, b)
+    torch.testing.assert_close(torch.compile(metric, fullgraph=True, backend="eager")(a, b), want)
+    torch.testing.assert_close(torch.export.export(metric, (a, b)).module()(a, b), want)
+
+
 def test_names_give_their_own_classes() -> None:
     assert type(zoo.load("psnr")) is PSNR
     assert type(zoo.load("nlpd")) is NLPD
