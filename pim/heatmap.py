@@ -20,7 +20,7 @@ STOPS = np.array(
     ]
 )  # fmt: skip
 SMALLEST = 256  # shortest side of a map in the picture; smaller ones are enlarged by whole pixels
-VEIL = 0.35  # share of the colour where an overlaid map is lowest
+VEIL = 0.2  # share of the colour where an overlaid map is lowest
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 

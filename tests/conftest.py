@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +54,62 @@ def random_images() -> Callable[..., torch.Tensor]:
         return (0.5 * noise + 0.3 * rows + 0.2 * columns).to(dtype)
 
     return make
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
+    """`cli("score", "a.png", "b.png")`: the command line inside this process."""
+
+    def run(*arguments: object) -> Ran:
+        from pim.cli.app import run as pim
+
+        capsys.readouterr()
+        code = pim([str(argument) for argument in arguments])
+        return Ran(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """`process("score", "a.png", "b.png", cwd=folder)`: the command line as a process of its own, with pipes."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: object, cwd: Path = ROOT, **environment: str) -> subprocess.Popen[bytes]:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "pim", *map(str, arguments)],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        started.append(running)
+        return running
+
+    yield start
+    for running in started:
+        running.kill()
+        with running:  # closes its pipes
+            pass
+
+
+@pytest.fixture(scope="session")
+def tiny_pim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weight file of a very small PIM with random weights."""
+    from pim import PIM, PIMConfig, weights
+
+    torch.manual_seed(0)
+    config = PIMConfig(filters=(3, 2), encoder_layers=1, latent=2)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    weights.write(path, PIM(config).state_dict(), weights.WeightHeader("pim", config.to_dict(), {"steps": 0}))
+    return path

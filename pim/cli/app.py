@@ -124,10 +124,13 @@ def _usage(error: typer.TyperException) -> str:
     """What was typed wrong, the nearest right thing, and where to read more; or the help that it carries."""
     context = getattr(error, "ctx", None)
     text = error.format_message()
-    if context is None or text == context.get_help():
-        return text if context else f"pim: {text}"
+    if context is not None and text == context.get_help():
+        return text
     possibilities = getattr(error, "possibilities", None)
     if possibilities:
-        text = f"{getattr(error, 'message', text)}. Did you mean {possibilities[0]!r}?"
-    text = " ".join(text.split())
-    return f"pim: {text[0].lower()}{text[1:].rstrip('.')}; see {context.command_path} --help"
+        text = f"{error.message}. Did you mean {possibilities[0]!r}?"
+    text = " ".join(text.split()).replace("Value error, ", "")
+    text = text[0].lower() + text[1:].rstrip(".")
+    if context is not None:
+        text += f"{'' if text.endswith('?') else '.'} See {context.command_path} --help"
+    return f"pim: {text}"

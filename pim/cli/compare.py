@@ -59,8 +59,8 @@ def compare(
     """Say which of two images is closer to a reference, by how much."""
     pairs = from_files(reference, [a, b])
     common.keep_inputs(target, (reference, a, b))
-    metrics = common.load_metrics(metric, device)
     reading = Reading(common.open_options(background, frame, max_pixels))
+    metrics = common.load_metrics(metric, device)
     first, second = score(pairs.items, metrics, reading, common.chosen_device(device))
     verdicts = [
         Verdict(m.name, _value(x), _value(y), m.lower_is_better)

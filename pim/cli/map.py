@@ -69,9 +69,10 @@ def map(
         raise UsageError(f"--max must be a number above 0; got {highest}")
     common.keep_inputs(target, (reference, distorted))
     (pair,) = from_files(reference, [distorted]).items
+    opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric] if metric else None, device)
     _check_has_map(chosen)
-    images = open_pair(pair, common.open_options(background, frame, max_pixels))
+    images = open_pair(pair, opening)
     values = _values(chosen, images, common.chosen_device(device))
     _write(target, ending, values, _picture(values, chosen, images, overlay, highest) if ending != ".npy" else None)
 

@@ -61,7 +61,7 @@ def opened(pairs: Sequence[Pair], reading: Reading) -> Iterator[OpenedPair | tup
             try:
                 item = _of_one_size(OpenedPair(pair, first.result(), second.result(), shared), reading.resize)
             except (PimError, MemoryError) as error:
-                yield pair, named(error, pair)
+                yield pair, error if isinstance(error, PimError) else named(error, pair)
                 continue
             width, height = size(item.reference)
             ahead = max(1, min(2 * reading.workers, AHEAD // (2 * width * height)))

@@ -41,6 +41,8 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
         {"name": name, "path": str(path), "sha256": sha256_of(path), **asdict(read_header(path))}
         for name, path in shipped().items()
     ]
+    if not records:
+        common.note("this installation holds no weight files")
     form = common.chosen_format(form, target)
     with destination(target) as stream:
         if form == "json":

@@ -1,0 +1,142 @@
+"""The command line as a real process: pipes, stdin, Ctrl-C, terminals, memory."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pim.cli.pairs import Pair
+from pim.cli.reading import OpenedPair, Reading, opened
+from pim.image import OpenOptions
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """ref.png, dist.png, and long.csv with 5000 pairs of them."""
+    random = np.random.default_rng(0)
+    for name in ("ref", "dist"):
+        Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "long.csv").write_text("reference,distorted\n" + "ref.png,dist.png\n" * 5000)
+    return tmp_path
+
+
+def end(process: subprocess.Popen[bytes], given: bytes | None = None) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a process."""
+    out, err = process.communicate(given, timeout=120)
+    return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.slow
+def test_an_image_can_come_from_stdin(process: Start, folder: Path) -> None:
+    content = (folder / "dist.png").read_bytes()
+    plain = end(process("score", "ref.png", "dist.png", "-m", "psnr", cwd=folder))
+    assert end(process("score", "ref.png", "-", "-m", "psnr", cwd=folder), content) == (
+        0,
+        plain[1].replace("dist.png", "-"),
+        "",
+    )
+    code, out, err = end(process("score", "-", "dist.png", "-m", "psnr", cwd=folder), b"")
+    assert (code, out) == (1, "")
+    assert "stdin" in err
+
+
+@pytest.mark.slow
+@posix
+def test_a_reader_that_leaves_causes_no_message(process: Start, folder: Path) -> None:
+    running = process("score", "--pairs", "long.csv", "-m", "psnr", "--quiet", cwd=folder)
+    assert running.stdout is not None
+    assert running.stdout.readline().endswith(b"\tdist.png\n")
+    running.stdout.close()
+    assert running.stderr is not None
+    assert running.stderr.read() == b""
+    assert running.wait(120) == 141
+
+
+@pytest.mark.slow
+@posix
+@pytest.mark.parametrize("to_file", [False, True])
+def test_ctrl_c_stops_and_says_what_is_kept(process: Start, folder: Path, to_file: bool) -> None:
+    (folder / "out.csv").write_text("old")
+    options = ["-o", "out.csv"] if to_file else ["--format", "csv"]
+    broken = "reference,distorted\nref.png,missing.png\n" + "ref.png,dist.png\n" * 5000
+    (folder / "long.csv").write_text(broken)
+    running = process("score", "--pairs", "long.csv", "-m", "psnr", *options, cwd=folder)
+    assert running.stderr is not None
+    assert b"missing.png" in running.stderr.readline()  # it is scoring now
+    running.send_signal(signal.SIGINT)
+    code, out, err = end(running)
+    assert code == 130
+    assert err.startswith("pim: stopped after ")
+    assert err.count("\n") == 1
+    if to_file:
+        assert "out.csv is not written" in err
+        assert sorted(path.name for path in folder.iterdir()) == ["dist.png", "long.csv", "out.csv", "ref.png"]
+        assert (folder / "out.csv").read_text() == "old"
+    else:
+        assert "complete" in err
+        assert all(line.endswith(",psnr," + line.split(",")[3] + ",false") for line in out.splitlines()[1:])
+
+
+@pytest.mark.slow
+@posix
+def test_a_terminal_gets_a_bar_and_stdout_only_data(folder: Path) -> None:
+    import pty
+
+    (folder / "long.csv").write_text("reference,distorted\n" + "ref.png,dist.png\n" * 400)
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pim", "score", "--pairs", "long.csv", "-m", "psnr"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", "COLUMNS": "100"},
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    out = running.communicate(timeout=120)[0].decode()
+    shown = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert out == out.splitlines()[0].join(["", "\n"]) * 400
+    assert "of 400 pairs" in shown
+    assert "left" in shown
+
+
+@pytest.mark.slow
+@posix
+def test_a_name_that_is_no_text_comes_out_as_it_went_in(process: Start, folder: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    (folder / name).write_bytes((folder / "dist.png").read_bytes())
+    running = process("score", "ref.png", name, "-m", "psnr", cwd=folder)
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, err) == (0, b"")
+    assert out.endswith(b"\tcaf\xe9.png\n")
+
+
+def test_images_are_opened_only_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pim import image
+
+    count = 0
+    real = image.open_image
+
+    def counted(name: str, options: OpenOptions) -> image.OpenedImage:
+        nonlocal count
+        count += 1
+        return real(name, options)
+
+    monkeypatch.setattr(image, "open_image", counted)
+    paths = (str(folder / "ref.png"), str(folder / "dist.png"))
+    stream = opened([Pair(*paths, *paths) for _ in range(100)], Reading(OpenOptions(), workers=2))
+    for done in range(1, 20):
+        assert isinstance(next(stream), OpenedPair)
+        assert count <= 1 + done + 4  # the reference once, what was taken, and twice the workers
+    stream.close()
