@@ -54,7 +54,7 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
     pixels = colour(levels)
     if over is not None:
         gray = (over @ np.array([0.299, 0.587, 0.114]))[..., None]
-        share = (VEIL + (1 - VEIL) * levels)[..., None]
+        share = (VEIL + (1 - VEIL) * np.sqrt(levels))[..., None]  # the root keeps middle values visible
         pixels = share * pixels + (1 - share) * gray
     picture = PIL.Image.fromarray(np.round(pixels * 255).astype(np.uint8))
     factor = max(1, math.ceil(SMALLEST / min(picture.size)))
@@ -62,12 +62,12 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round values from low to high, three to seven of them.
+    """Round values from low to high, three to nine of them.
 
     >>> ticks(0, 0.47)
     [0.0, 0.1, 0.2, 0.3, 0.4]
     """
-    rough = (high - low) / 5
+    rough = (high - low) / 8
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -1,0 +1,95 @@
+"""`pim map`: the picture, the bare values, what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pim
+from pim.heatmap import colour
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ref.png, and spot.png, which differs in one corner."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save("ref.png")
+    pixels[60:80, 90:110] //= 2
+    Image.fromarray(pixels).save("spot.png")
+    return tmp_path
+
+
+def test_the_mean_of_the_values_is_the_score(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    assert cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.npy").code == 0
+    values = np.load("map.npy", allow_pickle=False)
+    assert (values.shape, values.dtype) == ((90, 120), np.float32)
+    assert values.mean(dtype=np.float64) == pytest.approx(pim.distance("ref.png", "spot.png", str(tiny_pim)), rel=1e-5)
+    assert values[60:80, 90:110].mean() > 8 * values[:40, :70].mean()
+
+
+@pytest.mark.parametrize("name", ["map.png", "map.jpg", "map.webp", "map.tif", "map.bmp"])
+def test_the_picture_is_bright_where_the_images_differ(cli: Cli, here: Path, tiny_pim: Path, name: str) -> None:
+    ran = cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", name)
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    with Image.open(name) as picture:
+        found = np.asarray(picture.convert("L"), float)
+    shown = found[42 : 42 + 270, 14 : 14 + 360]  # three times as large
+    assert shown[180:240, 270:330].mean() > 10 + shown[:150, :240].mean()
+
+
+def test_max_fixes_the_scale(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.npy")
+    peak = float(np.load("map.npy").max())
+    for factor in (1, 10):
+        cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png", "--max", factor * peak)
+        with Image.open("map.png") as picture:
+            brightest = np.asarray(picture.convert("L"))[42 : 42 + 270, 14 : 14 + 360].max()
+        expected = 255 * colour(np.array(1 / factor)) @ [0.299, 0.587, 0.114]
+        assert brightest == pytest.approx(expected, abs=2)
+
+
+def test_identical_images_give_a_dark_map(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    ran = cli("map", "ref.png", "ref.png", "-m", tiny_pim, "-o", "map.png")
+    assert (ran.code, ran.err) == (0, "")
+    with Image.open("map.png") as picture:
+        assert np.asarray(picture)[42 : 42 + 270, 14 : 14 + 360].max() <= 4
+
+
+def test_an_overlay_shows_the_distorted_image(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png", "--overlay")
+    with Image.open("map.png") as picture:
+        shown = np.asarray(picture.convert("L"), float)[43 : 42 + 270 : 3, 15 : 14 + 360 : 3]
+    with Image.open("spot.png") as distorted:
+        gray = np.asarray(distorted.convert("L"), float)
+    assert np.corrcoef(shown[:50].ravel(), gray[:50].ravel())[0, 1] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("ref.png", "missing.png", "-o", "map.png"), 1, "missing.png"),
+        (("ref.png", "small.png", "-o", "map.png"), 1, "small.png is 20 x 20"),
+        (("small.png", "small.png", "-o", "map.png"), 1, "at least 32"),
+        (("ref.png", "spot.png", "-o", "spot.png"), 2, "overwrite"),
+        (("ref.png", "spot.png", "-o", "nowhere/map.png"), 1, "nowhere/map.png"),
+        (("ref.png", "spot.png"), 2, "--output"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_and_nothing_written(
+    cli: Cli, here: Path, tiny_pim: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    Image.new("RGB", (20, 20)).save("small.png")
+    before = sorted(here.iterdir())
+    ran = cli("map", *arguments, "-m", tiny_pim)
+    assert (ran.code, ran.out) == (code, "")
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert sorted(here.iterdir()) == before
