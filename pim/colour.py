@@ -24,7 +24,6 @@ from pim.raster import CHANNELS, ColourTags, Samples, Space
 from pim.shaper import (
     BT709,
     D65,
-    Curve,
     Shaper,
     decode,
     linear_to_srgb,
@@ -42,7 +41,7 @@ _PRIMARIES = {
     9: (*D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),  # BT.2020
     12: (*D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),  # Display P3
 }
-_UNSPECIFIED = 2
+_UNSPECIFIED, _SRGB = 2, 13
 _VIDEO = (1, 6, 14, 15)  # BT.709, BT.601, BT.2020: the camera's curve, meant for a screen like sRGB
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 _HDR = {16: "PQ", 18: "HLG"}
@@ -93,20 +92,17 @@ def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
 def _from_cicp(primaries: int, transfer: int) -> tuple[Shaper, tuple[str, ...]]:
     if transfer in _HDR:
         raise InputError(f"is HDR ({_HDR[transfer]} transfer, code point {transfer}): there is no one way to sRGB")
-    notes: tuple[str, ...] = ()
-    curve: Curve = srgb_to_linear
-    if transfer in (13, _UNSPECIFIED):
-        pass
-    elif transfer in _VIDEO:
-        notes = (f"video transfer function {transfer} taken as that of sRGB",)
-    elif transfer in _GAMMAS:
-        curve = power(_GAMMAS[transfer])
-    else:
+    if transfer not in (_SRGB, _UNSPECIFIED, *_VIDEO, *_GAMMAS):
         raise InputError(f"has the transfer function {transfer} of ITU-T H.273, which cannot be read")
     corners = _PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
     if corners is None:
         raise InputError(f"has the colour primaries {primaries} of ITU-T H.273, which cannot be read")
-    return Shaper((curve,) * 3, to_srgb(to_pcs(corners))), notes
+    curve = power(_GAMMAS[transfer]) if transfer in _GAMMAS else srgb_to_linear
+    shaper = Shaper((curve,) * 3, to_srgb(to_pcs(corners)))
+    notes = [] if shaper.is_srgb() else [f"primaries {primaries}, transfer {transfer} (ITU-T H.273) converted to sRGB"]
+    if transfer in _VIDEO:
+        notes.append(f"video transfer function {transfer} taken as that of sRGB")
+    return shaper, tuple(notes)
 
 
 def _from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None) -> tuple[Shaper | None, tuple[str, ...]]:
@@ -119,9 +115,12 @@ def _from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None) -
     if chromaticities is None:
         return Shaper((curve,) * 3, np.eye(3)), notes
     try:
-        return Shaper((curve,) * 3, to_srgb(to_pcs(chromaticities))), notes
+        matrix = to_srgb(to_pcs(chromaticities))
     except ValueError:
         return Shaper((curve,) * 3, np.eye(3)), (*notes, "impossible chromaticities (cHRM) were ignored")
+    if not Shaper((srgb_to_linear,) * 3, matrix).is_srgb():
+        notes = (*notes, "chromaticities (cHRM) converted to sRGB")
+    return Shaper((curve,) * 3, matrix), notes
 
 
 def _from_profile(space: Space, peak: int, icc: bytes) -> Conversion:

@@ -3,7 +3,8 @@
 The result is sRGB in [0, 1], upright and opaque, with a record of every decision that was made on the
 way. What cannot be decided without guessing is refused.
 
-What cannot be noticed: bytes changed inside the body of a JPEG decode to other pixels without an error.
+What cannot be noticed: bytes changed inside the body of a format without checksums, such as JPEG, decode
+to other pixels without an error.
 """
 
 from __future__ import annotations
@@ -145,8 +146,8 @@ def _of_pillow(picture: Image.Image, options: OpenOptions) -> Raster:
     number = picture.tell() if getattr(picture, "n_frames", 1) > 1 else 0
     if options.frame is not None and options.frame != number:
         raise InputError(f"is a Pillow image at frame {number}, not {options.frame}; call its seek first")
-    own = picture.copy()
-    raster = pillow8.of_picture(own)
+    picture.load()
+    raster = pillow8.of_picture(picture)
     return replace(raster, format=picture.format or "Pillow", frame=number, frames=getattr(picture, "n_frames", 1))
 
 
@@ -175,11 +176,11 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
         mode=raster.mode,
         bit_depth=raster.bit_depth,
         orientation=max(raster.orientation, raster.turned),
-        icc=to_srgb.icc,
+        icc=None if to_srgb.icc is None else _one_line(to_srgb.icc),
         alpha="none" if not raster.alpha else f"over {options.background}" if transparent else "opaque",
         frame=raster.frame,
         frames=raster.frames,
-        notes=(*raster.notes, *to_srgb.notes, *_frame_note(raster, options)),
+        notes=tuple(map(_one_line, (*raster.notes, *to_srgb.notes, *_frame_note(raster, options)))),
     )
     return OpenedImage(pixels, decoding)
 

@@ -62,7 +62,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         raise InputError(f"has no pixels: its header says {width} x {height}")
     if width * height > max_pixels:
         raise InputError(
-            f"is {width} x {height}, more than the limit of {max_pixels:,} pixels; raise max_pixels if you trust it"
+            f"is {width} x {height}, more than the limit of {max_pixels:,} pixels; raise --max-pixels if you trust it"
         )
 
 
