@@ -114,19 +114,3 @@ def glorot_(module: nn.Module) -> None:
 def _dense(first: int, units: int, layers: int) -> nn.ModuleList:
     widths = [first] + [units] * layers
     return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-
-
-def count_operations(config: PIMConfig) -> float:
-    """Multiply-adds per pixel and image of the band networks and encoders of a steerable PIM."""
-    widths = (CHANNELS, *config.filters)
-    convolutions = config.kernel**2 * sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True))
-    with torch.device("meta"):
-        encoder = MarginalEncoder(config)
-    dense = sum(layer.weight.numel() for layer in encoder.modules() if isinstance(layer, nn.Linear))
-    positions = 1.0
-    if config.pyramid == "steerable":
-        orientations = (config.bands - 2) // config.scales
-        positions += orientations * sum(4.0**-s for s in range(config.scales)) + 4.0**-config.scales
-    elif config.pyramid == "laplacian":
-        positions = sum(4.0**-s for s in range(config.scales))
-    return positions * (convolutions + dense)

@@ -40,13 +40,15 @@ def log_density(z: Tensor, q: Mixture) -> Tensor:
     Returns:
         (N, h, w), in nats: logsumexp over m of log softmax(logits)_m - |z - mu_m|^2 / 2 - D/2 log 2 pi.
     """
-    dimensions = q.means.shape[2]
+    return _log_mixture(z, q) - 0.5 * q.means.shape[2] * math.log(2 * math.pi)
+
+
+def _log_mixture(z: Tensor, q: Mixture) -> Tensor:
+    """Log density without the constant, which would cost digits where it cancels anyway."""
     exponent = -0.5 * (z[:, None] - q.means).square().sum(2)
     if q.logits is None:
-        mixed = exponent[:, 0]
-    else:
-        mixed = torch.logsumexp(torch.log_softmax(q.logits, 1) + exponent, 1)
-    return mixed - 0.5 * dimensions * math.log(2 * math.pi)
+        return exponent[:, 0]
+    return torch.logsumexp(torch.log_softmax(q.logits, 1) + exponent, 1)
 
 
 def squared_distance(p: Mixture, q: Mixture) -> Tensor:
@@ -94,5 +96,5 @@ def _log_ratio(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
     total = torch.zeros_like(p.means[:, 0, 0])
     for m in range(count):
         z = p.means[:, m] + noise[m]
-        total = total + weights[:, m] * (log_density(z, p) - log_density(z, q))
+        total = total + weights[:, m] * (_log_mixture(z, p) - _log_mixture(z, q))
     return total

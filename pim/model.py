@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pim import pyramid, weights
 from pim.config import PIMConfig
-from pim.encoder import MarginalEncoder, band_network, convolve, count_operations, glorot_
+from pim.encoder import MarginalEncoder, band_network, convolve, glorot_
 from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
@@ -70,6 +70,7 @@ class PIM(Metric):
         small_enough = config.padding == "same" and config.pyramid != "laplacian"
         operations = count_operations(config)
         self.info = replace(info, operations=operations, spatial=small_enough, min_size=_min_size(config, info))
+        self.filters = pyramid.steerable_filters(config.filter_set)
         self.cnn = nn.ModuleList(band_network(config) for _ in range(config.bands))
         self.marginal = nn.ModuleList(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
@@ -225,8 +226,7 @@ class PIM(Metric):
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
         config = self.config
         if config.pyramid == "steerable":
-            filters = pyramid.steerable_filters(config.filter_set)
-            return pyramid.steerable(image, filters, config.scales, config.padding, frugal=frugal)
+            return pyramid.steerable(image, self.filters, config.scales, config.padding, frugal=frugal)
         if config.pyramid == "laplacian":
             return pyramid.laplacian(image, config.scales, config.residual)
         return [pyramid.Band(image, ())]
@@ -354,3 +354,22 @@ def _min_size(config: PIMConfig, info: MetricInfo) -> int:
             side = max(cnn + filters.oriented.shape[-1] - 1, 2 * (side - 1) + filters.lo.shape[-1])
         side = max(side + filters.lo0.shape[-1] - 1, cnn + filters.hi0.shape[-1] - 1)
     return max(side, info.min_size)
+
+
+def count_operations(config: PIMConfig) -> float:
+    """Multiply-adds per pixel and image: pyramid, convolutions and encoders (pooling is left out)."""
+    with torch.device("meta"):
+        convolutions = sum(layer.weight.numel() for layer in band_network(config))
+        dense = sum(layer.weight.numel() for layer in MarginalEncoder(config).modules() if isinstance(layer, nn.Linear))
+    if config.pyramid == "none":
+        return float(convolutions + dense)
+    quarters = [4.0**-scale for scale in range(config.scales + 1)]
+    if config.pyramid == "laplacian":
+        filters = 3 * 9 * (sum(quarters[1:]) + sum(quarters[:-1]))
+        return sum(quarters[:-1]) * (convolutions + dense) + filters
+    taps = pyramid.steerable_filters(config.filter_set)
+    orientations = len(taps.oriented)
+    positions = 1 + orientations * sum(quarters[:-1]) + quarters[-1]
+    filters = 3 * (taps.lo0.numel() + taps.hi0.numel())
+    filters += 3 * (taps.oriented.numel() * sum(quarters[:-1]) + taps.lo.numel() * sum(quarters[1:]))
+    return positions * (convolutions + dense) + filters

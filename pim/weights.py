@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pim.errors import WeightsError
-from pim.files import sha256_of, written_whole
+from pim.files import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,21 +106,6 @@ def shipped() -> dict[str, Path]:
     """The weight files inside the package, by metric name."""
     folder = Path(str(resources.files("pim"))) / "pretrained"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def check(path: str | Path) -> tuple[WeightHeader, str]:
-    """Read a whole weight file and build its network.
-
-    Returns:
-        Its header and the SHA-256 of the file.
-
-    Raises:
-        WeightsError: with what is wrong.
-    """
-    from pim.model import PIM
-
-    metric = PIM.load(path)
-    return read_header(path), metric.weights_hash or sha256_of(path)
 
 
 def _header(values: dict[str, Any], path: Path) -> WeightHeader:

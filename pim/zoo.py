@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from pim import catalogue, custom, weights
 from pim.classics import MSSSIM, PSNR, SSIM
 from pim.errors import MetricUnavailable, UsageError
+from pim.files import sha256_of
 from pim.info import MetricInfo
 from pim.metric import Metric
 from pim.model import PIM
@@ -39,6 +41,19 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
     if device is not None:
         metric = metric.to(_usable(device))
     return metric.eval().requires_grad_(False)
+
+
+def check_weights(path: str | Path) -> tuple[weights.WeightHeader, str]:
+    """Read a whole weight file and build its network.
+
+    Returns:
+        Its header, and the SHA-256 of the file.
+
+    Raises:
+        WeightsError: with what is wrong.
+    """
+    PIM.load(path)
+    return weights.read_header(path), sha256_of(path)
 
 
 def _find(name: str) -> Metric:

@@ -66,13 +66,14 @@ def check(
 
     Prints SHA-256, kind and path of every good one, separated by tabs, and names the others.
     """
-    from pim import weights
+    from pim.weights import shipped
+    from pim.zoo import check_weights
 
-    paths = files or list(weights.shipped().values())
+    paths = files or list(shipped().values())
     failed = 0
     for path in paths:
         try:
-            header, digest = weights.check(path)
+            header, digest = check_weights(path)
         except PimError as error:
             failed += 1
             common.note(one_line(str(error)))

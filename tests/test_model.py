@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
+
+from pim import PIM, PIMConfig, model
+from pim.errors import InputError
+from pim.model import pool
+
+CASES = ("even", "odd", "tiny", "valid")
+TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("dtype, close, close_gradient", TOLERANCES)
+def test_distances_and_gradients_equal_the_golden_ones(file, dtype, close, close_gradient, golden):
+    arrays = golden(file)
+    metric = pim_of(arrays, dtype)
+    cases = [case for case in CASES if f"{case}/x" in arrays]
+    assert cases
+    for case in cases:
+        x, y = (tensor(arrays[f"{case}/{side}"], dtype).requires_grad_() for side in "xy")
+        per_band = metric.per_band(x, y)
+        distance = pool(per_band, metric.config)
+        np.testing.assert_allclose(distance.detach(), arrays[f"{case}/distance"], rtol=close)
+        if f"{case}/distance_per_band" in arrays:
+            theirs = arrays[f"{case}/distance_per_band"]
+            # A band that hardly differs loses digits to cancellation, which the others outweigh.
+            np.testing.assert_allclose(per_band.detach(), theirs, rtol=close, atol=0.1 * close * theirs.max())
+        if f"{case}/grad_x" in arrays:
+            gradients = torch.autograd.grad(distance.sum(), (x, y))
+            for gradient, side in zip(gradients, "xy", strict=True):
+                assert gradient_error(gradient, arrays[f"{case}/grad_{side}"]) < close_gradient
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_stage_equals_the_golden_one(file, golden):
+    arrays = golden(file)
+    metric = pim_of(arrays, torch.float64)
+    compared = 0
+    for case in (case for case in CASES if f"{case}/x" in arrays):
+        x = tensor(arrays[f"{case}/x"])
+        for i, latent in enumerate(metric.latents(x)):
+            key = f"{case}/mean_x.{i}"
+            if key in arrays:
+                theirs = arrays[key]
+                assert worst(latent.means[: len(theirs), 0], theirs) < 1e-6
+                compared += 1
+    assert compared or file == "pim1_valid_small"
+
+
+def test_the_three_image_call_is_a_prepared_reference(golden):
+    arrays = golden("pim1_small")
+    metric = pim_of(arrays, torch.float64)
+    x, y, y2 = (tensor(arrays[f"even/{key}"]) for key in ("x", "y", "y2"))
+    fixed = metric.prepare(x)
+    np.testing.assert_allclose(metric(fixed, y), arrays["even/distance"], rtol=1e-6)
+    np.testing.assert_allclose(metric(fixed, y2), arrays["even/distance2"], rtol=1e-6)
+
+
+def test_the_mixture_distance_is_within_sampling_error_of_the_golden_estimate(golden):
+    arrays = golden("pim5_small")
+    metric = PIM(config_of(arrays), samples=64, seed=3).double()
+    metric.load_state_dict(pim_of(arrays, torch.float64).state_dict())
+    x, y = tensor(arrays["x"]), tensor(arrays["y"])
+    with torch.no_grad():
+        ours = metric.per_band(x, y)
+    theirs = arrays["mc_kl_xy_band"] + arrays["mc_kl_yx_band"]
+    error = np.hypot(arrays["mc_kl_xy_band_se"], arrays["mc_kl_yx_band_se"])
+    spread = np.maximum(error * 4, 0.02 * theirs.max(1, keepdims=True))  # 64 draws of ours have an error too
+    assert (np.abs(ours.numpy() - theirs) < spread).all()
+    np.testing.assert_allclose(pool(ours, metric.config), arrays["mc_sym"], atol=6 * arrays["mc_sym_se"].max(), rtol=0.02)
+
+
+def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(golden, random_images):
+    arrays = golden("pim5_small")
+    x, y = random_images(2, 40, 36, seed=1), random_images(2, 40, 36, seed=2)
+    one, same, other = (PIM(config_of(arrays), seed=seed).eval() for seed in (0, 0, 1))
+    for metric in (same, other):
+        metric.load_state_dict(one.state_dict())
+    assert torch.equal(one(x, y), same(x, y))
+    assert not torch.equal(one(x, y), other(x, y))
+    torch.testing.assert_close(one(x, y), one(y, x), rtol=1e-5, atol=1e-7)
+    assert one(x, x).tolist() == [0.0, 0.0]
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=["gaussian", "mixture"])
+def metric(request):
+    torch.manual_seed(5)
+    config = PIMConfig(filters=(6, 5, 3), mixtures=request.param, latent=4)
+    return PIM(config).eval().requires_grad_(False)
+
+
+def test_identical_images_have_distance_zero_with_finite_gradients(metric, random_images):
+    x = random_images(2, 37, 41)
+    y = x.clone().requires_grad_()
+    distance = metric(x, y)
+    assert distance.tolist() == [0.0, 0.0]
+    distance.sum().backward()
+    assert torch.isfinite(y.grad).all()
+
+
+def test_the_distance_is_symmetric_and_positive(metric, random_images):
+    x, y = random_images(3, 37, 41, seed=1), random_images(3, 37, 41, seed=2)
+    torch.testing.assert_close(metric(x, y), metric(y, x), rtol=1e-5, atol=0)
+    assert (metric(x, y) > 0).all()
+
+
+def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images):
+    torch.manual_seed(5)
+    metric = PIM(PIMConfig(filters=(6, 3))).double().eval()
+    images = [random_images(1, 33, 35, seed=s, dtype=torch.float64) for s in range(4)]
+    root = [[metric(a, b).sqrt().item() for b in images] for a in images]
+    for a in range(4):
+        for b in range(4):
+            for c in range(4):
+                assert root[a][c] <= root[a][b] + root[b][c] + 1e-12
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_gradients_agree_with_finite_differences(power):
+    torch.manual_seed(0)
+    config = PIMConfig(scales=1, filters=(3, 2), latent=2, band_power=power, mean="linear", encoder_layers=0)
+    metric = PIM(config).double().requires_grad_(False)
+    x, y = (torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    assert torch.autograd.gradcheck(lambda a, b: pool(metric.per_band(a, b), config), (x, y), eps=1e-6, atol=1e-7)
+
+
+def test_a_pair_has_the_same_distance_in_any_batch(metric, random_images):
+    x, y = random_images(8, 40, 33, seed=1), random_images(8, 40, 33, seed=2)
+    alone = torch.cat([metric(x[i : i + 1], y[i : i + 1]) for i in range(8)])
+    rounding = 1e-6 if metric.config.mixtures == 1 else 1e-4  # log densities of near pairs cancel
+    torch.testing.assert_close(metric(x, y), alone, rtol=rounding, atol=0)
+
+
+@pytest.mark.parametrize("size", [(150, 131), (129, 260)])
+def test_tiles_change_nothing(metric, random_images, monkeypatch, size):
+    exact = copy.deepcopy(metric).double()
+    x, y = random_images(1, *size, seed=1, dtype=torch.float64), random_images(1, *size, seed=2, dtype=torch.float64)
+    with torch.no_grad():
+        whole, whole_map = exact(x, y), exact(x, y, spatial=True)
+        monkeypatch.setattr(model, "WHOLE", 1000)
+        monkeypatch.setattr(model, "TILE", 48)
+        monkeypatch.setattr(model, "KEEP", 1000)  # the reference is kept as an image
+        assert exact._tiled(x)
+        torch.testing.assert_close(exact(x, y), whole, rtol=1e-12, atol=0)
+        torch.testing.assert_close(exact(exact.prepare(x), y), whole, rtol=1e-12, atol=0)
+        torch.testing.assert_close(exact(x, y, spatial=True), whole_map, rtol=1e-9, atol=1e-12)
+
+
+def test_a_prepared_reference_gives_the_distance_of_the_pair(metric, random_images):
+    x, y = random_images(2, 45, 52, seed=1), random_images(2, 45, 52, seed=2)
+    torch.testing.assert_close(metric(metric.prepare(x), y), metric(x, y), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.3])
+def test_the_map_averages_to_the_distance(random_images, power):
+    torch.manual_seed(1)
+    weights = (0.0, 1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 0.1)
+    metric = PIM(PIMConfig(filters=(4, 3), band_power=power, band_weights=weights)).eval()
+    x, y = random_images(2, 61, 45, seed=1), random_images(2, 61, 45, seed=2)
+    spatial = metric(x, y, spatial=True)
+    assert spatial.shape == (2, 1, 61, 45)
+    torch.testing.assert_close(spatial.mean((1, 2, 3)), metric(x, y), rtol=1e-5, atol=0)
+
+
+def test_the_map_is_bright_where_the_images_differ(random_images):
+    torch.manual_seed(1)
+    metric = PIM(PIMConfig(filters=(4, 3))).eval()
+    x = random_images(1, 96, 96)
+    y = x.clone()
+    y[..., :32, 64:] = 1 - y[..., :32, 64:]
+    spatial = metric(x, y, spatial=True)[0, 0]
+    assert spatial[:32, 64:].mean() > 10 * spatial[64:, :32].mean()
+
+
+def test_pooling_is_the_mean_over_bands_unless_told_otherwise():
+    per_band = torch.tensor([[1.0, 4.0], [3.0, 0.0]])
+    plain = PIMConfig(pyramid="laplacian", scales=2)
+    assert pool(per_band, plain).tolist() == [2.0, 2.0]
+    weighted = dataclasses.replace(plain, band_weights=(2.0, 0.0))
+    assert pool(per_band, weighted).tolist() == [1.0, 4.0]
+    root = dataclasses.replace(plain, band_power=0.5, band_floor=0.0)
+    torch.testing.assert_close(pool(per_band, root), torch.tensor([(1 + 3**0.5) / 2, 1.0]))
+
+
+@pytest.mark.parametrize(
+    "config, side",
+    [
+        (PIMConfig(), 32),
+        (PIMConfig(pyramid="laplacian", scales=4, residual=False), 47),
+        (PIMConfig(pyramid="laplacian", scales=5, padding="valid"), None),
+        (PIMConfig(padding="valid", scales=2), None),
+        (PIMConfig(padding="valid", scales=3, filter_set="sp5"), None),
+    ],
+)
+def test_the_smallest_size_is_the_smallest_that_works(config, side):
+    config = dataclasses.replace(config, filters=(2, 2, 2, 3))
+    metric = PIM(config).eval()
+    smallest = metric.info.min_size
+    assert side is None or smallest == side
+    x = torch.rand(1, 3, smallest, smallest + 3)
+    assert torch.isfinite(metric(x, 1 - x)).all()
+    with pytest.raises(InputError, match=f"at least {smallest} pixels"):
+        metric(x[..., 1:, :], x[..., 1:, :])
+    if smallest > 32:
+        with pytest.raises(RuntimeError):
+            metric.per_band(x[..., 1:, :], 1 - x[..., 1:, :]).sum()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 3)])
+def test_padding_same_works_for_images_smaller_than_every_filter(size):
+    metric = PIM(PIMConfig(filters=(2, 3))).eval()
+    x = torch.rand(1, 3, *size)
+    assert torch.isfinite(metric.per_band(x, 1 - x)).all()
+
+
+def test_copies_and_pickles_give_the_same_distance(metric, random_images):
+    x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
+    expected = metric(x, y)
+    assert torch.equal(copy.deepcopy(metric)(x, y), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(metric))(x, y), expected)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_layout_autocast_and_inference_mode_change_nothing(metric, random_images, layout):
+    x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
+    expected = metric(x, y)
+    x, y = x.to(memory_format=layout), y.to(memory_format=layout)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(metric(x, y), expected, rtol=1e-5, atol=0)
+
+
+def test_the_same_input_gives_the_same_bits(metric, random_images):
+    x, y = random_images(2, 64, 48, seed=1), random_images(2, 64, 48, seed=2)
+    assert torch.equal(metric(x, y), metric(x, y))
+
+
+def test_compiled_and_exported_metrics_agree_with_checks_on(random_images):
+    torch.manual_seed(2)
+    metric = PIM(PIMConfig(filters=(4, 3))).eval().requires_grad_(False)
+    x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
+    expected = metric(x, y)
+    compiled = torch.compile(metric, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, y), expected, rtol=1e-6, atol=0)
+    exported = torch.export.export(metric, (x, y)).module()
+    torch.testing.assert_close(exported(x, y), expected, rtol=1e-6, atol=0)
+    with pytest.raises(RuntimeError, match="images must be finite"):
+        exported(x, y + 2)
+
+
+def test_a_gradient_of_the_distorted_image_alone_equals_that_of_the_pair(metric, random_images):
+    x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
+    one = y.clone().requires_grad_()
+    metric(x, one).sum().backward()
+    both_x, both_y = x.clone().requires_grad_(), y.clone().requires_grad_()
+    metric(both_x, both_y).sum().backward()
+    torch.testing.assert_close(one.grad, both_y.grad, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("filters, operations", [((64, 64, 64, 3), 782_432), ((8, 8, 8, 3), 17_900)])
+def test_the_cost_is_the_published_one(filters, operations):
+    assert PIM(PIMConfig(filters=filters)).info.operations == pytest.approx(operations, rel=1e-4)

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from golden_pim import tensor, worst
+
+from pim import pyramid
+
+SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_taps_are_the_published_ones(name, golden):
+    theirs, ours = golden("pim_steerable_filters"), pyramid.steerable_filters(name)
+    for key, taps in (("lo0filt", ours.lo0), ("hi0filt", ours.hi0), ("lofilt", ours.lo)):
+        assert np.array_equal(taps.numpy(), theirs[f"{name}/{key}"])
+    frame = (9 - theirs[f"{name}/bfilts"].shape[-1]) // 2
+    assert np.array_equal(ours.oriented[:, frame : 9 - frame, frame : 9 - frame].numpy(), theirs[f"{name}/bfilts"])
+    assert len(ours.oriented) == SETS[name]
+
+
+def _cases(arrays):
+    """(image key, description) of every stored pyramid."""
+    return sorted({key.rsplit("/", 1)[0] for key in arrays if "band." in key})
+
+
+@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-6), (torch.float32, 2e-5)])
+def test_bands_equal_the_golden_ones_for_every_set_padding_and_size(golden, dtype, tolerance):
+    arrays = golden("pim_bands")
+    cases = _cases(arrays)
+    assert len(cases) >= 12
+    for case in cases:
+        size, kind = case.split("/")
+        image = tensor(arrays[f"{size}/x"], dtype)
+        words = kind.split("_")
+        if words[0] == "laplacian":
+            bands = pyramid.laplacian(image, int(words[1][1:]), residual=words[2] == "residual")
+        else:
+            filters = pyramid.steerable_filters(words[0])
+            scales = int(words[2].removeprefix("nscales").removeprefix("n"))
+            bands = pyramid.steerable(image, filters, scales, words[1])
+        padding = words[1] if words[0] != "laplacian" else "same"
+        stored = [key for key in arrays if key.startswith(f"{case}/band.")]
+        assert len(bands) == len(stored), case
+        for i, band in enumerate(bands):
+            theirs = arrays[f"{case}/band.{i}"]
+            computed = band.compute(padding)
+            assert computed.shape == theirs.shape, (case, i)
+            assert worst(computed, theirs) < tolerance, (case, i)
+
+
+def test_the_frugal_pyramid_is_the_same_pyramid(random_images, monkeypatch):
+    monkeypatch.setattr(pyramid, "STRIP", 400)  # strips of a few rows, odd sizes, several levels
+    image = random_images(2, 77, 51, dtype=torch.float64)
+    filters = pyramid.steerable_filters("sp3")
+    plain = pyramid.steerable(image, filters, 3)
+    frugal = pyramid.steerable(image, filters, 3, frugal=True)
+    for a, b in zip(plain, frugal, strict=True):
+        torch.testing.assert_close(a.compute(), b.compute(), rtol=0, atol=1e-13)
+
+
+def test_bands_are_coarsest_first_with_orientations_reversed():
+    image = torch.zeros(1, 3, 64, 64)
+    image[..., 32:] = 1  # a vertical edge: the horizontal derivative answers, which is orientation 0 of sp1
+    bands = [b.compute() for b in pyramid.steerable(image, pyramid.steerable_filters("sp1"), 3)]
+    assert [b.shape[-1] for b in bands] == [8, 16, 16, 32, 32, 64, 64, 64]
+    inner = slice(12, 20)
+    answers = [b[..., inner, 16].abs().max() for b in (bands[3], bands[4])]
+    assert answers[1] > 100 * answers[0]
+
+
+def test_correlate_does_not_flip_the_taps():
+    impulse = torch.zeros(1, 1, 5, 5)
+    impulse[..., 2, 2] = 1
+    taps = torch.arange(9.0).reshape(3, 3)
+    assert torch.equal(pyramid.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
