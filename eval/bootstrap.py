@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 DRAWS = 2000
 SEED = 20240229
 LEVEL = 0.95
+BLOCK = 1 << 20  # array elements handled at once
 FEW_CLUSTERS = 10  # below: an interval with a warning
 TOO_FEW_CLUSTERS = 5  # below: none
 
@@ -61,7 +62,7 @@ def counts_of(drawn: NDArray[np.int64]) -> Array:
     return np.bincount(flat.ravel(), minlength=draws * clusters).reshape(draws, clusters).astype(np.float64)
 
 
-def row_mean_draws(values: Array, draws: int = DRAWS, seed: int = SEED) -> Array:
+def row_mean_draws(values: Array, draws: int = DRAWS, seed: int | Sequence[int] = SEED) -> Array:
     """Means of bootstrap samples of rows, for data that publish no sources to draw.
 
     Optimistic: rows that share a source picture are treated as independent.
@@ -69,14 +70,16 @@ def row_mean_draws(values: Array, draws: int = DRAWS, seed: int = SEED) -> Array
     Args:
         values: (n,) or (n, M), M columns that see the same draws.
         draws: B.
-        seed: Of the PCG64 generator.
+        seed: Of the PCG64 generator; several numbers name a stratum.
 
     Returns:
         (B,) or (B, M).
     """
     generator = np.random.Generator(np.random.PCG64(seed))
     rows = len(values)
-    return np.stack([values[generator.integers(0, rows, size=rows)].mean(axis=0) for _ in range(draws)])
+    step = max(1, BLOCK // rows)
+    blocks = [min(step, draws - start) for start in range(0, draws, step)]
+    return np.concatenate([counts_of(generator.integers(0, rows, size=(b, rows))) @ values / rows for b in blocks])
 
 
 def clusters_warning(clusters: int, what: str = "references") -> str | None:

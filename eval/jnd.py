@@ -15,6 +15,8 @@ from pim.eval.two_afc import check_shares
 
 Array = NDArray[np.float64]
 
+BLOCK = 1 << 21  # array elements handled at once
+
 
 def average_precision(distance: Array, same: Array) -> float:
     """Area under precision against recall of finding the pairs that people call the same.
@@ -38,7 +40,9 @@ def average_precision_draws(distance: Array, same: Array, weights: Array) -> Arr
     order = np.argsort(distance, kind="stable")
     ordered = distance[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # last row of every run of equal distances
-    return _areas(same[order], weights[:, order], ends)
+    step = max(1, BLOCK // len(distance))
+    blocks = (weights[i : i + step, order] for i in range(0, len(weights), step))
+    return np.concatenate([_areas(same[order], block, ends) for block in blocks])
 
 
 def in_given_order(distance: Array, same: Array) -> float:

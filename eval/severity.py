@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.errors import InputError
-from pim.eval.correlation import average_ranks, kendall, spearman
+from pim.eval.correlation import average_ranks, spearman
 
 Array = NDArray[np.float64]
 
@@ -101,8 +101,12 @@ def severity_order(grid: SeverityGrid) -> SeverityOrder:
 
 def image_kendall(grid: SeverityGrid) -> Array:
     """Tau-b of severity and distance for every picture, (images,); NaN where all distances are equal."""
-    severity = np.array(grid.severities, dtype=np.float64)
-    return np.array([kendall(severity, row) for row in grid.distance])
+    milder, stronger = np.triu_indices(len(grid.severities), 1)
+    before, after = grid.distance[:, milder], grid.distance[:, stronger]
+    rising, differing = (after > before).sum(axis=1), (after != before).sum(axis=1)
+    scale = np.sqrt(differing * len(milder))
+    agreeing = 2 * rising - differing
+    return np.where(differing > 0, agreeing / np.where(differing > 0, scale, 1), np.nan)
 
 
 def image_adjacent(grid: SeverityGrid) -> Array:

@@ -1,0 +1,127 @@
+"""Values of decoded waves: batches of one size, a reference analysed once, failures kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pim.errors import PimError, UsageError
+from pim.eval.decode import DecodedWave
+from pim.eval.pictures import PlannedPair
+from pim.image import OpenedImage
+from pim.metric import Metric, Prepared, ensure_finite
+
+Value = float | PimError
+
+
+@dataclass(frozen=True)
+class Duo:
+    """Two open images of one size, and their place in the plan."""
+
+    place: int
+    reference: OpenedImage
+    distorted: OpenedImage
+
+
+def usable(decoded: DecodedWave, pairs: Sequence[PlannedPair]) -> tuple[list[Duo], dict[int, PimError]]:
+    """The pairs of a wave whose images are open and of one size, and what is wrong with the others."""
+    duos: list[Duo] = []
+    failed: dict[int, PimError] = {}
+    for place, reference, distorted in zip(decoded.wave.pairs, decoded.references, decoded.distorted, strict=True):
+        if isinstance(reference, PimError):
+            failed[place] = reference
+        elif isinstance(distorted, PimError):
+            failed[place] = distorted
+        elif reference.pixels.shape != distorted.pixels.shape:
+            names = (pairs[place].distorted.name, pairs[place].reference.name)
+            sizes = ["{1} x {0}".format(*image.pixels.shape) for image in (distorted, reference)]
+            failed[place] = PimError(f"{names[0]} is {sizes[0]} pixels, its reference {names[1]} is {sizes[1]}")
+        else:
+            duos.append(Duo(place, reference, distorted))
+    return duos, failed
+
+
+def is_identical(duo: Duo) -> bool:
+    """Whether both images are equal in every pixel."""
+    return bool(np.array_equal(duo.reference.pixels, duo.distorted.pixels))
+
+
+class Calculator:
+    """One metric, and what it knows of the references it saw last."""
+
+    def __init__(self, metric: Metric, device: str) -> None:
+        self.metric, self.device = metric, device
+        self._block = -1
+        self._prepared: dict[tuple[str, ...], Prepared] = {}
+
+    def values(self, duos: Sequence[Duo], pairs: Sequence[PlannedPair], block: int, reused: bool) -> dict[int, Value]:
+        """The value of every pair, or why there is none.
+
+        Args:
+            duos: Pairs of one wave, of any sizes.
+            pairs: The plan, for names.
+            block: The block of the wave; what is known of references lasts for a block.
+            reused: Whether the same references come again in this block.
+
+        Raises:
+            UsageError: if the metric cannot be used at all.
+        """
+        if block != self._block:
+            self._block, self._prepared = block, {}
+        by_size: dict[tuple[int, ...], list[Duo]] = {}
+        for duo in duos:
+            by_size.setdefault(duo.reference.pixels.shape, []).append(duo)
+        found: dict[int, Value] = {}
+        for batch in by_size.values():
+            found |= self._batch(batch, pairs, reused)
+        return found
+
+    def alone(self, duo: Duo, pairs: Sequence[PlannedPair]) -> Value:
+        """The value of a pair in a batch of its own, nothing prepared."""
+        return self._batch([duo], pairs, False)[duo.place]
+
+    def _batch(self, duos: list[Duo], pairs: Sequence[PlannedPair], reused: bool) -> dict[int, Value]:
+        try:
+            with torch.inference_mode():
+                computed = self._compute(duos, pairs, reused)
+            if computed.shape != (len(duos),):
+                raise UsageError(f"{self.metric.name} must return ({len(duos)},); got {tuple(computed.shape)}")
+        except UsageError:
+            raise
+        except (PimError, MemoryError, torch.OutOfMemoryError) as error:
+            if len(duos) > 1:  # one pair may be to blame for all
+                return {d.place: value for d in duos for value in self._batch([d], pairs, False).values()}
+            return {duos[0].place: self._explained(error, pairs[duos[0].place])}
+        return {duo.place: self._checked(value, pairs[duo.place]) for duo, value in zip(duos, computed, strict=True)}
+
+    def _compute(self, duos: list[Duo], pairs: Sequence[PlannedPair], reused: bool) -> Tensor:
+        distorted = self._stack([duo.distorted for duo in duos])
+        if not reused:
+            return self._call(self._stack([duo.reference for duo in duos]), distorted)
+        key = tuple(pairs[duo.place].reference.name for duo in duos)
+        if key not in self._prepared:
+            self._prepared[key] = self.metric.prepare(self._stack([duo.reference for duo in duos]))
+        return self._call(self._prepared[key], distorted)
+
+    def _call(self, reference: Tensor | Prepared, distorted: Tensor) -> Tensor:
+        values: Tensor = self.metric(reference, distorted)
+        return values.double().cpu()
+
+    def _stack(self, images: list[OpenedImage]) -> Tensor:
+        pixels = np.stack([image.pixels for image in images])
+        return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().to(self.device)
+
+    def _checked(self, value: Tensor, pair: PlannedPair) -> Value:
+        try:
+            return float(ensure_finite(value[None], self.metric.info, [pair.distorted.name]))
+        except PimError as error:
+            return error
+
+    def _explained(self, error: Exception, pair: PlannedPair) -> PimError:
+        text = str(error).splitlines()[0] if isinstance(error, PimError) else "not enough memory"
+        named = pair.distorted.name in text
+        return error if named and isinstance(error, PimError) else PimError(f"{pair.distorted.name}: {text}")

@@ -1,0 +1,139 @@
+"""From a plan to numbers, in a folder that keeps everything: values, request, summary.
+
+run.json        what was asked, with versions and hashes
+scores.sqlite   every value, see `pim.eval.store`
+summary.json    every number of the last analysis, for `pim report`
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pim.errors import DataError
+from pim.eval import tables
+from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
+from pim.eval.fingerprint import describe, digest, versions
+from pim.eval.judgements import About, Judgement, Plan
+from pim.eval.run import Advance, RunOptions, score
+from pim.eval.store import Score, Store, StoredRun, reading, writing
+from pim.files import write_text
+from pim.metric import Metric
+
+REQUEST, SUMMARY = "run.json", "summary.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    analysis: Analysis
+    failures: tuple[str, ...]  # a line for everything that has no value
+
+
+def evaluate(
+    folder: Path,
+    plan: Plan,
+    metrics: Sequence[Metric],
+    request: Mapping[str, Any],
+    run_options: RunOptions,
+    analysis_options: AnalysisOptions,
+    advance: Advance,
+) -> Outcome:
+    """Score what is missing, analyse everything, write the summary.
+
+    Args:
+        folder: Of the run; made if it is not there, continued if it is.
+        plan: The data set.
+        metrics: With different names, on the device.
+        request: What the user asked for, plain values, to be noted.
+        run_options: How to compute.
+        analysis_options: How numbers are made from values.
+        advance: Told of every pair that is done.
+
+    Raises:
+        UsageError: if another process is at work in the folder, or a metric cannot be used at all.
+        PimError: if the folder cannot be written; what was committed stays.
+    """
+    with writing(folder) as store:
+        ids = store.add_pairs([(pair.key, pair.stamp(run_options.verify)) for pair in plan.pairs])
+        described = [describe(metric, run_options.device, run_options.opening) for metric in metrics]
+        asked = {
+            **request,
+            "about": plan.about.as_dict(),
+            "metrics": [digest(description) for description in described],
+        }
+        rows = [replace(j, pairs=tuple(ids[place] for place in j.pairs)).as_dict() for j in plan.judgements]
+        run = StoredRun(0, asked, datetime.now(UTC).isoformat(), versions())
+        store.add_run(digest({"asked": asked, "rows": rows}), run, rows)
+        _note_request(folder, run, described)
+        scored = score(store, plan.pairs, ids, metrics, run_options, advance)
+        analysis = _analysed(store, analysis_options)
+    write_text(folder / SUMMARY, _json(tables.document(analysis)))
+    return Outcome(analysis, scored)
+
+
+def analyse_again(folder: Path, options: AnalysisOptions) -> Analysis:
+    """The numbers of the last request in a folder, from its table alone.
+
+    Raises:
+        DataError: if the folder holds no run, or the run is not finished.
+    """
+    with reading(folder) as store:
+        return _analysed(store, options)
+
+
+def _analysed(store: Store, options: AnalysisOptions) -> Analysis:
+    runs = store.runs()
+    if not runs:
+        raise DataError(f"{store.folder} holds no run yet")
+    request = runs[-1].request
+    judgements = [Judgement.from_dict(row) for row in store.records(runs[-1].run)]
+    known = {metric.fingerprint: metric for metric in store.metrics()}
+    values = []
+    for fingerprint in request["metrics"]:
+        if fingerprint not in known:
+            raise DataError(f"the run in {store.folder} is not finished; the command that began it continues it")
+        scores = store.scores(known[fingerprint].metric)
+        values.append(MetricValues(known[fingerprint].description, _by_judgement(judgements, scores, store.folder)))
+    analysis = analyse(About.from_dict(request["about"]), judgements, values, options)
+    pictures = Counter(store.pictures().values())
+    notes = (*analysis.notes, *_identical_notes(judgements, values, store.identical()))
+    return replace(analysis, notes=notes, pictures=dict(pictures.most_common()))
+
+
+def _by_judgement(
+    judgements: Sequence[Judgement], scores: Mapping[int, Score], folder: Path
+) -> tuple[tuple[float | None, ...], ...]:
+    try:
+        return tuple(tuple(scores[pair].value for pair in j.pairs) for j in judgements)
+    except KeyError as error:
+        raise DataError(f"the run in {folder} is not finished; the command that began it continues it") from error
+
+
+def _identical_notes(judgements: Sequence[Judgement], values: Sequence[MetricValues], identical: set[int]) -> list[str]:
+    """What to say of pairs whose two images are equal: how many, and who does not give them its best value."""
+    places = [(row, side) for row, j in enumerate(judgements) for side, pair in enumerate(j.pairs) if pair in identical]
+    if not places:
+        return []
+    notes = [f"pairs whose images are equal in every pixel, scored like the others: {len(places)}"]
+    for metric in values:
+        best = float(metric.description["value_range"][0 if metric.lower_is_better else 1])
+        found = {metric.values[row][side] for row, side in places} - {None, best}
+        if found:
+            notes.append(f"{metric.name} gives equal images {min(v for v in found if v is not None):g}, not {best:g}")
+    return notes
+
+
+def _note_request(folder: Path, run: StoredRun, described: Sequence[Mapping[str, Any]]) -> None:
+    content = {"created": run.created, "versions": run.versions, "request": run.request, "metrics": list(described)}
+    write_text(folder / REQUEST, _json(content))
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=1, allow_nan=False, default=str) + "\n"

@@ -1,0 +1,268 @@
+"""The table of a run: which pairs, which metrics, which values; safe to kill and to start again.
+
+One SQLite file. A value belongs to a pair and a metric; a pair is known by its name together with
+the state of its files, a metric by a fingerprint of all that can change its values. Rows made from
+other files, weights or settings stay in the table and are never found under the new ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from pim.errors import DataError, PimError, UsageError
+
+TABLE = "scores.sqlite"
+LOCK = "run.lock"
+VERSION = 1
+
+DONE, FAILED = 0, 1
+
+_SCHEMA = """
+CREATE TABLE runs (
+    run_id INTEGER PRIMARY KEY, request_json TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE,
+    created TEXT NOT NULL, versions TEXT NOT NULL);
+CREATE TABLE records (
+    run_id INTEGER NOT NULL, position INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (run_id, position)) WITHOUT ROWID;
+CREATE TABLE pairs (
+    pair_id INTEGER PRIMARY KEY, key TEXT NOT NULL, stamp TEXT NOT NULL, identical INTEGER,
+    UNIQUE (key, stamp));
+CREATE TABLE metrics (
+    metric_id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE, description TEXT NOT NULL,
+    checked INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE scores (
+    pair_id INTEGER NOT NULL, metric_id INTEGER NOT NULL, value REAL, status INTEGER NOT NULL, message TEXT,
+    PRIMARY KEY (pair_id, metric_id)) WITHOUT ROWID;
+CREATE TABLE pictures (name TEXT PRIMARY KEY, decoding TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of one pair under one metric."""
+
+    pair: int  # pair_id
+    metric: int  # metric_id
+    value: float | None  # None: failed
+    message: str | None = None  # why it failed
+
+    @property
+    def status(self) -> int:
+        """DONE or FAILED."""
+        return FAILED if self.value is None else DONE
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What was asked for in one run."""
+
+    run: int
+    request: dict[str, Any]
+    created: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class StoredMetric:
+    """A metric as it was when it made its values."""
+
+    metric: int
+    fingerprint: str
+    description: dict[str, Any]
+    checked: bool  # whether rows computed alone agreed
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[Store]:
+    """The table of a run folder, for this process alone; both are made if they are not there.
+
+    Raises:
+        UsageError: if another process is at work in the folder.
+        DataError: if the table is damaged or of another version.
+        PimError: if the folder cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UsageError(f"another process is at work in {folder}; wait for it, or choose another --run") from error
+    except OSError as error:
+        raise PimError(f"cannot work in {folder}: {error.strerror or error}") from error
+    try:
+        connection = _connect(folder / TABLE)
+        try:
+            yield Store(folder, connection)
+        finally:
+            connection.close()
+    finally:
+        lock.release()
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[Store]:
+    """The table of an existing run folder, to read; another process may be writing it.
+
+    Raises:
+        DataError: if there is no such table, or it is damaged or of another version.
+    """
+    if not (folder / TABLE).is_file():
+        raise DataError(f"{folder} is not the folder of a run: it has no {TABLE}")
+    connection = _connect(folder / TABLE)
+    try:
+        yield Store(folder, connection)
+    finally:
+        connection.close()
+
+
+class Store:
+    """Reads and writes; every method is one transaction."""
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+        self.folder = folder
+        self._connection = connection
+
+    def add_run(self, fingerprint: str, run: StoredRun, records: Iterable[Mapping[str, Any]]) -> int:
+        """Note what is asked for, with its records; a run that is known already becomes the latest.
+
+        Returns:
+            Its run_id.
+        """
+        with self._transaction() as sql:
+            known = sql.execute("SELECT run_id FROM runs WHERE fingerprint = ?", (fingerprint,)).fetchone()
+            if known is not None:
+                sql.execute("UPDATE runs SET created = ? WHERE run_id = ?", (run.created, known[0]))
+                return int(known[0])
+            texts = (json.dumps(run.request), fingerprint, run.created, json.dumps(run.versions))
+            added = sql.execute(
+                "INSERT INTO runs (request_json, fingerprint, created, versions) VALUES (?, ?, ?, ?)", texts
+            ).lastrowid
+            bodies = ((added, position, json.dumps(record)) for position, record in enumerate(records))
+            sql.executemany("INSERT INTO records VALUES (?, ?, ?)", bodies)
+            return int(added or 0)
+
+    def runs(self) -> list[StoredRun]:
+        """All runs, the one asked for last at the end."""
+        rows = self._rows("SELECT run_id, request_json, created, versions FROM runs ORDER BY created, run_id")
+        return [StoredRun(int(a), json.loads(b), c, json.loads(d)) for a, b, c, d in rows]
+
+    def records(self, run: int) -> list[dict[str, Any]]:
+        """The records of a run, in their order."""
+        rows = self._rows("SELECT body FROM records WHERE run_id = ? ORDER BY position", run)
+        return [json.loads(body) for (body,) in rows]
+
+    def add_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[int]:
+        """Numbers (pair_id) of pairs given by key and stamp; known ones keep theirs."""
+        with self._transaction() as sql:
+            sql.executemany("INSERT OR IGNORE INTO pairs (key, stamp) VALUES (?, ?)", pairs)
+            find = "SELECT pair_id FROM pairs WHERE key = ? AND stamp = ?"
+            return [int(sql.execute(find, pair).fetchone()[0]) for pair in pairs]
+
+    def add_metric(self, fingerprint: str, description: Mapping[str, Any]) -> StoredMetric:
+        """The metric of this fingerprint, made known if it is new."""
+        with self._transaction() as sql:
+            sql.execute(
+                "INSERT OR IGNORE INTO metrics (fingerprint, description) VALUES (?, ?)",
+                (fingerprint, json.dumps(description)),
+            )
+        return next(m for m in self.metrics() if m.fingerprint == fingerprint)
+
+    def metrics(self) -> list[StoredMetric]:
+        """All metrics that have been at work in this folder, oldest first."""
+        rows = self._rows("SELECT metric_id, fingerprint, description, checked FROM metrics ORDER BY metric_id")
+        return [StoredMetric(int(a), b, json.loads(c), bool(d)) for a, b, c, d in rows]
+
+    def write(self, scores: Iterable[Score], identical: Mapping[int, bool], pictures: Mapping[str, str]) -> None:
+        """Commit values, all or none of them; an earlier value of the same pair and metric is replaced.
+
+        Args:
+            scores: The values; their metrics have to be checked again.
+            identical: By pair_id, whether both images are equal.
+            pictures: What opening decided, by name of the picture.
+        """
+        rows = [(s.pair, s.metric, s.value, s.status, s.message) for s in scores]
+        with self._transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
+            sql.executemany("UPDATE metrics SET checked = 0 WHERE metric_id = ?", [(m,) for m in {r[1] for r in rows}])
+            same = [(int(equal), pair) for pair, equal in identical.items()]
+            sql.executemany("UPDATE pairs SET identical = ? WHERE pair_id = ?", same)
+            sql.executemany("INSERT OR REPLACE INTO pictures VALUES (?, ?)", list(pictures.items()))
+
+    def mark_checked(self, metric: int) -> None:
+        """Note that rows of this metric, computed alone, agreed."""
+        with self._transaction() as sql:
+            sql.execute("UPDATE metrics SET checked = 1 WHERE metric_id = ?", (metric,))
+
+    def scores(self, metric: int) -> dict[int, Score]:
+        """All values of a metric by pair_id, failures included."""
+        rows = self._rows("SELECT pair_id, value, message FROM scores WHERE metric_id = ?", metric)
+        return {pair: Score(pair, metric, value, message) for pair, value, message in rows}
+
+    def forget(self, metric: int) -> None:
+        """Remove all values of a metric."""
+        with self._transaction() as sql:
+            sql.execute("DELETE FROM scores WHERE metric_id = ?", (metric,))
+
+    def identical(self) -> set[int]:
+        """The pairs whose two images are equal in every pixel."""
+        return {pair for (pair,) in self._rows("SELECT pair_id FROM pairs WHERE identical = 1")}
+
+    def pictures(self) -> dict[str, str]:
+        """What opening decided, by name of the picture."""
+        return dict(self._rows("SELECT name, decoding FROM pictures ORDER BY name"))
+
+    def _rows(self, query: str, *values: Any) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise _explained(error, self.folder) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+        except sqlite3.Error as error:
+            raise _explained(error, self.folder) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise _explained(error, path.parent) from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    elif version != VERSION:
+        raise DataError(f"{path} has version {version}, this program reads {VERSION}; choose another --run")
+
+
+def _explained(error: sqlite3.Error, folder: Path) -> PimError:
+    text = str(error)
+    if "disk is full" in text or "disk I/O" in text:
+        return PimError(f"cannot write to {folder}: {text}. What was committed is kept; the same command continues")
+    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
+        return DataError(f"{folder / TABLE} is damaged ({text}); move it away and run again")
+    return PimError(f"{folder / TABLE}: {text}")

@@ -1,0 +1,188 @@
+"""An analysis as text for people, CSV for spreadsheets, and a document for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pim.eval import choices, opinions, sameness
+from pim.eval.analysis import Analysis
+from pim.eval.figures import Comparison, Figure
+from pim.eval.published import Published, by_source, published
+
+WIDTH = 110
+
+FIGURE_COLUMNS = (
+    *("dataset", "section", "part", "statistic", "metric", "value", "low", "high", "level", "n", "references"),
+    *("published", "source", "note"),
+)
+
+_EXPLAINED = {
+    "opinion": "agreement with opinion scores: 1 is perfect, 0 is none, negative is the wrong way round",
+    "two_afc": "percent of people who agree with the choice of the metric",
+    "quadruple": "percent of people who agree with the metric on which of two pairs differs more",
+    "jnd": "average precision (percent) of finding the pairs that people call the same",
+    "severity": "how metrics follow the severity of corruptions; nobody was asked, this is not agreement with people",
+}
+
+
+def document(analysis: Analysis) -> dict[str, Any]:
+    """Everything, for JSON and for reports."""
+    return {**analysis.as_dict(), "published": [row.as_dict() for row in published(analysis.about.dataset)]}
+
+
+def records(analysis: Analysis) -> list[dict[str, Any]]:
+    """Every figure and every published value as flat rows with the same keys, for CSV."""
+    level = analysis.options.intervals.level
+    dataset = analysis.about.dataset
+    own = [
+        {**vars(figure), "dataset": dataset, "level": level, "published": False, "source": None}
+        for figure in analysis.figures
+    ]
+    others = [_as_record(row, analysis.about.kind) for row in published(dataset)]
+    return [{column: row[column] for column in FIGURE_COLUMNS} for row in (*own, *others)]
+
+
+def text(analysis: Analysis) -> str:
+    """Tables for people."""
+    parts = [_heading(analysis)]
+    figures = analysis.figures
+    if not figures:
+        parts.append("no figures: there is no row that every metric has a value for\n")
+    elif analysis.about.kind == "opinion":
+        parts.append(_pivot("SRCC", [f for f in figures if f.statistic == "SRCC"], lambda f: f.part))
+        pooled = [f for f in figures if f.part == opinions.ALL]
+        parts.append(_pivot("all rows", pooled, lambda f: f.statistic))
+    elif analysis.about.kind == "severity":
+        for statistic in ("Kendall", "adjacent"):
+            parts.append(_pivot(statistic, [f for f in figures if f.statistic == statistic], lambda f: f.part))
+        means = [f for f in figures if f.statistic.startswith("mean ")]
+        parts.append(_pivot("mean distance", means, lambda f: f"{f.part} {f.statistic.removeprefix('mean ')}"))
+        parts.append(_cells(analysis))
+    else:
+        parts.append(_pivot(figures[0].statistic, figures, lambda f: f.part))
+    parts += [_comparisons(analysis.comparisons), _published(analysis), _notes(analysis)]
+    return "\n".join(part for part in parts if part)
+
+
+def _heading(analysis: Analysis) -> str:
+    about = analysis.about
+    rows = f"{analysis.used} rows"
+    if analysis.used != analysis.rows:
+        rows += f" of {analysis.rows}"
+    if about.expected is not None and about.expected != analysis.used:
+        rows += f" (the complete set has {about.expected})"
+    references = [f.references for f in analysis.figures if f.references is not None]
+    drawn = f"{max(references)} references" if references else "rows"
+    intervals = analysis.options.intervals
+    method = "BCa" if intervals.bca else "percentile"
+    interval = (
+        f"[low, high]: {intervals.level:.0%} {method} bootstrap interval over {drawn}, "
+        f"{intervals.draws} draws, seed {intervals.seed}"
+    )
+    return f"{about.dataset}: {rows}; {_EXPLAINED[about.kind]}\n{interval}\n"
+
+
+def _pivot(title: str, figures: Sequence[Figure], row_of: Callable[[Figure], str]) -> str:
+    """One line per part or statistic, one column per metric."""
+    if not figures:
+        return ""
+    metrics = list(dict.fromkeys(f.metric for f in figures))
+    lines: dict[str, dict[str, Figure]] = {}
+    for figure in figures:
+        lines.setdefault(row_of(figure), {})[figure.metric] = figure
+    body = [[title, "n", *metrics]]
+    for name, cells in lines.items():
+        rows = max(f.n for f in cells.values())
+        body.append([name, str(rows), *(cell(cells[m]) if m in cells else "" for m in metrics)])
+    return aligned(body)
+
+
+def cell(figure: Figure) -> str:
+    """A value with its interval; "n/a" where it is undefined."""
+    if figure.value is None:
+        return "n/a"
+    form = _form(figure)
+    if figure.low is None or figure.high is None:
+        return form(figure.value)
+    return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
+
+
+def _form(figure: Figure | Comparison) -> Callable[[float], str]:
+    if figure.statistic in (choices.STATISTIC, sameness.STATISTIC, "adjacent"):
+        return lambda value: f"{100 * value:.2f}"
+    if figure.statistic.startswith(("mean ", "RMSE")):
+        return lambda value: f"{value:.4g}"
+    return lambda value: f"{value:.3f}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells as text columns, the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))]).rstrip()
+        + "\n"
+        for line in lines
+    )
+
+
+def _comparisons(comparisons: Sequence[Comparison]) -> str:
+    if not comparisons:
+        return ""
+    body = [["first minus second", "on", "difference", "p", "p (Holm)"]]
+    for c in comparisons:
+        form = _form(c)
+        span = "" if c.low is None or c.high is None else f" [{form(c.low)}, {form(c.high)}]"
+        p = ["n/a" if p is None else f"{p:.4f}" for p in (c.p, c.p_holm)]
+        body.append([f"{c.first} - {c.second}", f"{c.statistic}, {c.part}", f"{form(c.value)}{span}", *p])
+    tests = sum(c.p is not None for c in comparisons)
+    return aligned(body) + f"two-sided, same rows and same draws; Holm over the {tests} tests of this table\n"
+
+
+def _cells(analysis: Analysis) -> str:
+    lines = []
+    for c in analysis.cells:
+        rho = "n/a" if c.ranks.spearman is None else f"{c.ranks.spearman:.3f}"
+        far = ", ".join(f"{name} ({shift:+g})" for name, shift in c.ranks.furthest)
+        lines.append(f"{c.first} and {c.second}: SRCC {rho} over {c.ranks.cells} cells; ranks differ most at {far}\n")
+    return "".join(_wrapped(line) for line in lines)
+
+
+def _published(analysis: Analysis) -> str:
+    statistic = {"opinion": "SRCC", "two_afc": choices.STATISTIC}.get(analysis.about.kind)
+    if statistic is None:
+        return ""
+    found = by_source(published(analysis.about.dataset), "all", statistic)
+    if not found:
+        return ""
+    lines = [f"published, not computed here ({statistic}, all, as printed):\n"]
+    for source, rows in found.items():
+        lines.append(_wrapped(f"{source}: " + ", ".join(f"{row.metric} {row.value:g}" for row in rows)))
+    return "".join(lines)
+
+
+def _notes(analysis: Analysis) -> str:
+    notes = [*analysis.notes]
+    seen: dict[str, list[Figure]] = {}
+    for figure in analysis.figures:
+        if figure.note is not None:
+            seen.setdefault(figure.note, []).append(figure)
+    for note, figures in seen.items():
+        first = figures[0]
+        more = f" and {len(figures) - 1} more" if len(figures) > 1 else ""
+        notes.append(f"{first.metric}, {first.part}, {first.statistic}{more}: {note}")
+    for metric in analysis.metrics:
+        digest = metric.get("weights_hash")
+        notes.append(f"{metric['name']}: " + (f"weights {str(digest)[:12]}" if digest else "no weights"))
+    return "".join(_wrapped(note) for note in notes)
+
+
+def _wrapped(line: str) -> str:
+    return textwrap.fill(line.strip(), WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
+
+
+def _as_record(row: Published, section: str) -> dict[str, Any]:
+    empty: dict[str, Any] = dict.fromkeys(FIGURE_COLUMNS)
+    scale = 100 if row.statistic == choices.STATISTIC else 1
+    return {**empty, **vars(row), "section": section, "value": row.value / scale, "published": True}

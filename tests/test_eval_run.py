@@ -1,0 +1,331 @@
+"""Runs: the same table whatever happens, failures by name, nothing stale, nothing computed twice."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import inf
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from eval_toys import MeanAbsolute, make_plan, make_toy, save
+
+from pim.classics import PSNR
+from pim.errors import DataError, UsageError
+from pim.eval.analysis import AnalysisOptions
+from pim.eval.decode import decoded
+from pim.eval.estimate import IntervalOptions
+from pim.eval.judgements import Plan
+from pim.eval.pictures import Picture
+from pim.eval.plan import Treatment, plan_of
+from pim.eval.run import RunOptions
+from pim.eval.session import Outcome, analyse_again, evaluate
+from pim.eval.store import reading
+from pim.eval.waves import Wave, waves
+from pim.image import OpenedImage, OpenOptions
+from pim.info import MetricInfo
+from pim.metric import Metric
+
+PLAIN = RunOptions()
+QUICK = AnalysisOptions(IntervalOptions(draws=50))
+
+
+def run(folder: Path, plan: Plan, metrics: Sequence[Metric], options: RunOptions = PLAIN) -> Outcome:
+    return evaluate(folder, plan, metrics, {"dataset": "toy"}, options, QUICK, lambda count=1, note="": None)
+
+
+def values(folder: Path) -> dict[str, dict[int, float | None]]:
+    with reading(folder) as store:
+        return {
+            m.fingerprint: {pair: score.value for pair, score in store.scores(m.metric).items()}
+            for m in store.metrics()
+        }
+
+
+def test_every_pair_is_computed_to_its_value(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set")
+    outcome = run(tmp_path / "run", plan, [MeanAbsolute(), PSNR()], RunOptions(batch_size=4))
+    assert outcome.failures == ()
+    assert outcome.analysis.used == len(plan.judgements) == 48
+    found, _ = values(tmp_path / "run").values()
+    for number, pair in enumerate(plan.pairs, start=1):
+        a, b = (p.open(OpenOptions()).pixels.astype(np.float64) for p in (pair.reference, pair.distorted))
+        assert found[number] == pytest.approx(np.abs(a - b).mean(), rel=1e-5)
+
+
+def test_values_do_not_depend_on_batch_size_or_workers(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set")
+    run(tmp_path / "a", plan, [MeanAbsolute()], RunOptions(batch_size=1, workers=0))
+    run(tmp_path / "b", plan, [MeanAbsolute()], RunOptions(batch_size=5, workers=3))
+    (first,), (second,) = values(tmp_path / "a").values(), values(tmp_path / "b").values()
+    assert first.keys() == second.keys()
+    np.testing.assert_allclose(list(first.values()), [second[k] for k in first], rtol=1e-6)
+
+
+def test_a_reference_is_analysed_once_for_all_its_distorted_images(tmp_path: Path) -> None:
+    metric = MeanAbsolute()
+    run(tmp_path / "run", make_plan(tmp_path / "set", references=6), [metric], RunOptions(batch_size=1))
+    assert metric.prepared == 6 + 8  # once each, and once for every row that is computed again
+
+
+def test_a_finished_run_computes_nothing_again_and_needs_no_images(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set")
+    first = run(tmp_path / "run", plan, [MeanAbsolute()])
+    again = MeanAbsolute()
+    assert run(tmp_path / "run", plan, [again]).analysis == first.analysis
+    assert again.prepared == 0
+    for file in (tmp_path / "set").iterdir():
+        file.unlink()
+    assert analyse_again(tmp_path / "run", QUICK) == first.analysis
+
+
+def test_other_weights_are_never_reused(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=2)
+    run(tmp_path / "run", plan, [MeanAbsolute(1.0)])
+    run(tmp_path / "run", plan, [MeanAbsolute(2.0)])
+    first, second = values(tmp_path / "run").values()
+    np.testing.assert_allclose(list(second.values()), [2 * (v or 0) for v in first.values()], rtol=1e-6)
+
+
+def test_other_opening_options_are_never_reused(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=2)
+    run(tmp_path / "run", plan, [MeanAbsolute()])
+    run(tmp_path / "run", plan, [MeanAbsolute()], RunOptions(opening=OpenOptions(background="white")))
+    assert len(values(tmp_path / "run")) == 2
+
+
+def test_a_changed_file_is_scored_again(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=2)
+    before = run(tmp_path / "run", plan, [MeanAbsolute()])
+    save(tmp_path / "set" / "r0_noise_1.png", np.zeros((28, 20, 3)))
+    after = run(tmp_path / "run", plan, [MeanAbsolute()])
+    assert after.analysis.figures != before.analysis.figures
+
+
+def test_an_unreadable_picture_fails_by_name_and_is_tried_again(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set")
+    broken = tmp_path / "set" / "r1_shift_2.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    outcome = run(tmp_path / "run", plan, [MeanAbsolute(), PSNR()])
+    assert len(outcome.failures) == 1
+    assert str(broken) in outcome.failures[0]
+    assert outcome.analysis.used == 47
+    assert "1 of 48 rows are left out" in outcome.analysis.notes[0]
+    broken.write_bytes(whole)
+    assert run(tmp_path / "run", plan, [MeanAbsolute(), PSNR()]).analysis.used == 48
+
+
+def test_failed_rows_can_be_left_as_they_are(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=2)
+    (tmp_path / "set" / "r1.png").unlink()
+    metric = MeanAbsolute()
+    run(tmp_path / "run", plan, [metric])
+    seen = metric.prepared
+    kept = run(tmp_path / "run", plan, [metric], RunOptions(keep_failed=True))
+    assert metric.prepared == seen
+    assert len(kept.failures) == 1
+
+
+def test_pictures_of_different_size_fail_with_both_sizes(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=2)
+    save(tmp_path / "set" / "r1_noise_1.png", np.zeros((9, 8, 3)))
+    (failure,) = run(tmp_path / "run", plan, [MeanAbsolute()]).failures
+    assert "r1_noise_1.png is 8 x 9 pixels, its reference" in failure
+    assert "32 x 24" in failure
+
+
+class Sick(Metric):
+    """Answers as told where the reference is the second one, else with the difference."""
+
+    def __init__(self, name: str, answer: float) -> None:
+        super().__init__()
+        self.info = MetricInfo(name, "toy", True, (0.0, inf))
+        self.answer = answer
+
+    def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+        plain = (features - distorted).abs().mean((1, 2, 3))
+        return torch.where(plain > 0.1, torch.full_like(plain, self.answer), plain)
+
+
+@pytest.mark.parametrize("answer", [float("nan"), inf, -inf])
+def test_values_that_are_no_numbers_are_failures_and_not_rows(tmp_path: Path, answer: float) -> None:
+    outcome = run(tmp_path / "run", make_plan(tmp_path / "set", references=2), [Sick("sick", answer)])
+    assert outcome.failures
+    assert all("is no usable value" in failure for failure in outcome.failures)
+    assert outcome.analysis.used == 16 - len(outcome.failures)
+
+
+def test_infinite_psnr_of_equal_pictures_is_kept_and_counted(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=5)
+    equal = tmp_path / "set" / "r0_noise_1.png"
+    equal.write_bytes((tmp_path / "set" / "r0.png").read_bytes())
+    outcome = run(tmp_path / "run", plan, [PSNR(), MeanAbsolute()])
+    assert outcome.failures == ()
+    assert "pairs whose images are equal in every pixel, scored like the others: 1" in outcome.analysis.notes
+    linear = next(f for f in outcome.analysis.figures if (f.metric, f.part, f.statistic) == ("psnr", "all", "PLCC"))
+    assert linear.note == "the interval rests on 5 references only; infinite values left out: 1"
+    assert linear.n == 39
+
+
+class Moody(MeanAbsolute):
+    """A value that depends on the batch it is computed in."""
+
+    def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+        return super()._compare(features, distorted) * (1 + 1e-4 * len(distorted))
+
+
+def test_a_metric_whose_values_depend_on_the_batch_is_caught(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "run", make_plan(tmp_path / "set"), [Moody()], RunOptions(batch_size=4))
+    assert 0 < len(outcome.failures) <= 8
+    assert all("must not depend on the batch" in failure for failure in outcome.failures)
+
+
+class Shapeless(MeanAbsolute):
+    def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+        return super()._compare(features, distorted)[:, None]
+
+
+def test_a_metric_of_the_wrong_shape_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"mean-absolute must return \(1,\); got \(1, 1\)"):
+        run(tmp_path / "run", make_plan(tmp_path / "set", references=3), [Shapeless()], RunOptions(batch_size=8))
+
+
+def test_a_constant_metric_is_named_and_has_no_correlation(tmp_path: Path) -> None:
+    outcome = run(tmp_path / "run", make_plan(tmp_path / "set"), [MeanAbsolute(0.0)])
+    pooled = next(f for f in outcome.analysis.figures if (f.part, f.statistic) == ("all", "SRCC"))
+    assert pooled.value is None
+    assert pooled.note == "the metric has one value, 0, on all 48 rows"
+    assert "mean-absolute has one value, 0, for all pairs" in outcome.analysis.notes
+
+
+def test_a_wrong_direction_shows_as_negative_agreement_with_a_hint(tmp_path: Path) -> None:
+    turned = plan_of(replace(make_toy(tmp_path / "set"), higher_is_better=False))
+    outcome = run(tmp_path / "run", turned, [MeanAbsolute()])
+    pooled = next(f for f in outcome.analysis.figures if (f.part, f.statistic) == ("all", "SRCC"))
+    assert pooled.value is not None
+    assert pooled.value < -0.9
+    assert any("check the directions" in note for note in outcome.analysis.notes)
+
+
+def test_an_unfinished_run_is_not_analysed(tmp_path: Path) -> None:
+    class Stops(MeanAbsolute):
+        def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+            if self.prepared > 2:
+                raise KeyboardInterrupt
+            return super()._compare(features, distorted)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", make_plan(tmp_path / "set"), [Stops()], RunOptions(batch_size=1))
+    (kept,) = values(tmp_path / "run").values()
+    assert len(kept) == 16  # what was computed before Ctrl-C
+    with pytest.raises(DataError, match="is not finished"):
+        analyse_again(tmp_path / "run", QUICK)
+
+
+def test_waves_cover_every_pair_once_with_one_pair_per_reference() -> None:
+    references = ["b", "a", "b", "c", "a", "c", "d", "b"]
+    found = waves(references, 2)
+    assert sorted(place for wave in found for place in wave.pairs) == list(range(8))
+    for wave in found:
+        names = [references[place] for place in wave.pairs]
+        assert len(set(names)) == len(names) <= 2
+    assert found == [Wave(0, (6,)), Wave(1, (1, 3)), Wave(1, (4, 5)), Wave(2, (0,)), Wave(2, (2,)), Wave(2, (7,))]
+
+
+@dataclass(frozen=True)
+class Spied:
+    """A picture that notes when it is opened."""
+
+    inner: Picture
+    opened: list[str] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def stamp(self, verify: bool) -> str:
+        return self.inner.stamp(verify)
+
+    def open(self, options: OpenOptions) -> OpenedImage:
+        self.opened.append(self.name)
+        return self.inner.open(options)
+
+
+def test_images_wait_within_the_budget(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=6)
+    each = 28 * 32 * 3 * 4
+    every = waves([pair.reference.name for pair in plan.pairs], 1)
+    opened: list[str] = []
+    pairs = [replace(p, reference=Spied(p.reference, opened), distorted=Spied(p.distorted, opened)) for p in plan.pairs]
+    stream = decoded(every, pairs, OpenOptions(), workers=2, budget=6 * each)
+    for used, item in enumerate(stream, start=1):
+        assert isinstance(item.references[0], OpenedImage)
+        assert len(opened) <= 2 * used + 8
+    assert len(opened) == 6 + 48
+
+
+def test_a_shift_takes_columns_of_candidates_only(tmp_path: Path) -> None:
+    plan = plan_of(make_toy(tmp_path / "set", references=1), Treatment(shift=2))
+    pair = plan.pairs[0]
+    whole = make_plan(tmp_path / "set", references=1).pairs[0]
+    reference, distorted = (p.open(OpenOptions()).pixels for p in (pair.reference, pair.distorted))
+    np.testing.assert_array_equal(reference, whole.reference.open(OpenOptions()).pixels[:, :-3])
+    np.testing.assert_array_equal(distorted, whole.distorted.open(OpenOptions()).pixels[:, 2:-1])
+
+
+def test_pictures_are_resized_by_their_shorter_side(tmp_path: Path) -> None:
+    plan = plan_of(make_toy(tmp_path / "set", references=1), Treatment(shorter_side=10))
+    assert plan.pairs[0].reference.open(OpenOptions()).pixels.shape == (14, 10, 3)
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+from eval_toys import MeanAbsolute, make_plan
+from test_eval_run import run
+from pim.eval.run import RunOptions
+import pim.eval.run
+pim.eval.run.COMMIT_SECONDS = 0.02
+root = Path({root!r})
+import pickle
+plan = pickle.loads((root / "plan").read_bytes())
+print("ready", flush=True)
+run(root / "killed", plan, [MeanAbsolute(seconds=0.01)], RunOptions(batch_size=3))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_killed_again_and_again_ends_in_the_table_of_an_undisturbed_one(tmp_path: Path) -> None:
+    import pickle
+
+    plan = make_plan(tmp_path / "set", references=10, levels=6)
+    (tmp_path / "plan").write_bytes(pickle.dumps(plan))
+    undisturbed = run(tmp_path / "whole", plan, [MeanAbsolute()], RunOptions(batch_size=3))
+    script = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), root=str(tmp_path))
+    rng = random.Random(5)
+    killed = 0
+    for _ in range(30):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        process.stdout.readline()
+        if killed < 4:
+            time.sleep(rng.uniform(0.05, 0.4))
+            process.kill()
+        code = process.wait()
+        process.stdout.close()
+        if code == 0:
+            break
+        killed += 1
+    assert killed >= 2
+    (first,), (second,) = values(tmp_path / "whole").values(), values(tmp_path / "killed").values()
+    assert first == second  # bit for bit
+    assert analyse_again(tmp_path / "killed", QUICK).figures == undisturbed.analysis.figures
