@@ -17,6 +17,7 @@ from pim.cli.pairs import Pair
 from pim.cli.reading import OpenedPair, Reading, opened
 from pim.image import OpenOptions
 
+ROOT = Path(__file__).resolve().parents[1]
 Start = Callable[..., "subprocess.Popen[bytes]"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and terminals of POSIX")
 
@@ -98,7 +99,7 @@ def test_a_terminal_gets_a_bar_and_stdout_only_data(folder: Path) -> None:
     running = subprocess.Popen(
         [sys.executable, "-m", "pim", "score", "--pairs", "long.csv", "-m", "psnr"],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "TERM": "xterm", "COLUMNS": "100"},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
         stdout=subprocess.PIPE,
         stderr=theirs,
     )
@@ -116,10 +117,17 @@ def test_a_terminal_gets_a_bar_and_stdout_only_data(folder: Path) -> None:
 def test_a_name_that_is_no_text_comes_out_as_it_went_in(process: Start, folder: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     (folder / name).write_bytes((folder / "dist.png").read_bytes())
-    running = process("score", "ref.png", name, "-m", "psnr", cwd=folder)
+    running = process("score", "ref.png", name, "-m", "psnr", cwd=folder, PYTHONIOENCODING="utf-8:strict")
     out, err = running.communicate(timeout=120)
     assert (running.returncode, err) == (0, b"")
     assert out.endswith(b"\tcaf\xe9.png\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")
+def test_a_full_disk_behind_stdout_is_one_line() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([sys.executable, "-m", "pim", "metrics"], cwd=ROOT, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (1, b"pim: No space left on device\n")
 
 
 def test_images_are_opened_only_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

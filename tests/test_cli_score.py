@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,14 @@ def test_a_reference_of_many_is_prepared_and_opened_once(cli: Cli, here: Path, m
     assert sorted(opened) == ["a.png", "a.png", "b.png", "ref.png", "ref.png"]
 
 
+def test_every_reference_of_a_table_is_compared_with_its_own_images(cli: Cli, here: Path) -> None:
+    pairs = [(reference, name) for reference in ("ref", "a", "ref") for name in ("a", "b")]
+    (here / "pairs.csv").write_text("reference,distorted\n" + "".join(f"{r}.png,{d}.png\n" for r, d in pairs))
+    lines = cli("score", "--pairs", "pairs.csv", "-m", "nlpd").out.splitlines()
+    expected = [pim.distance(f"{r}.png", f"{d}.png", "nlpd") for r, d in pairs]
+    assert [float(line.split()[0]) for line in lines] == pytest.approx(expected, rel=1e-5, abs=1e-9)
+
+
 def test_csv_has_the_stated_columns_in_the_order_of_the_input(cli: Cli, here: Path) -> None:
     ran = cli("score", "ref.png", "b.png", "a.png", "-m", "psnr", "-m", "nlpd", "--format", "csv")
     assert ran.out.splitlines()[0] == "reference,distorted,metric,value,lower_is_better"
@@ -129,6 +138,17 @@ def test_a_value_that_is_no_number_is_a_failure_and_not_a_row(
     (record,) = records(ran.out)
     assert record["value"] is None
     assert "nan" in record["error"]
+
+
+def test_a_failure_in_a_batch_takes_no_neighbour_along(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "def f(a, b):\n    return (a - b).mean((1, 2, 3)) / (a != b).any(1).any(1).any(1)\n"
+    (here / "equal_fails.py").write_text(code)
+    monkeypatch.syspath_prepend(str(here))
+    (here / "pairs.csv").write_text("reference,distorted\nref.png,a.png\na.png,a.png\nb.png,a.png\n")
+    ran = cli("score", "--pairs", "pairs.csv", "-m", "equal_fails:f", "--format", "csv", "--batch-size", 3)
+    assert ran.code == 1
+    assert [row["reference"] for row in rows(ran.out)] == ["ref.png", "b.png"]
+    assert "a.png against a.png" in ran.err.splitlines()[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -277,6 +297,9 @@ def test_an_input_is_never_overwritten(cli: Cli, here: Path) -> None:
     ran = cli("score", "ref.png", "a.png", "-m", "psnr", "-o", here / "a.png")
     assert (ran.code, (here / "a.png").read_bytes()) == (2, before)
     assert "overwrite" in ran.err
+    (here / "pairs.csv").write_text("reference,distorted\nref.png,a.png\n")
+    for target in ("pairs.csv", "a.png"):
+        assert "overwrite" in cli("score", "--pairs", "pairs.csv", "-m", "psnr", "-o", target).err
 
 
 def test_two_metrics_of_one_name_are_refused(cli: Cli, here: Path, tiny_pim: Path) -> None:
@@ -335,16 +358,18 @@ def test_unmatched_and_doubled_names_are_listed_and_skipped_only_on_demand(cli: 
     picture(folders / "ref" / "alone.png")
     picture(folders / "dist" / "other.png")
     picture(folders / "dist" / "k2.png")
+    for folder, ending in itertools.product(("ref", "dist"), ("png", "bmp")):
+        picture(folders / folder / f"twice.{ending}")
     ran = cli("score", "ref", "dist", "-m", "psnr")
     assert (ran.code, ran.out) == (1, "")
-    for part in ("ref lacks 'other'", "dist lacks 'alone'", "dist has more than one file called 'k2'"):
+    for part in ("ref lacks 'other'", "dist lacks 'alone'", "dist has more than one file called 'k2', 'twice'"):
         assert part in ran.err
     ran = cli("score", "ref", "dist", "-m", "psnr", "--allow-unmatched")
     assert ran.code == 0
     assert len(ran.out.splitlines()) == 1
-    assert "3 names" in ran.err
+    assert "4 names" in ran.err
     document = json.loads(cli("score", "ref", "dist", "-m", "psnr", "--allow-unmatched", "--format", "json").out)
-    assert document["settings"]["skipped"] == 3
+    assert document["settings"]["skipped"] == 4
 
 
 def test_many_unmatched_names_are_counted_after_the_first_five(cli: Cli, folders: Path) -> None:

@@ -14,6 +14,7 @@ and add one line below. A group such as `pim weights list` is a `typer.Typer` of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -27,6 +28,7 @@ from typer.main import get_command
 from pim._version import VERSION
 from pim.cli import compare, map, metrics, score, weights
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
+from pim.cli.output import one_line
 from pim.errors import PimError
 
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
@@ -98,8 +100,7 @@ def run(arguments: Sequence[str]) -> int:
         code = get_command(app).main(args=list(arguments), prog_name="pim", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _PipeClosed:
-        # The interpreter flushes stdout once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return EXIT_PIPE_CLOSED
     except typer.TyperException as error:
         return _failed(_usage(error), error.exit_code)
@@ -107,10 +108,20 @@ def run(arguments: Sequence[str]) -> int:
         return _failed(f"pim: {error}", error.exit_code)
     except KeyboardInterrupt:
         return _failed("pim: stopped", EXIT_INTERRUPTED)
+    except OSError as error:
+        _drop_stdout()
+        where = "" if error.filename is None else f"{one_line(str(error.filename))}: "
+        return _failed(f"pim: {where}{error.strerror or error}", 1)
     except Exception as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         how = "please report it with what the same command prints under PIM_DEBUG=1"
         return _failed(f"pim: this should not happen: {what}; {how}", 1)
+
+
+def _drop_stdout() -> None:
+    """Send what is still buffered nowhere: the interpreter flushes stdout once more when it ends."""
+    with contextlib.suppress(OSError):  # a stdout without a file, as inside tests
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _failed(message: str, code: int) -> int:

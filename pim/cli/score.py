@@ -46,7 +46,7 @@ def score(
         bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in both folders.")
     ] = False,
     resize: Annotated[
-        bool, typer.Option("--resize", help="Scale distorted images to the size of their reference (antialiased).")
+        bool, typer.Option("--resize", help="Scale distorted images to the size of their reference; recorded.")
     ] = False,
     background: common.Background = None,
     frame: common.Frame = None,
@@ -70,7 +70,8 @@ def score(
     for name in metric or []:
         check_name(name)
     chosen = _pairs(paths or [], pairs, allow_unmatched)
-    common.keep_inputs(target, [str(pairs)] if pairs else paths or [])
+    images = (path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path))
+    common.keep_inputs(target, [*([str(pairs)] if pairs else []), *images])
     _tell_left_out(chosen, quiet)
     form = common.chosen_format(form, target)
     reading = Reading(common.open_options(background, frame, max_pixels), resize, workers)
