@@ -53,7 +53,7 @@ class TrainingNetwork(nn.Module):
             # Only here: the finest bands and the densities need all digits.
             with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.half):
                 features = convolve(self.pim.cnn[i], band)
-            features = features.float()
+            features = features.float() if self.half else features
             f_x, f_y = features.chunk(2)
             q = self.pim.marginal[i](features)
             (q_x, q_y) = q.split(len(x))
