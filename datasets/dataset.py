@@ -35,12 +35,12 @@ class Finding:
     examples: tuple[str, ...] = ()
 
     def sentence(self, examples: int = EXAMPLES) -> str:
-        """The text with its first examples, on one line."""
+        """The text with the number of cases and the first of them, on one line."""
         if not self.examples:
             return self.text
         named = ", ".join(self.examples[:examples])
         rest = self.count - min(examples, len(self.examples))
-        return f"{self.text}: {named}" + (f" and {rest} more" if rest > 0 else "")
+        return f"{self.text} ({self.count}): {named}" + (f" and {rest} more" if rest > 0 else "")
 
 
 def finding(level: Level, text: str, examples: Collection[str]) -> tuple[Finding, ...]:
@@ -48,12 +48,12 @@ def finding(level: Level, text: str, examples: Collection[str]) -> tuple[Finding
 
     Args:
         level: As in `Finding`.
-        text: A sentence in which {n} stands for the number of cases.
+        text: What they have in common, a plain sentence about several.
         examples: All cases; the first ones are kept, in sorted order.
     """
     if not examples:
         return ()
-    return (Finding(level, text.format(n=len(examples)), len(examples), tuple(sorted(examples)[:EXAMPLES])),)
+    return (Finding(level, text, len(examples), tuple(sorted(examples)[:EXAMPLES])),)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,10 @@ class Dataset:
     rows: Collection[AnyRecord]
     higher_is_better: bool | None = None  # of scores; None where there are none
     findings: tuple[Finding, ...] = ()
-    expected: Mapping[str, int] = field(default_factory=dict)  # published number of rows by subset; "" is all
+    # Published number of rows by subset, None where only its name is known; "" is all.
+    expected: Mapping[str, int | None] = field(default_factory=dict)
     found: Mapping[str, int] = field(default_factory=dict)  # the number here, by the same names
+    protocol_side: int | None = None  # the original evaluation resizes the shorter side to this
     picture_size: tuple[int, int] | None = None  # width and height that every picture should have
 
     def records(self) -> Iterator[AnyRecord]:
@@ -93,7 +95,7 @@ class Dataset:
     @property
     def partial(self) -> tuple[str, ...]:
         """The subsets whose number of rows is not the published one; "" is the whole set."""
-        return tuple(name for name, count in self.expected.items() if self.found.get(name, 0) != count)
+        return tuple(name for name, _, _ in _miscounts(self.expected, self.found))
 
     def with_findings(self, *more: Finding) -> Dataset:
         """The same data set with further findings."""
@@ -117,10 +119,18 @@ class Dataset:
             raise ManifestError(f"{self.name} in {self.root} has no records to score")
 
 
-def count_findings(expected: Mapping[str, int], found: Mapping[str, int]) -> tuple[Finding, ...]:
+def count_findings(expected: Mapping[str, int | None], found: Mapping[str, int]) -> tuple[Finding, ...]:
     """A warning for every subset whose number of rows is not the published one."""
     return tuple(
-        Finding("warning", f"{name or 'the whole set'} has {found.get(name, 0)} rows, published are {count}")
-        for name, count in expected.items()
-        if found.get(name, 0) != count
+        Finding(
+            "warning", f"{name or 'the whole set'} has {rows} rows; published are {'some' if count is None else count}"
+        )
+        for name, rows, count in _miscounts(expected, found)
     )
+
+
+def _miscounts(expected: Mapping[str, int | None], found: Mapping[str, int]) -> Iterator[tuple[str, int, int | None]]:
+    for name, count in expected.items():
+        rows = found.get(name, 0)
+        if rows != count if count is not None else rows == 0:
+            yield name, rows, count

@@ -1,0 +1,102 @@
+"""Looking at the pictures of a data set before anything is scored: sizes from headers, or all of them decoded."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from pim.datasets.dataset import Dataset, Finding, finding
+from pim.datasets.records import Picture
+from pim.errors import InputError
+from pim.image import OpenOptions, open_image
+
+Size = tuple[int, int]  # width, height
+SIZES_NAMED = 5
+
+
+def check_pictures(
+    dataset: Dataset,
+    decode: bool = False,
+    options: OpenOptions | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Dataset:
+    """Look at every picture file once.
+
+    Args:
+        dataset: As read.
+        decode: Decode each file to its end, which finds truncated ones; otherwise only headers are read.
+        options: How to decode.
+        progress: Called with 1 after every record.
+
+    Returns:
+        The data set with findings about unreadable pictures, unexpected sizes, and pairs of unequal size.
+    """
+    sizes: dict[Path, Size | str] = {}
+    unequal: set[str] = set()
+    for record in dataset.records():
+        for pair in record.pairs():
+            paths = [_path(picture) for picture in pair]
+            for path in paths:
+                if path not in sizes:
+                    sizes[path] = _decoded_size(path, options) if decode else _header_size(path)
+            if all(isinstance(picture, Path) for picture in pair) and _differ(sizes[paths[0]], sizes[paths[1]]):
+                unequal.add(f"{_inside(paths[0], dataset)} and {_inside(paths[1], dataset)}")
+        if progress is not None:
+            progress(1)
+    return dataset.with_findings(*_findings(dataset, sizes), *finding("error", "pairs differ in size", unequal))
+
+
+def _findings(dataset: Dataset, sizes: dict[Path, Size | str]) -> tuple[Finding, ...]:
+    unreadable = [f"{_inside(path, dataset)} ({why})" for path, why in sizes.items() if isinstance(why, str)]
+    met = Counter(size for size in sizes.values() if not isinstance(size, str))
+    wanted = dataset.picture_size
+    odd = [
+        f"{_inside(path, dataset)} ({size[0]} x {size[1]})"
+        for path, size in sizes.items()
+        if wanted and not isinstance(size, str) and size != wanted
+    ]
+    named = ", ".join(f"{w} x {h} ({count})" for (w, h), count in met.most_common(SIZES_NAMED))
+    more = f" and {len(met) - SIZES_NAMED} other sizes" if len(met) > SIZES_NAMED else ""
+    expected = f"{wanted[0]} x {wanted[1]}" if wanted else ""
+    return (
+        *finding("missing", "pictures cannot be read", unreadable),
+        *finding("error", f"pictures do not have the size {expected}", odd),
+        *((Finding("note", f"sizes of pictures: {named}{more}"),) if met else ()),
+    )
+
+
+def _path(picture: Picture) -> Path:
+    return picture if isinstance(picture, Path) else picture.path
+
+
+def _inside(path: Path, dataset: Dataset) -> str:
+    return str(path.relative_to(dataset.root)) if path.is_relative_to(dataset.root) else str(path)
+
+
+def _differ(first: Size | str, second: Size | str) -> bool:
+    return not isinstance(first, str) and not isinstance(second, str) and first != second
+
+
+def _header_size(path: Path) -> Size | str:
+    """Width and height as stored, or why they cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about huge pictures, which are not decoded here
+            with Image.open(path) as image:
+                return image.size
+    except UnidentifiedImageError:
+        return "no picture" if path.stat().st_size else "empty"
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def _decoded_size(path: Path, options: OpenOptions | None) -> Size | str:
+    try:
+        decoding = open_image(path, options).decoding
+    except InputError as error:
+        return str(error).removeprefix(f"{path}").lstrip(": ")
+    return decoding.width, decoding.height

@@ -1,0 +1,191 @@
+"""Plain tables of judgements: CSV or TSV with one of four sets of columns.
+
+    opinions        reference, distorted, score [, score_std, n]
+    forced choices  reference, a, b, prefer_b [, n]         prefer_b: share who found b closer to the reference
+    quadruples      p0, p1, q0, q1, judge [, n]             judge: share who said that q0 and q1 differ more
+    same or not     a, b, same [, n]                        same: share who saw no difference
+
+Any of them may have group (or content), distortion, level, and the tags subset, category, origin.
+Opinions need a direction: a column higher_is_better, a file beside the table with its name and the
+ending .json that holds {"higher_is_better": true}, or the option. It is never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pim.datasets.dataset import Dataset, Finding, ManifestError, finding
+from pim.datasets.labels import number, whole
+from pim.datasets.places import Places
+from pim.datasets.records import (
+    AnyRecord,
+    ForcedChoiceRecord,
+    Kind,
+    OpinionRecord,
+    QuadrupleRecord,
+    SameRecord,
+)
+from pim.datasets.sheet import read_sheet
+from pim.errors import UsageError
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+TAGS = ("subset", "category", "origin")
+LARGEST_SIDECAR = 1 << 20  # bytes
+TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One of the four kinds of tables."""
+
+    kind: Kind
+    pictures: tuple[str, ...]  # columns with paths
+    label: str  # column with the judgement
+
+
+FORMS = (
+    _Form("opinion", ("reference", "distorted"), "score"),
+    _Form("two_afc", ("reference", "a", "b"), "prefer_b"),
+    _Form("quadruple", ("p0", "p1", "q0", "q1"), "judge"),
+    _Form("jnd", ("a", "b"), "same"),
+)
+
+
+def read(path: Path, images: Path | None = None, higher_is_better: bool | None = None) -> Dataset:
+    """Read a table and find its pictures.
+
+    Args:
+        path: The table.
+        images: Where paths in the table start; those not found there are looked for beside the table.
+        higher_is_better: Direction of opinion scores, where the table does not state it.
+
+    Raises:
+        UsageError: if the direction is nowhere stated, or stated twice in different ways.
+        ManifestError: if the table cannot be read or has other columns.
+    """
+    if path.is_dir():
+        raise ManifestError(f"{path} is a folder; name the table inside it")
+    if path.suffix.lower() not in SUFFIXES:
+        raise ManifestError(f"{path} is no table; its name must end in {', '.join(SUFFIXES)}")
+    table = read_sheet(path)
+    form = _form(table, path)
+    places = Places([folder for folder in (images, path.parent) if folder is not None])
+    labels = [number(text) for text in table[form.label]]
+    records: list[AnyRecord] = []
+    for row, label in zip(table.to_dict("records"), labels, strict=True):
+        found = [places.find(row[column]) for column in form.pictures]
+        if label is not None and all(found):
+            records.append(_record(form, row, [place for place in found if place is not None], label))
+    return Dataset(
+        name=f"{path.resolve().parent.name}/{path.stem}",
+        kind=form.kind,
+        root=images or path.parent,
+        rows=tuple(records),
+        higher_is_better=_direction(table, path, higher_is_better) if form.kind == "opinion" else None,
+        findings=(*_label_findings(form, table, labels), *places.findings(), *_pair_findings(form, table)),
+        expected={"": len(table)},
+        found={"": len(records)},
+    )
+
+
+def _form(table: pd.DataFrame, path: Path) -> _Form:
+    there = set(table.columns)
+    for form in FORMS:
+        if {*form.pictures, form.label} <= there:
+            return form
+    forms = "; ".join(",".join((*form.pictures, form.label)) for form in FORMS)
+    raise ManifestError(f"{path} has the columns {','.join(table.columns)}; expected one of: {forms}")
+
+
+def _record(form: _Form, row: Mapping[str, str], found: list[Path], label: float) -> AnyRecord:
+    common: dict[str, Any] = {
+        "key": "|".join(row[column] for column in form.pictures),
+        "group": row.get("group") or row.get("content") or row[form.pictures[0]],
+        "subsets": tuple(row[tag] for tag in TAGS if row.get(tag)),
+        "distortion": row.get("distortion") or None,
+        "level": whole(row.get("level", "")),
+        "n": whole(row.get("n", "")),
+    }
+    match form.kind:
+        case "opinion":
+            deviation = number(row.get("score_std", ""))
+            return OpinionRecord(reference=found[0], distorted=found[1], score=label, score_std=deviation, **common)
+        case "two_afc":
+            return ForcedChoiceRecord(
+                reference=found[0], first=found[1], second=found[2], prefer_second=label, **common
+            )
+        case "quadruple":
+            return QuadrupleRecord(p0=found[0], p1=found[1], q0=found[2], q1=found[3], judge=label, **common)
+        case _:
+            return SameRecord(reference=found[0], distorted=found[1], same=label, **common)
+
+
+def _direction(table: pd.DataFrame, path: Path, stated: bool | None) -> bool:
+    """The direction of the scores, from all that states it."""
+    said = {"the option": stated, "the column higher_is_better": _column_direction(table, path), **_sidecar(path)}
+    known = {where: value for where, value in said.items() if value is not None}
+    if not known:
+        raise UsageError(
+            f"{path} does not say whether a high score is good; say --higher-is-better or --lower-is-better"
+        )
+    if len(set(known.values())) > 1:
+        told = " but ".join(
+            f"{where} says {'higher' if value else 'lower'} is better" for where, value in known.items()
+        )
+        raise UsageError(f"{path}: {told}")
+    return next(iter(known.values()))
+
+
+def _column_direction(table: pd.DataFrame, path: Path) -> bool | None:
+    if "higher_is_better" not in table.columns:
+        return None
+    values = sorted(set(table["higher_is_better"].str.lower()))
+    if len(values) == 1 and values[0] in (*TRUE, *FALSE):
+        return values[0] in TRUE
+    raise ManifestError(f"{path}: higher_is_better must be 0 in all rows or 1 in all rows; got {', '.join(values[:5])}")
+
+
+def _sidecar(path: Path) -> dict[str, bool | None]:
+    """What the file of the same name with the ending .json states."""
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return {}
+    try:
+        if beside.stat().st_size > LARGEST_SIDECAR:
+            raise ValueError(f"it has more than {LARGEST_SIDECAR} bytes")
+        content = json.loads(beside.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ManifestError(f"{beside} is no JSON: {error}") from error
+    value = content.get("higher_is_better") if isinstance(content, dict) else None
+    if value is not None and not isinstance(value, bool):
+        raise ManifestError(f"{beside}: higher_is_better must be true or false; got {value!r}")
+    return {beside.name: value}
+
+
+def _label_findings(form: _Form, table: pd.DataFrame, labels: list[float | None]) -> tuple[Finding, ...]:
+    limits = {"opinion": (float("-inf"), float("inf"))}.get(form.kind, (0.0, 1.0))
+    wrong = [
+        f"line {line} ({text[:40] or 'empty'})"
+        for line, (text, value) in enumerate(zip(table[form.label], labels, strict=True), start=2)
+        if value is None or not limits[0] <= value <= limits[1] or abs(value) == float("inf")
+    ]
+    expected = "no numbers" if form.kind == "opinion" else "no shares from 0 to 1"
+    return finding("error", f"values of {form.label} are {expected}", wrong)
+
+
+def _pair_findings(form: _Form, table: pd.DataFrame) -> tuple[Finding, ...]:
+    """Rows that are there twice, and pictures that are compared with themselves."""
+    keys = Counter(zip(*(table[column] for column in form.pictures), strict=True))
+    repeated = [" | ".join(key) for key, count in keys.items() if count > 1]
+    same = [" | ".join(key) for key in keys if len(form.pictures) == 2 and key[0] == key[1]]
+    return (
+        *finding("error", "rows are there more than once; average their judgements", repeated),
+        *finding("note", "rows compare a picture with itself", same),
+    )
