@@ -9,9 +9,12 @@ from pathlib import Path
 
 from pim.datasets import records
 from pim.datasets.dataset import Dataset
+from pim.datasets.imagenet_c import jpeg_floor
 from pim.errors import UsageError
 from pim.eval.judgements import About, Judgement, Plan
 from pim.eval.pictures import FilePicture, Picture, PlannedPair
+
+FLOOR = "jpeg floor"
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,19 @@ def plan_of(
     pairs = _Pairs(dataset, treatment)
     judgements = tuple(_judgement(record, pairs) for record in chosen)
     return Plan(about, tuple(pairs.known.values()), judgements)
+
+
+def with_jpeg_floor(dataset: Dataset) -> Dataset:
+    """Corrupted pictures and, as severity 0 of "jpeg floor", the clean ones after the JPEG of the published files."""
+    clean: dict[str, records.SeverityRecord] = {}
+    for record in dataset.records():
+        if isinstance(record, records.SeverityRecord):
+            clean.setdefault(record.group, record)
+    floors = [
+        replace(r, key=f"{FLOOR}/{r.group}", distortion=FLOOR, level=0, subsets=(), distorted=jpeg_floor(r))
+        for r in clean.values()
+    ]
+    return replace(dataset, rows=(*floors, *dataset.records()))
 
 
 class _Pairs:

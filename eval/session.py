@@ -36,6 +36,15 @@ class Outcome:
     failures: tuple[str, ...]  # a line for everything that has no value
 
 
+@dataclass(frozen=True)
+class Finished:
+    """What was asked for last in a run folder, and every value."""
+
+    about: About
+    judgements: tuple[Judgement, ...]  # their pairs are numbers (pair_id) of the table
+    values: tuple[MetricValues, ...]
+
+
 def evaluate(
     folder: Path,
     plan: Plan,
@@ -88,7 +97,12 @@ def analyse_again(folder: Path, options: AnalysisOptions) -> Analysis:
         return _analysed(store, options)
 
 
-def _analysed(store: Store, options: AnalysisOptions) -> Analysis:
+def finished(store: Store) -> Finished:
+    """The last request of a run folder with all its values.
+
+    Raises:
+        DataError: if the folder holds no run, or the run is not finished.
+    """
     runs = store.runs()
     if not runs:
         raise DataError(f"{store.folder} holds no run yet")
@@ -101,9 +115,14 @@ def _analysed(store: Store, options: AnalysisOptions) -> Analysis:
             raise DataError(f"the run in {store.folder} is not finished; the command that began it continues it")
         scores = store.scores(known[fingerprint].metric)
         values.append(MetricValues(known[fingerprint].description, _by_judgement(judgements, scores, store.folder)))
-    analysis = analyse(About.from_dict(request["about"]), judgements, values, options)
+    return Finished(About.from_dict(request["about"]), tuple(judgements), tuple(values))
+
+
+def _analysed(store: Store, options: AnalysisOptions) -> Analysis:
+    run = finished(store)
+    analysis = analyse(run.about, run.judgements, run.values, options)
     pictures = Counter(store.pictures().values())
-    notes = (*analysis.notes, *_identical_notes(judgements, values, store.identical()))
+    notes = (*analysis.notes, *_identical_notes(run.judgements, run.values, store.identical()))
     return replace(analysis, notes=notes, pictures=dict(pictures.most_common()))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pim.eval import choices, opinions, sameness
 from pim.eval.analysis import Analysis
 from pim.eval.figures import Comparison, Figure
+from pim.eval.flips import Flips
 from pim.eval.published import Published, by_source, published
 
 WIDTH = 110
@@ -97,6 +98,16 @@ def _pivot(title: str, figures: Sequence[Figure], row_of: Callable[[Figure], str
         rows = max(f.n for f in cells.values())
         body.append([name, str(rows), *(cell(cells[m]) if m in cells else "" for m in metrics)])
     return aligned(body)
+
+
+def flip_text(found: Sequence[Flips]) -> str:
+    """Rank flips as a table for people."""
+    categories = list(found[0].categories)
+    body = [["rank flips", "shift", "n", "mean", *categories]]
+    for f in found:
+        shares = [f.mean, *(f.categories[name] for name in categories)]
+        body.append([f.metric, f"{f.shift} px", str(f.n), *(f"{100 * share:.2f}" for share in shares)])
+    return aligned(body) + "percent of rows where the closer candidate is another one than without the shift\n"
 
 
 def cell(figure: Figure) -> str:

@@ -1,0 +1,269 @@
+"""What `pim eval` does: find the data set, score what is missing, print what came out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pim.cli import common
+from pim.cli.output import csv_line, destination, json_text, one_line
+from pim.cli.progress import progress
+from pim.errors import UsageError
+
+if TYPE_CHECKING:
+    from pim.datasets.dataset import Dataset
+    from pim.datasets.imagenet_c import Variant
+    from pim.datasets.records import AnyRecord
+    from pim.eval.analysis import Analysis, AnalysisOptions
+    from pim.eval.flips import Flips
+    from pim.eval.plan import Treatment
+    from pim.eval.run import RunOptions
+    from pim.metric import Metric
+
+FAILURES_SHOWN = 20
+LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set is and how it is read."""
+
+    name: str  # as typed
+    path: Path
+    allow_missing: bool
+    higher_is_better: bool | None  # of a table
+    images: Path | None  # of a table
+    clean: Path | None  # of imagenet-c
+    generate: bool
+    corruptions: tuple[str, ...]
+    frost: Path | None
+    tiny: bool  # imagenet-c: the variant of 64 x 64
+    prepared: bool  # imagenet-c: clean pictures are cropped already
+    seed: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows to take; empty: all."""
+
+    subsets: tuple[str, ...]
+    distortions: tuple[str, ...]
+    levels: tuple[int, ...]
+
+    def keep(self) -> Callable[[AnyRecord], bool] | None:
+        """The filter; None if everything is taken."""
+        if not (self.subsets or self.distortions or self.levels):
+            return None
+        return lambda record: (
+            (not self.subsets or not set(self.subsets).isdisjoint(record.subsets))
+            and (not self.distortions or record.distortion in self.distortions)
+            and (not self.levels or record.level in self.levels)
+        )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Everything that the command line asked for."""
+
+    source: Source
+    selection: Selection
+    folder: Path | None  # of the run; None: runs/ and the name of the data set
+    resize: int | None  # shorter side; 0: as it is; None: what the data set is known for
+    shifts: tuple[int, ...]
+    run: RunOptions
+    analysis: AnalysisOptions
+    quiet: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """What there is to print."""
+
+    analyses: list[Analysis]
+    flips: list[Flips]
+    failures: list[str]
+
+
+def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
+    """Evaluate the metrics on every part of the data set.
+
+    Raises:
+        PimError: if the data set cannot be scored, or the run cannot go on.
+    """
+    result = Result([], [], [])
+    for dataset in datasets(asked.source):
+        dataset = _looked_at(dataset, asked)
+        folder = asked.folder or Path("runs") / asked.source.name
+        folder = folder / dataset.name if asked.source.name == "bapps" else folder
+        common.note(f"every value is kept in {folder}", asked.quiet)
+        side = dataset.protocol_side if asked.resize is None else asked.resize or None
+        if asked.shifts and dataset.kind == "two_afc":
+            _shifted(asked, dataset, metrics, folder, side, result)
+            continue
+        result.analyses.append(_one(asked, dataset, metrics, folder, _treatment(side, None), result.failures))
+    return result
+
+
+def _treatment(side: int | None, shift: int | None) -> Treatment:
+    from pim.eval.plan import Treatment
+
+    return Treatment(shorter_side=side, shift=shift)
+
+
+def _shifted(
+    asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path, side: int | None, result: Result
+) -> None:
+    """Every shift as a run of its own, and how often the order of the candidates flips against no shift."""
+    from pim.eval.flips import flips
+    from pim.eval.session import finished
+    from pim.eval.store import reading
+
+    runs = []
+    for shift in (0, *asked.shifts):
+        place = folder / f"shift-{shift}"
+        result.analyses.append(_one(asked, dataset, metrics, place, _treatment(side, shift), result.failures))
+        with reading(place) as store:
+            runs.append(finished(store))
+    for shift, run in zip(asked.shifts, runs[1:], strict=True):
+        pairs = zip(runs[0].values, run.values, strict=True)
+        result.flips.extend(flips(run.judgements, still, moved, shift) for still, moved in pairs)
+
+
+def _one(
+    asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path, treatment: Treatment, failures: list[str]
+) -> Analysis:
+    from pim.eval.plan import plan_of
+    from pim.eval.session import evaluate
+
+    plan = plan_of(dataset, treatment, asked.selection.keep())
+    source = asked.source
+    request = {"dataset": source.name, "path": str(source.path.resolve()), "selection": vars(asked.selection)}
+    with _interruptible(folder), progress(dataset.name, len(plan.pairs), quiet=asked.quiet) as advance:
+        outcome = evaluate(folder, plan, metrics, request, asked.run, asked.analysis, advance)
+    failures.extend(outcome.failures)
+    return outcome.analysis
+
+
+@contextlib.contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise common.Interrupted(f"stopped; what is done is kept in {folder}, the same command continues") from None
+
+
+def datasets(source: Source) -> list[Dataset]:
+    """The data sets behind a name: one, or the halves of BAPPS that are there.
+
+    Raises:
+        UsageError: if the name or an option does not fit.
+        ManifestError: if there is no such data set at the path.
+    """
+    from pim.datasets import bapps, csiq, imagenet_c, kadid10k, live, pipal, table, tid2013
+    from pim.datasets.corruptions import Recipe
+
+    path = source.path
+    variant: Variant = "tiny-imagenet-c" if source.tiny else "imagenet-c"
+    readers = {"tid2013": tid2013.read, "kadid10k": kadid10k.read, "csiq": csiq.read, "live": live.read}
+    match source.name:
+        case "bapps":
+            halves = bapps.holds(path)
+            found = [bapps.read_2afc(path)] if "2afc" in halves or "jnd" not in halves else []
+            return [*found, *([bapps.read_jnd(path)] if "jnd" in halves else [])]
+        case "imagenet-c" if source.generate:
+            recipe = Recipe(variant, source.frost)
+            return [imagenet_c.generated(path, source.corruptions, seed=source.seed, recipe=recipe)]
+        case "imagenet-c":
+            return [imagenet_c.read(path, source.clean, variant=variant, prepared=source.prepared)]
+        case "table":
+            return [table.read(path, source.images, source.higher_is_better)]
+        case "pipal":
+            return [pipal.read(path)]
+        case name:
+            return [readers[name](path)]
+
+
+def _looked_at(dataset: Dataset, asked: Asked) -> Dataset:
+    """The data set, fit to be scored; files that turn out unreadable will fail one by one."""
+    from pim.datasets.pictures import check_pictures
+    from pim.eval.plan import with_jpeg_floor
+
+    dataset.require_whole(asked.source.allow_missing)
+    if len(dataset) <= LOOKED_AT:
+        with progress("look", len(dataset), unit="rows", quiet=asked.quiet) as advance:
+            dataset = check_pictures(dataset, progress=advance)
+        dataset.require_whole(allow_missing=True)
+    return with_jpeg_floor(dataset) if asked.source.name == "imagenet-c" else dataset
+
+
+def show(result: Result, form: common.FormatName, target: Path | None) -> None:
+    """Print tables and name failures.
+
+    Raises:
+        typer.Exit: with code 1 if something failed.
+    """
+    from pim.eval import tables
+
+    with destination(target) as stream:
+        if form == "json":
+            documents = [tables.document(analysis) for analysis in result.analyses]
+            stream.write(json_text({"analyses": documents, "flips": [vars(f) for f in result.flips]}))
+        elif form == "csv":
+            stream.write(csv_line(tables.FIGURE_COLUMNS))
+            rows = [row for analysis in result.analyses for row in tables.records(analysis)]
+            stream.writelines(csv_line(row[column] for column in tables.FIGURE_COLUMNS) for row in rows)
+        else:
+            parts = [tables.text(analysis) for analysis in result.analyses]
+            stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
+    for failure in result.failures[:FAILURES_SHOWN]:
+        common.note(one_line(failure))
+    if result.failures:
+        rest = len(result.failures) - FAILURES_SHOWN
+        more = f", {rest} of them not shown" if rest > 0 else ""
+        common.note(f"{len(result.failures)} failed{more}; their rows are left out")
+        raise typer.Exit(1)
+
+
+def again(folder: Path, options: AnalysisOptions) -> Result:
+    """The numbers of a finished run, without its images.
+
+    Raises:
+        DataError: if there is no finished run.
+    """
+    from pim.eval.session import analyse_again
+
+    return Result([analyse_again(folder, options)], [], [])
+
+
+def check_options(name: str, given: dict[str, Any]) -> None:
+    """That options belong to the data set they were given for.
+
+    Args:
+        name: Of the data set.
+        given: By option, what was typed; None, False or empty where nothing was.
+
+    Raises:
+        UsageError: naming the first that does not belong.
+    """
+    for option, value in given.items():
+        owner = OWNERS[option]
+        if value not in (None, False, [], ()) and owner != name:
+            raise UsageError(f"{option} is for pim eval {owner}, not for {name}")
+
+
+OWNERS = {
+    "--shift": "bapps",
+    "--images": "table",
+    "--higher-is-better": "table",
+    "--clean": "imagenet-c",
+    "--generate": "imagenet-c",
+    "--corruption": "imagenet-c",
+    "--frost-dir": "imagenet-c",
+    "--tiny": "imagenet-c",
+    "--prepared": "imagenet-c",
+}
