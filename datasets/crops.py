@@ -55,7 +55,13 @@ class Crops:
         """Only the crops of sources that are held out, or only the others."""
         keep = self.held_out[self.source] == held_out
         return Crops(
-            self.pairs[keep], self.source[keep], self.frame[keep], self.gap[keep], self.names, self.held_out, self.settings
+            self.pairs[keep],
+            self.source[keep],
+            self.frame[keep],
+            self.gap[keep],
+            self.names,
+            self.held_out,
+            self.settings,
         )
 
     @property

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -66,7 +67,7 @@ def collect(
     sources: list[Source],
     settings: CropSettings,
     cache: Path,
-    progress: Callable[[str, int, int], None] = lambda name, done, total: None,
+    progress: Callable[[int, str], None] = lambda count, name: None,
     problem: Callable[[str], None] = lambda message: None,
 ) -> Crops:
     """The crops of all sources; each source is decoded once and its crops are kept in `cache`.
@@ -75,7 +76,7 @@ def collect(
         sources: From `find_sources`.
         settings: How crops are taken.
         cache: Folder for the crops of each source; an interrupted call continues there.
-        progress: Called with a name, the number of sources done, and of all.
+        progress: Called after each source with 1 and its name.
         problem: Called with a line for a source that cannot be decoded; the others go on.
 
     Raises:
@@ -83,8 +84,7 @@ def collect(
     """
     cache.mkdir(parents=True, exist_ok=True)
     parts, names, held_out = [], [], []
-    for done, source in enumerate(sources):
-        progress(source.name, done, len(sources))
+    for source in sources:
         part_file = cache / f"{_part_key(source, settings)}.crops.npz"
         try:
             part = _read_part(part_file)
@@ -93,16 +93,17 @@ def collect(
                 part = _crops_of(source, settings)
             except (InputError, DataError) as error:
                 problem(str(error))
+                progress(1, source.name)
                 continue
             with written_whole(part_file) as stream:
-                np.savez(stream, **part)
+                np.savez(stream, pairs=part["pairs"], frame=part["frame"], gap=part["gap"])
+        progress(1, source.name)
         if len(part["pairs"]):
             parts.append(part)
             names.append(source.name)
             held_out.append(source.held_out)
         else:
             problem(f"{source.path}: no usable pair of frames (cuts, still pictures and flat windows are left out)")
-    progress("", len(sources), len(sources))
     if not parts:
         raise DataError("none of the sources has a usable pair of frames; PIM needs videos in which something moves")
     index = np.concatenate([np.full(len(p["pairs"]), i, np.int32) for i, p in enumerate(parts)])
@@ -266,7 +267,8 @@ def _folder_frames(folder: Path) -> Iterator[NDArray[np.uint8]]:
         yield (open_image(file).pixels * 255 + 0.5).astype(np.uint8)
 
 
-def _av():  # type: ignore[no-untyped-def]  # PyAV is needed only where videos are
+def _av() -> ModuleType:
+    """PyAV, which is needed only where videos are."""
     try:
         import av
     except ImportError as error:

@@ -75,8 +75,11 @@ class PIMConfig:
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UsageError(f"unknown settings of a PIM: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        lists_to_tuples = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
-        return cls(**lists_to_tuples)
+        settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        try:
+            return cls(**settings)
+        except TypeError as error:  # a value of another type, in a damaged header
+            raise UsageError(f"impossible settings of a PIM: {error}") from error
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

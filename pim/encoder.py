@@ -6,7 +6,9 @@ code (the mean is the last ReLU layer), `mean="linear"` the paper (one more line
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -15,23 +17,35 @@ from pim.latent import Mixture
 
 CHANNELS = 3  # colours in, and features out of the published convolutions
 
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+class Modules(nn.ModuleList, Generic[Kind]):
+    """A ModuleList that type checkers know the content of."""
+
+    def __init__(self, modules: Iterable[Kind]) -> None:
+        super().__init__(modules)
+
+    if TYPE_CHECKING:
+
+        def __iter__(self) -> Iterator[Kind]: ...
+
+        def __getitem__(self, index: int) -> Kind: ...  # type: ignore[override]
+
 
 def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
     """A dense layer at every position: (N, in, h, w) -> (N, out, h, w)."""
     return F.conv2d(features, layer.weight[:, :, None, None], layer.bias)
 
 
-def band_network(config: PIMConfig) -> nn.ModuleList:
+def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:
     """The convolutions of one band, to be run by `convolve`."""
     pad = config.kernel // 2 if config.padding == "same" else 0
     widths = (CHANNELS, *config.filters)
-    return nn.ModuleList(
-        nn.Conv2d(w_in, w_out, config.kernel, padding=pad)
-        for w_in, w_out in zip(widths[:-1], widths[1:], strict=True)
-    )
+    return Modules(nn.Conv2d(a, b, config.kernel, padding=pad) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
 
-def convolve(network: nn.ModuleList, band: Tensor) -> Tensor:
+def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
     """Run the convolutions of a band, ReLU after all but the last.
 
     Args:
@@ -43,7 +57,7 @@ def convolve(network: nn.ModuleList, band: Tensor) -> Tensor:
     """
     out = band
     for i, layer in enumerate(network):
-        out = layer(out) if i == 0 else layer(F.relu(out))
+        out = layer(F.relu(out) if i else out)
     return out
 
 
@@ -69,7 +83,7 @@ class MarginalEncoder(nn.Module):
             hidden = F.relu(per_position(layer, hidden))
         if self.mus is not None:
             hidden = per_position(self.mus, hidden)
-        means = hidden.unflatten(1, (self.mixtures, self.latent))
+        means = hidden.reshape(len(hidden), self.mixtures, self.latent, *hidden.shape[2:])
         if self.logit is None:
             return Mixture(means, None)
         weights = features
@@ -90,8 +104,8 @@ class JointEncoder(nn.Module):
         features = config.filters[-1]
         layers = max(1, config.encoder_layers)
         self.base = _dense(features, config.latent, layers)
-        self.mul = nn.ModuleList(nn.Linear(features, config.latent) for _ in range(layers))
-        self.add = nn.ModuleList(nn.Linear(features, config.latent) for _ in range(layers))
+        self.mul = Modules(nn.Linear(features, config.latent) for _ in range(layers))
+        self.add = Modules(nn.Linear(features, config.latent) for _ in range(layers))
 
     def forward(self, features_x: Tensor, features_y: Tensor) -> Tensor:
         """Features (N, C, h, w) of both images -> mean (N, D, h, w)."""
@@ -111,6 +125,6 @@ def glorot_(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-def _dense(first: int, units: int, layers: int) -> nn.ModuleList:
+def _dense(first: int, units: int, layers: int) -> Modules[nn.Linear]:
     widths = [first] + [units] * layers
-    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return Modules(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))

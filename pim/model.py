@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pim import pyramid, weights
 from pim.config import PIMConfig
-from pim.encoder import MarginalEncoder, band_network, convolve, glorot_
+from pim.encoder import MarginalEncoder, Modules, band_network, convolve, glorot_
 from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
@@ -71,8 +71,8 @@ class PIM(Metric):
         operations = count_operations(config)
         self.info = replace(info, operations=operations, spatial=small_enough, min_size=_min_size(config, info))
         self.filters = pyramid.steerable_filters(config.filter_set)
-        self.cnn = nn.ModuleList(band_network(config) for _ in range(config.bands))
-        self.marginal = nn.ModuleList(MarginalEncoder(config) for _ in range(config.bands))
+        self.cnn = Modules(band_network(config) for _ in range(config.bands))
+        self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
         self._noise: Tensor | None = None
 
@@ -193,7 +193,7 @@ class PIM(Metric):
         self, index: int, known: Mixture | None, band_x: pyramid.Band, band_y: pyramid.Band, tiled: bool
     ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
         count = band_y.source.shape[0]
-        for where in _grid(*band_y.source.shape[-2:], TILE if tiled else None):
+        for where in _grid(band_y.source.shape[-2:], TILE if tiled else None):
             if known is None:
                 both = self._encode(index, band_x, where, [band_x.source, band_y.source])
                 q_x, q_y = both.split(count)
@@ -206,9 +206,7 @@ class PIM(Metric):
             return squared_distance(q_x, q_y)
         return symmetrised_divergence(q_x, q_y, self._noise_at(index, where, q_x.means))
 
-    def _encode(
-        self, index: int, band: pyramid.Band, where: tuple[slice, slice], sources: list[Tensor]
-    ) -> Mixture:
+    def _encode(self, index: int, band: pyramid.Band, where: tuple[slice, slice], sources: list[Tensor]) -> Mixture:
         """q(z|.) at some positions of a band, for the sources in one batch.
 
         A tile is computed with its surroundings, clipped at the border of the image, so that zero
@@ -220,7 +218,8 @@ class PIM(Metric):
         features = convolve(self.cnn[index], pyramid.Band(part, band.filters).compute(self.config.padding))
         if where[0].stop is not None:
             features = features[..., inner[0], inner[1]]
-        return self.marginal[index](features)
+        latent: Mixture = self.marginal[index](features)
+        return latent
 
     def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
@@ -264,7 +263,7 @@ class PIM(Metric):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the noise, which the seed makes again."""
-        return {**super().__getstate__(), "_noise": None}  # type: ignore[misc]
+        return {**self.__dict__, "_noise": None}
 
 
 def pool(per_band: Tensor, config: PIMConfig) -> Tensor:
@@ -284,7 +283,8 @@ def pool(per_band: Tensor, config: PIMConfig) -> Tensor:
         return weighted.mean(0)
     floor, power = config.band_floor, config.band_power
     # Estimates of a mixture distance can be negative, where a power is not defined.
-    return ((weighted.clamp_min(0) + floor) ** power - floor**power).mean(0)
+    mean: Tensor = ((weighted.clamp_min(0) + floor) ** power - floor**power).mean(0)
+    return mean
 
 
 def _weighted(per_band: Tensor, config: PIMConfig) -> Tensor:
@@ -319,9 +319,10 @@ def _cover(fine: int, coarse: int, like: Tensor) -> Tensor:
     return (overlap.clamp_min(0) * fine / coarse).to(like)
 
 
-def _grid(height: int, width: int, tile: int | None) -> list[tuple[slice, slice]]:
+def _grid(size: torch.Size, tile: int | None) -> list[tuple[slice, slice]]:
     if tile is None:
         return [(slice(None), slice(None))]
+    height, width = size
     rows = [slice(top, min(top + tile, height)) for top in range(0, height, tile)]
     columns = [slice(left, min(left + tile, width)) for left in range(0, width, tile)]
     return [(r, c) for r in rows for c in columns]

@@ -63,7 +63,9 @@ def bound(terms: list[BandTerms], form: BoundForm) -> Tensor:
     """
     if form == "position":
         return torch.stack([_combine(t).mean((1, 2)) for t in terms])
-    means = [BandTerms(*(d.mean((1, 2)) for d in t[:3]), cross=t.cross) for t in terms]
+    means = [
+        BandTerms(t.log_q_x.mean((1, 2)), t.log_q_y.mean((1, 2)), t.log_joint.mean((1, 2)), t.cross) for t in terms
+    ]
     if form == "scale":
         return torch.stack([_combine(t) for t in means])
     over_bands = BandTerms(*(torch.stack(d).mean(0) for d in zip(*means, strict=True)))
@@ -84,6 +86,6 @@ def _cross(z: Tensor, means: Tensor) -> Tensor:
 
 
 def _cross_per_position(z: Tensor, means: Tensor) -> Tensor:
-    """log p(z_i|x_n,y_n) at every position, (N, K, h, w)."""
+    """Log p(z_i|x_n,y_n) at every position, (N, K, h, w)."""
     squares = (z[:, None] - means[None]).square().sum(2)
     return -0.5 * squares - 0.5 * z.shape[1] * math.log(2 * math.pi)

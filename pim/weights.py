@@ -7,6 +7,7 @@ settings of the network, how it was trained, licence. Nothing is ever downloaded
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -106,6 +107,16 @@ def shipped() -> dict[str, Path]:
     """The weight files inside the package, by metric name."""
     folder = Path(str(resources.files("pim"))) / "pretrained"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: PIM_CACHE, else the platform's cache folder."""
+    named = os.environ.get("PIM_CACHE")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pim-metric", appauthor=False)
 
 
 def _header(values: dict[str, Any], path: Path) -> WeightHeader:

@@ -18,7 +18,7 @@ TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("dtype, close, close_gradient", TOLERANCES)
+@pytest.mark.parametrize(("dtype", "close", "close_gradient"), TOLERANCES)
 def test_distances_and_gradients_equal_the_golden_ones(file, dtype, close, close_gradient, golden):
     arrays = golden(file)
     metric = pim_of(arrays, dtype)
@@ -75,7 +75,9 @@ def test_the_mixture_distance_is_within_sampling_error_of_the_golden_estimate(go
     error = np.hypot(arrays["mc_kl_xy_band_se"], arrays["mc_kl_yx_band_se"])
     spread = np.maximum(error * 4, 0.02 * theirs.max(1, keepdims=True))  # 64 draws of ours have an error too
     assert (np.abs(ours.numpy() - theirs) < spread).all()
-    np.testing.assert_allclose(pool(ours, metric.config), arrays["mc_sym"], atol=6 * arrays["mc_sym_se"].max(), rtol=0.02)
+    np.testing.assert_allclose(
+        pool(ours, metric.config), arrays["mc_sym"], atol=6 * arrays["mc_sym_se"].max(), rtol=0.02
+    )
 
 
 def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(golden, random_images):
@@ -191,7 +193,7 @@ def test_pooling_is_the_mean_over_bands_unless_told_otherwise():
 
 
 @pytest.mark.parametrize(
-    "config, side",
+    ("config", "side"),
     [
         (PIMConfig(), 32),
         (PIMConfig(pyramid="laplacian", scales=4, residual=False), 47),
@@ -264,6 +266,6 @@ def test_a_gradient_of_the_distorted_image_alone_equals_that_of_the_pair(metric,
     torch.testing.assert_close(one.grad, both_y.grad, rtol=1e-4, atol=1e-9)
 
 
-@pytest.mark.parametrize("filters, operations", [((64, 64, 64, 3), 782_432), ((8, 8, 8, 3), 17_900)])
+@pytest.mark.parametrize(("filters", "operations"), [((64, 64, 64, 3), 782_432), ((8, 8, 8, 3), 17_900)])
 def test_the_cost_is_the_published_one(filters, operations):
     assert PIM(PIMConfig(filters=filters)).info.operations == pytest.approx(operations, rel=1e-4)

@@ -92,7 +92,9 @@ def test_mixture_log_densities_equal_the_golden_ones(golden):
 @pytest.mark.parametrize("form", FORMS)
 def test_the_bound_cannot_exceed_log_n(form):
     generator = torch.Generator().manual_seed(0)
-    means = 20 * torch.randn(5, 3, 4, 4, generator=generator, dtype=torch.float64)  # pairs that are very easy to tell apart
+    means = 20 * torch.randn(
+        5, 3, 4, 4, generator=generator, dtype=torch.float64
+    )  # pairs that are very easy to tell apart
     z = means + torch.randn(5, 3, 4, 4, generator=generator, dtype=torch.float64)
     q = Mixture(means[:, None], None)
     terms = [objective.band_terms(z, q, q, means, means, form)]

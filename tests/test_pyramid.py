@@ -25,7 +25,7 @@ def _cases(arrays):
     return sorted({key.rsplit("/", 1)[0] for key in arrays if "band." in key})
 
 
-@pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-6), (torch.float32, 2e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 2e-5)])
 def test_bands_equal_the_golden_ones_for_every_set_padding_and_size(golden, dtype, tolerance):
     arrays = golden("pim_bands")
     cases = _cases(arrays)

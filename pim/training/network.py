@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pim import objective
 from pim.config import PIMConfig
-from pim.encoder import JointEncoder, convolve, glorot_, per_position
+from pim.encoder import JointEncoder, Modules, convolve, glorot_, per_position
 from pim.model import PIM
 from pim.objective import BandTerms, BoundForm
 
@@ -29,9 +29,9 @@ class TrainingNetwork(nn.Module):
     def __init__(self, config: PIMConfig, *, half: bool = False) -> None:
         """Random weights; with `half` the convolutions of the bands run in bfloat16."""
         super().__init__()
-        self.half = half
+        self.low_precision = half
         self.pim = PIM(config)
-        self.joint = nn.ModuleList(JointEncoder(config) for _ in range(config.bands))
+        self.joint = Modules(JointEncoder(config) for _ in range(config.bands))
         glorot_(self.joint)
 
     def forward(
@@ -51,9 +51,9 @@ class TrainingNetwork(nn.Module):
         for i, lazy in enumerate(bands):
             band = lazy.compute(self.pim.config.padding).contiguous(memory_format=torch.channels_last)
             # Only here: the finest bands and the densities need all digits.
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.half):
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
                 features = convolve(self.pim.cnn[i], band)
-            features = features.float() if self.half else features
+            features = features.float() if self.low_precision else features
             f_x, f_y = features.chunk(2)
             q = self.pim.marginal[i](features)
             (q_x, q_y) = q.split(len(x))
@@ -125,5 +125,3 @@ def _normalise(layer: nn.Conv2d | nn.Linear, output: Tensor, mean: float) -> Non
     layer.weight.div_(deviation.reshape(-1, *[1] * (layer.weight.ndim - 1)))
     if layer.bias is not None:
         layer.bias.copy_((layer.bias - centre) / deviation + mean)
-
-

@@ -32,7 +32,7 @@ class Team:
             return mine
         from torch.distributed.nn.functional import all_gather
 
-        return torch.cat(list(all_gather(mine)))
+        return torch.cat(list(all_gather(mine)))  # type: ignore[no-untyped-call]
 
     def average_gradients(self, module: nn.Module) -> None:
         """Replace every gradient by its mean over the processes."""

@@ -1,0 +1,197 @@
+"""`pim train`: a PIM of one's own, from videos, without labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pim.cli import common
+from pim.cli.progress import progress
+from pim.errors import UsageError
+from pim.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from pim.config import PIMConfig
+    from pim.datasets.crops import Crops, CropSettings
+    from pim.training.loop import Outcome, Progress
+
+EXAMPLES = """\b
+Example:
+  pim train footage/ --steps 600 -o my.safetensors
+  pim score examples/reference.png examples/distorted.png -m my.safetensors
+"""
+_DEFAULT = TrainSettings()
+
+
+def train(
+    videos: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="VIDEOS...",
+            show_default=False,
+            help="Video files, folders of videos, folders of frames. A manifest.csv with columns file and split "
+            "(train or valid) in a folder of videos decides which are held out.",
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")] = Path(
+        "pim.safetensors"
+    ),
+    crops_file: Annotated[
+        Path | None, typer.Option("--crops", show_default=False, help="Packed crops instead of videos.")
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option("--pack", show_default=False, help="Only write the crops there, for another machine."),
+    ] = None,
+    filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
+    mixtures: Annotated[int, typer.Option(min=1, help="5 is pim-5.")] = 1,
+    pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
+    filter_set: Annotated[
+        Literal["sp0", "sp1", "sp3", "sp5"],
+        typer.Option(help="1, 2, 4 or 6 orientations."),
+    ] = "sp1",
+    scales: Annotated[int, typer.Option(min=1)] = 3,
+    mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
+    crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
+    largest_gap: Annotated[int, typer.Option(min=1, help="Frames between a pair.")] = 2,
+    largest_reduction: Annotated[float, typer.Option(min=1, help="Windows are reduced by up to this.")] = 4.0,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the videos to validate on.")] = 0.1,
+    steps: Annotated[int, typer.Option(min=1)] = _DEFAULT.steps,
+    batch: Annotated[int, typer.Option("--batch-size", min=2)] = _DEFAULT.batch,
+    per_source: Annotated[int, typer.Option(min=1, help="Crops of one video in a batch.")] = _DEFAULT.per_source,
+    window: Annotated[int, typer.Option(min=8, help="Side, pixels.")] = _DEFAULT.window,
+    bound: Annotated[Literal["position", "scale", "image"], typer.Option()] = _DEFAULT.bound,
+    gain: Annotated[float, typer.Option(min=0, help="Contrast jitter between the two frames.")] = _DEFAULT.gain,
+    offset: Annotated[float, typer.Option(min=0, help="Brightness jitter.")] = _DEFAULT.offset,
+    chroma: Annotated[float, typer.Option(min=0, help="Colour jitter.")] = _DEFAULT.chroma,
+    noise: Annotated[float, typer.Option(min=0, help="Largest deviation of white noise.")] = _DEFAULT.noise,
+    shift: Annotated[int, typer.Option(min=0, help="Largest displacement, pixels.")] = _DEFAULT.shift,
+    optimiser: Annotated[Literal["adam", "adamw"], typer.Option()] = _DEFAULT.optimiser,
+    learning_rate: Annotated[float, typer.Option(min=0)] = _DEFAULT.learning_rate,
+    weight_decay: Annotated[float, typer.Option(min=0)] = _DEFAULT.weight_decay,
+    average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = _DEFAULT.average,
+    half: Annotated[bool, typer.Option("--half", help="Convolutions in bfloat16.")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all. The same number repeats bit for bit.")] = 0,
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    quiet: common.Quiet = False,
+) -> None:
+    """Train a PIM on videos, without labels.
+
+    Needs nothing but footage in which something moves. Prints the path of the weights. A killed run
+    goes on where it stood when the same command is typed again, and ends in the same weights.
+    """
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output must end in .safetensors; got {output}")
+    settings = TrainSettings(
+        steps=steps,
+        batch=batch,
+        per_source=per_source,
+        window=window,
+        bound=bound,
+        gain=gain,
+        offset=offset,
+        chroma=chroma,
+        noise=noise,
+        shift=shift,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        average=average,
+        seed=seed,
+    )
+    from pim.config import PIMConfig
+    from pim.datasets.crops import CropSettings, load_crops, save_crops
+
+    config = PIMConfig(
+        pyramid=pyramid,
+        scales=scales,
+        filter_set=filter_set,
+        filters=_channels(filters),
+        mixtures=mixtures,
+        mean=mean,
+    )
+    if (crops_file is None) == (not videos):
+        raise UsageError("name either VIDEOS or a file of packed crops with --crops")
+    if crops_file is not None:
+        crops = load_crops(crops_file)
+    else:
+        cutting = CropSettings(
+            per_source=crops_per_source, largest_gap=largest_gap, largest_reduction=largest_reduction, seed=seed
+        )
+        crops = _collect(videos or [], cutting, held_out, quiet)
+    if pack is not None:
+        save_crops(pack, crops)
+        common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
+        print(pack)
+        return
+    _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, quiet)
+    print(output)
+
+
+def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet: bool) -> Crops:
+    from pim.datasets.frames import collect, find_sources
+    from pim.weights import cache_folder
+
+    sources = find_sources(videos, held_out, settings.seed)
+    try:
+        with progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance:
+            return collect(sources, settings, cache_folder() / "crops", advance, common.note)
+    except KeyboardInterrupt:
+        raise common.Interrupted("stopped; crops of finished videos are kept, the same command goes on") from None
+
+
+def _run(
+    crops: Crops,
+    output: Path,
+    config: PIMConfig,
+    settings: TrainSettings,
+    device: str,
+    threads: int,
+    half: bool,
+    compiled: bool,
+    quiet: bool,
+) -> None:
+    import torch
+
+    from pim.training.loop import LOG_EVERY, train
+
+    if threads:
+        torch.set_num_threads(threads)
+    try:
+        with progress("training", settings.steps, unit="steps", quiet=quiet) as advance:
+
+            def watch(now: Progress) -> None:
+                advance(LOG_EVERY, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
+
+            outcome = train(crops, output, config, settings, device=device, half=half, compiled=compiled, watch=watch)
+    except KeyboardInterrupt:
+        kept = output.with_suffix(".ckpt")
+        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
+        raise common.Interrupted(f"stopped; {said}") from None
+    _report(outcome, quiet)
+
+
+def _report(outcome: Outcome, quiet: bool) -> None:
+    if not outcome.bound:
+        common.note("no source was held out, so the bound was not validated", quiet)
+        return
+    mean = sum(outcome.bound) / len(outcome.bound)
+    bands = " ".join(f"{value:.2f}" for value in outcome.bound)
+    common.note(
+        f"bound on {outcome.pairs} held-out pairs: {mean:.2f} nats, by band (coarsest first) {bands}; "
+        f"without jitter {sum(outcome.bare) / len(outcome.bare):.2f} nats",
+        quiet,
+    )
+    if outcome.dead:
+        common.note(f"bands {outcome.dead} carry almost no information; train longer or with other settings")
+
+
+def _channels(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--filters must be numbers with commas, such as 8,8,8,3; got {text!r}") from None
