@@ -1,0 +1,23 @@
+# Short names for what CONTRIBUTING.md tells; they use the tools of the active environment.
+
+.PHONY: help check test format ci
+
+help:  ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+check:  ## Lint, types, import layers and the fast tests.
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	python -m pytest -q -m "not slow"
+
+test:  ## All tests.
+	python -m pytest
+
+format:  ## Bring code into the one form.
+	ruff check --fix .
+	ruff format .
+
+ci:  ## Everything that a change has to pass, from a fresh environment.
+	.ci/run
