@@ -116,7 +116,6 @@ def read(stream: BinaryIO, kind: str, max_pixels: int, frame: int | None = None)
         raster,
         format=kind,
         mode=mode,
-        orientation=1 if kind == "TIFF" else raster.orientation,
         turned=turned,
         frame=number,
         frames=frames,

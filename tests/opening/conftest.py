@@ -97,9 +97,14 @@ def _xyz(x: float, y: float, z: float) -> bytes:
     return b"XYZ " + bytes(4) + struct.pack(">3i", *(round(v * 65536) for v in (x, y, z)))
 
 
-def _matrix_profile(gamma: float, columns: Sequence[Sequence[float]]) -> bytes:
-    """An RGB profile: one gamma, and XYZ under D50 of red, green and blue."""
-    curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+def _matrix_profile(gamma: float | Sequence[float], columns: Sequence[Sequence[float]]) -> bytes:
+    """An RGB profile: a gamma or the numbers of a parametric curve, and XYZ under D50 of red, green and blue."""
+    if isinstance(gamma, float):
+        curve = b"curv" + bytes(4) + struct.pack(">IH", 1, round(gamma * 256)) + bytes(2)
+    else:
+        kind = {1: 0, 3: 1, 4: 2, 5: 3, 7: 4}[len(gamma)]
+        numbers = [round(number * 65536) for number in gamma]
+        curve = b"para" + bytes(4) + struct.pack(f">HH{len(numbers)}i", kind, 0, *numbers)
     tags = {name + b"XYZ": _xyz(*xyz) for name, xyz in zip((b"r", b"g", b"b"), columns, strict=True)}
     return _profile(b"RGB ", tags | {name + b"TRC": curve for name in (b"r", b"g", b"b")})
 

@@ -61,6 +61,34 @@ def test_matrix_profile_agrees_with_littlecms(matrix_profile, noise, gamma, kind
     assert np.abs(opened.pixels - noise / 255.0).max() > 0.05 or kind == "WEBP"
 
 
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        (1.8,),
+        (2.0, 0.9, 0.1),
+        (2.0, 1.1, -0.1),
+        (2.2, 0.8, -0.1, 0.05),
+        (2.4, 0.948, 0.052, 0.2, 0.1),
+        (2.4, 0.9, 0.05, 0.2, 0.1, 0.03, 0.01),
+    ],
+)
+def test_parametric_curves_agree_with_littlecms(matrix_profile, noise, numbers):
+    icc = matrix_profile(numbers, P3)
+    want = by_littlecms(Image.fromarray(noise), icc)
+    assert np.abs(open_image(as_file(noise, icc)).pixels - want).max() <= 1.01 / 255
+
+
+def test_table_of_a_curve_agrees_with_littlecms(matrix_profile, noise):
+    icc = matrix_profile(1.8, P3)
+    curve = struct.pack(">4s4xI5H2x", b"curv", 5, 0, 5000, 20000, 40000, 65535)
+    table = struct.pack(">I", len(icc) + len(curve)) + icc[4:] + curve
+    for name in (b"rTRC", b"gTRC", b"bTRC"):  # entries of the directory now point to the end
+        at = table.index(name) + 4
+        table = table[:at] + struct.pack(">II", len(icc), len(curve)) + table[at + 8 :]
+    want = by_littlecms(Image.fromarray(noise), table)
+    assert np.abs(open_image(as_file(noise, table)).pixels - want).max() <= 1.01 / 255
+
+
 def test_sixteen_bits_stay_sixteen_bits_through_a_profile(matrix_profile, png):
     samples = np.linspace(20000, 20100, 101, dtype=np.uint16).reshape(1, 101, 1).repeat(3, -1)
     packed = b"x\x00\x00" + zlib.compress(matrix_profile(1.8, P3))
@@ -174,12 +202,14 @@ def test_gamma_of_one_over_two_point_two_is_srgb(png, dtype):
     assert np.array_equal(open_image(io.BytesIO(png(samples, before=[gamma_chunk(0.45455)]))).pixels, plain)
 
 
-def test_gamma_yields_to_srgb_chunk_and_to_profile(png, matrix_profile):
+def test_gamma_yields_to_srgb_chunk_and_profile_and_these_to_cicp(png, matrix_profile):
     samples = np.random.default_rng(7).integers(0, 255, (4, 5, 3), np.uint8)
     plain = open_image(io.BytesIO(png(samples))).pixels
     said = [(b"sRGB", b"\x00"), gamma_chunk(1.0)]
     assert np.array_equal(open_image(io.BytesIO(png(samples, before=said))).pixels, plain)
     icc = (b"iCCP", b"x\x00\x00" + zlib.compress(matrix_profile(1.8, P3)))
+    cicp = (b"cICP", bytes([1, 13, 0, 1]))
+    assert np.array_equal(open_image(io.BytesIO(png(samples, before=[cicp, icc, gamma_chunk(1.0)]))).pixels, plain)
     with_both = open_image(io.BytesIO(png(samples, before=[icc, gamma_chunk(1.0)]))).pixels
     assert np.array_equal(with_both, open_image(io.BytesIO(png(samples, before=[icc]))).pixels)
 

@@ -117,6 +117,25 @@ def test_sixteen_bit_gray_jpeg_2000_keeps_its_bits(shift):
     assert np.array_equal(np.rint(opened.pixels[..., 0] * 65535.0), samples)
 
 
+# 16 x 8, gray in steps of 32 of 4095 along the rows, the last pixel 4095; reversible, written by libavcodec.
+TWELVE_BIT_JPEG_2000 = bytes.fromhex(
+    "0000000c6a5020200d0a870a00000014667479706a703220000000006a7032200000002d6a70326800000016696864720000"
+    "00080000001000010c0700000000000f636f6c7201000000000011000000c26a703263ff4fff510029000000000010000000"
+    "0800000000000000000000010000000100000000000000000000010b0101ff52000c00000001000602020001ff5c00162060"
+    "686870686870686870686870686870686870ff64001100014c61766336322e32382e313032ff90000a0000000000520001ff"
+    "93cfd80805d90000c3f302045fc1f801dfe0100b91df026554dfc0fb4127f20d000e84158689bf0b416fac0cd1183fc07d40"
+    "91fb02c01f3830369de8470384a90f3f38e6bfffd9"
+)
+
+
+def test_twelve_bit_jpeg_2000_is_divided_by_its_own_peak():
+    opened = open_image(io.BytesIO(TWELVE_BIT_JPEG_2000))
+    want = 32.0 * np.arange(128).reshape(8, 16)
+    want[-1, -1] = 4095
+    assert np.array_equal(np.rint(opened.pixels[..., 0] * 4095.0), want)
+    assert opened.decoding.bit_depth == 12
+
+
 # 64 x 64, gray 512 of 1023, written by SVT-AV1.
 TEN_BIT_AVIF = bytes.fromhex(
     "00000020667479706176696600000000617669666d6966316d6961664d413142000000f96d657461000000000000002f6864"
@@ -262,8 +281,12 @@ def test_orientation_of_sixteen_bits_is_applied_once(png, picture, kind, orienta
     assert np.allclose(opened.pixels, turned(picture, orientation), atol=1e-6)
 
 
+# A whole directory whose orientation, 6, is of a type that the standard does not allow.
+LONG_ORIENTATION = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x04\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+
 @pytest.mark.parametrize(
-    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"junk"]
+    "exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"Exif\0\0MM\0*\0\0\0\x08\0\x05", b"junk", LONG_ORIENTATION]
 )
 def test_damaged_exif_leaves_the_picture_as_it_is(picture, exif):
     opened = open_image(saved(picture, "JPEG", exif=exif))
@@ -334,6 +357,7 @@ def test_file_that_is_cut_short_is_refused(tmp_path, picture, kind, share):
         (b"P5 4 4 70000\n", "largest value is 70000"),
         (b"P5 2 1 100\n\x65\x00", "sample of 101"),
         (b"P3 1 1 255\n1 -2 3", "not all numbers"),
+        (b"P3 2 1 255\n1 2 3 4 5", "is a PGM or PPM that is cut short"),
         (b"P6 two\n", "damaged PGM or PPM"),
     ],
 )
