@@ -27,6 +27,9 @@ from pim.metric import Metric
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 1.0
+BATCH_PIXELS = {"cpu": 1 << 17}  # more at once is slower: memory comes and goes page by page
+BATCH_PIXELS_ELSEWHERE = 1 << 22
+OPENED_FOR_SIZE = 10  # pictures tried to learn the usual size
 CHECKED_ROWS = 8  # computed once more, each alone
 TOLERANCE = {"cpu": 1e-6}  # relative difference allowed between a row in its batch and alone
 TOLERANCE_ELSEWHERE = 1e-4  # GPUs choose their algorithms by batch size
@@ -45,7 +48,7 @@ class RunOptions:
 
     device: str = "cpu"
     opening: OpenOptions = field(default_factory=OpenOptions)
-    batch_size: int = 8
+    batch_size: int = 32  # at most; fewer if pictures are large
     workers: int = 2
     keep_failed: bool = False  # do not try failed pairs again
     rescore: bool = False  # forget what is known of these metrics
@@ -107,7 +110,9 @@ def _compute(
 ) -> None:
     wanted = set[int]().union(*missing.values())
     advance(len(pairs) - len(wanted))
-    every = waves([pair.reference.name for pair in pairs], options.batch_size)
+    if not wanted:
+        return
+    every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
     repeated = {a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block}
     left = [wave for wave in every if wanted.intersection(wave.pairs)]
     writer = _Writer(store, ids)
@@ -125,6 +130,18 @@ def _compute(
                 advance(len(wanted.intersection(item.wave.pairs)))
     finally:
         writer.commit()  # also when stopped: what is computed is kept
+
+
+def _batch_size(pairs: Sequence[PlannedPair], options: RunOptions) -> int:
+    """How many pairs to compute together, from the size of the first picture that opens."""
+    limit = BATCH_PIXELS.get(options.device, BATCH_PIXELS_ELSEWHERE)
+    for pair in pairs[:OPENED_FOR_SIZE]:
+        try:
+            pixels = pair.reference.open(options.opening).pixels
+        except PimError:
+            continue
+        return max(1, min(options.batch_size, limit * 3 // pixels.size))
+    return 1
 
 
 class _Writer:

@@ -112,7 +112,7 @@ def evaluate(
     form: common.Format = None,
     target: common.Output = None,
     device: common.Device = "auto",
-    batch_size: common.BatchSize = 8,
+    batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
     seed: common.Seed = 20240229,
     quiet: common.Quiet = False,

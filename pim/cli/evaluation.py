@@ -179,7 +179,7 @@ def datasets(source: Source) -> list[Dataset]:
             recipe = Recipe(variant, source.frost)
             return [imagenet_c.generated(path, source.corruptions, seed=source.seed, recipe=recipe)]
         case "imagenet-c":
-            return [imagenet_c.read(path, source.clean, variant=variant, prepared=source.prepared)]
+            return [imagenet_c.read(path, source.clean, crop=not source.prepared, variant=variant)]
         case "table":
             return [table.read(path, source.images, source.higher_is_better)]
         case "pipal":
