@@ -221,8 +221,6 @@ def _named(name: str) -> Iterator[None]:
     """Make one line that begins with the name out of whatever goes wrong; decoders raise all kinds of errors."""
     try:
         yield
-    except UsageError:
-        raise
     except InputError as error:
         raise InputError(_one_line(f"{name} {error}")) from error
     except FileNotFoundError as error:
