@@ -144,7 +144,7 @@ def analyse(
         figures=tuple(m.figure for m in found.measured),
         comparisons=tuple(compare(found.measured, [m.name for m in metrics], HEADLINES)),
         cells=tuple(cells),
-        notes=(*about.notes, *found.notes),
+        notes=(*_not_blind(about, metrics), *about.notes, *found.notes),
         options=options,
     )
 
@@ -241,6 +241,11 @@ _ANALYSES = {
     "jnd": _sameness,
     "severity": _severities,
 }
+
+
+def _not_blind(about: About, metrics: Sequence[MetricValues]) -> list[str]:
+    known = [metric.name for metric in metrics if about.dataset in metric.description.get("trained_on", ())]
+    return [f"{name} was trained or tuned on {about.dataset}: this is no blind test of it" for name in known]
 
 
 def _note_constants(rows: _Rows, found: Collected) -> None:

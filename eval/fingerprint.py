@@ -39,6 +39,7 @@ def describe(metric: Metric, device: str, opening: OpenOptions) -> dict[str, Any
         "value_range": [repr(end) for end in metric.info.value_range],
         "summary": metric.info.summary,
         "weights_hash": metric.weights_hash or _parameters_hash(metric),
+        "trained_on": list(metric.trained_on),
         "settings": metric.settings,
         "code": _code_of(metric),
         "device": torch.device(device).type,

@@ -38,6 +38,7 @@ class Metric(nn.Module):
 
     info: MetricInfo
     weights_hash: str | None = None  # SHA-256 of the weight file, None without weights
+    trained_on: tuple[str, ...] = ()  # rated data sets that it was trained or tuned on: no blind test for it
 
     @property
     def name(self) -> str:

@@ -102,6 +102,7 @@ class PIM(Metric):
             raise WeightsError(f"{path} has settings that this version does not know: {error}") from error
         metric = cls(config, info or replace(_INFO, name=Path(path).stem))
         metric._load(tensors, path)
+        metric.trained_on = tuple(header.training.get("trained_on", ()))
         metric.weights_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return metric.eval().requires_grad_(False)
 
