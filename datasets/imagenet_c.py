@@ -89,15 +89,15 @@ class _Generated(Collection[AnyRecord]):
         return any(record == mine for mine in self)
 
 
-def read(path: Path, clean: Path | None, variant: Variant = "imagenet-c", prepared: bool = False) -> Dataset:
+def read(path: Path, clean: Path | None, crop: bool = True, variant: Variant = "imagenet-c") -> Dataset:
     """Read the published folders and find the clean twin of every corrupted picture.
 
     Args:
         path: The folder with groups or corruptions, one corruption, or a folder up to two levels away.
         clean: The clean pictures, flat or by class.
-        variant: Which of the two benchmarks; the pictures of Tiny-ImageNet-C were not cropped.
-        prepared: The clean pictures already are as large as the corrupted ones; otherwise those of
-            ImageNet-C are prepared as the published ones were (shorter side 256, centre 224).
+        crop: Prepare clean pictures as those of ImageNet-C were (shorter side 256, centre 224). Switch
+            it off for pictures that already are as large as the corrupted ones, as in Tiny-ImageNet-C.
+        variant: Which of the two benchmarks.
 
     Raises:
         UsageError: if no clean pictures are named.
@@ -110,7 +110,7 @@ def read(path: Path, clean: Path | None, variant: Variant = "imagenet-c", prepar
     cells, findings = _cells(folders)
     twins, about_clean = _clean(clean)
     lonely = {_stem(file) for cell in cells for file in cell.files} - set(twins)
-    rows = _Published(cells, twins, crop=variant == "imagenet-c" and not prepared)
+    rows = _Published(cells, twins, crop)
     found = {f"{cell.corruption} {cell.severity}": len(cell.files) for cell in cells}
     return Dataset(
         name=variant,

@@ -19,7 +19,7 @@ class ReadOptions:
     images: Path | None = None  # table: where the paths in it start
     higher_is_better: bool | None = None  # table: direction of opinion scores
     clean: Path | None = None  # imagenet-c, tiny-imagenet-c: the clean pictures
-    prepared: bool = False  # imagenet-c: the clean pictures are cropped already
+    crop: bool = True  # imagenet-c: crop the clean pictures as the corrupted ones were
     split: Literal["train", "val"] = "val"  # bapps
 
 
@@ -46,10 +46,10 @@ _READERS = {
     "bapps": _Reader(_read_bapps, ("split",)),
     "tid2013": _Reader(lambda path, _: (tid2013.read(path),)),
     "imagenet-c": _Reader(
-        lambda path, options: (imagenet_c.read(path, options.clean, prepared=options.prepared),), ("clean", "prepared")
+        lambda path, options: (imagenet_c.read(path, options.clean, options.crop),), ("clean", "crop")
     ),
     "tiny-imagenet-c": _Reader(
-        lambda path, options: (imagenet_c.read(path, options.clean, "tiny-imagenet-c"),), ("clean",)
+        lambda path, options: (imagenet_c.read(path, options.clean, False, "tiny-imagenet-c"),), ("clean",)
     ),
     "kadid10k": _Reader(lambda path, _: (kadid10k.read(path),)),
     "csiq": _Reader(lambda path, _: (csiq.read(path),)),

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pim.datasets.corruptions import PUBLISHED, Recipe, corrupt
-from pim.errors import InputError
+from pim.datasets.corruptions.weather import frost_pictures
+from pim.errors import DataError, InputError
 from pim.files import sha256_of
 from pim.image import OpenedImage, OpenOptions, open_image
 
@@ -56,11 +57,10 @@ class RenderedPicture:
     def stamp(self, verify: bool) -> str:
         """A text that changes when the picture does; with `verify` from the content of the file, else its state."""
         try:
-            state = self.path.stat()
-            content = sha256_of(self.path) if verify else f"{state.st_size}/{state.st_mtime_ns}"
-        except OSError as error:
-            return f"unreadable: {error.strerror}"
-        return hashlib.sha256(f"{content}\n{self.name}".encode("utf-8", "surrogateescape")).hexdigest()
+            states = [sha256_of(path) if verify else _state(path) for path in (self.path, *self._overlays())]
+        except (OSError, DataError) as error:
+            return f"unreadable: {error}"
+        return hashlib.sha256("\n".join([*states, self.name]).encode("utf-8", "surrogateescape")).hexdigest()
 
     def open(self, options: OpenOptions) -> OpenedImage:
         """Open the file and take the steps.
@@ -81,6 +81,18 @@ class RenderedPicture:
         if self.jpeg_quality is not None:
             pixels = through_jpeg(pixels, self.jpeg_quality)
         return replace(opened, pixels=pixels.astype(np.float32) / np.float32(255))
+
+    def _overlays(self) -> list[Path]:
+        """Further files that the picture is made of."""
+        step = self.corruption
+        if step is None or step.name != "frost" or step.recipe.frost is None:
+            return []
+        return frost_pictures(step.recipe.frost)
+
+
+def _state(path: Path) -> str:
+    state = path.stat()
+    return f"{state.st_size}/{state.st_mtime_ns}"
 
 
 def imagenet_crop(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -32,20 +33,21 @@ def read_sheet(path: Path) -> pd.DataFrame:
     if not lines:
         raise ManifestError(f"{path} is empty")
     separator = next((mark for mark in "\t;" if mark in lines[0]), ",")
+    text = io.StringIO("\n".join(lines))
     try:
-        table = pd.read_csv(
-            io.StringIO("\n".join(lines)), sep=separator, dtype=str, keep_default_na=False, index_col=False
-        )
+        # Rows with too many cells are but a warning to pandas, which then drops the last ones.
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            table = pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         raise ManifestError(f"{path} is not a table: {error}") from error
-    table.columns = [column.strip().lower() for column in lines_heading(lines[0], separator)]
+    table.columns = [column.strip().lower() for column in _heading(lines[0], separator)]
     repeated = table.columns[table.columns.duplicated()].tolist()
     if repeated:
         raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
     return table.apply(lambda column: column.str.strip())
 
 
-def lines_heading(line: str, separator: str) -> list[str]:
+def _heading(line: str, separator: str) -> list[str]:
     """The names in a heading, as they stand; pandas would rename repeated ones."""
     return next(pd.read_csv(io.StringIO(line), sep=separator, dtype=str, header=None).itertuples(index=False))
 

@@ -1,0 +1,214 @@
+"""Downloads that can be trusted: only over https, continued where they stopped, whole and checked before use.
+
+A download grows in NAME.part. When it is complete and has the right SHA-256 it becomes NAME. The
+hash is noted in SHA256SUMS beside it, in the form that `sha256sum -c` reads; where the makers publish
+none, a later download is compared with the first.
+"""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import filelock
+
+from pim._version import VERSION
+from pim.errors import DataError, PimError, UsageError
+from pim.files import sha256_of, write_text
+
+ATTEMPTS = 6  # in a row without a single byte
+PAUSE = 2.0  # seconds before the second attempt; doubles each time
+TIMEOUT = 60.0  # seconds without a byte
+PIECE = 1 << 20
+SUMS = "SHA256SUMS"
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Download:
+    """What to fetch and where to put it."""
+
+    url: str
+    target: Path
+    sha256: str | None = None  # None: compare with an earlier download, else only note it
+    most: int = 1 << 40  # bytes; a server that sends more is not believed
+
+
+def fetch(
+    download: Download, progress: Callable[[int, int | None], None] | None = None, pause: float = PAUSE
+) -> tuple[Path, str]:
+    """Download a file, or continue to, unless it is there.
+
+    Args:
+        download: What and where.
+        progress: Called with the bytes that are here and the size of the whole, if the server tells it.
+        pause: Seconds to wait after a broken connection, doubled each time in a row.
+
+    Returns:
+        The file and its SHA-256.
+
+    Raises:
+        UsageError: if the address is not https.
+        DataError: if it cannot be fetched or has another SHA-256; what came in a broken connection is kept.
+        PimError: if the disk is full, or another process is fetching the same file.
+    """
+    check_address(download.url)
+    target = download.target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise PimError(f"another process is fetching {target}; wait for it") from error
+    try:
+        if not target.exists():
+            _fetch_part(download, progress, pause)
+        digest = _checked(download, target)
+    except OSError as error:
+        raise PimError(f"cannot write {target}: {error.strerror or error}; what came is kept") from error
+    finally:
+        lock.release()
+    return target, digest
+
+
+def check_address(url: str) -> None:
+    """That an address is https; http is good enough only for this machine itself.
+
+    Raises:
+        UsageError: if not.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
+        raise UsageError(f"downloads must come over https; got {url}")
+
+
+def _fetch_part(download: Download, progress: Callable[[int, int | None], None] | None, pause: float) -> None:
+    """Let the .part file grow until it is complete, check it, and give it its name."""
+    part = download.target.with_name(f"{download.target.name}.part")
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if _receive(download, part, progress):
+                break
+            reason = "the connection ended early"
+        except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
+                raise DataError(f"{download.url} cannot be fetched: {error.code} {error.reason}") from error
+            reason = str(getattr(error, "reason", None) or error) or type(error).__name__
+        failures = 0 if _size(part) > before else failures + 1
+        if failures >= ATTEMPTS:
+            raise DataError(
+                f"{download.url} cannot be fetched: {reason}, {ATTEMPTS} times; "
+                f"{_size(part)} bytes are kept, the same command continues"
+            )
+        time.sleep(pause * 2 ** max(failures - 1, 0))
+    try:
+        _checked(download, part)
+        part.replace(download.target)
+    finally:
+        _tag_file(part).unlink(missing_ok=True)
+
+
+def _receive(download: Download, part: Path, progress: Callable[[int, int | None], None] | None) -> bool:
+    """One connection: append what comes to the part. Whether the file is complete now."""
+    have, tag = _size(part), _read_tag(part)
+    headers = {"User-Agent": f"pim/{VERSION}", "Accept-Encoding": "identity"}
+    if have and tag:
+        headers |= {"Range": f"bytes={have}-", "If-Range": tag}
+    opener = urllib.request.build_opener(_HttpsOnly)
+    with opener.open(urllib.request.Request(download.url, headers=headers), timeout=TIMEOUT) as response:
+        continued = response.status == 206
+        if continued and not str(response.headers.get("Content-Range", "")).startswith(f"bytes {have}-"):
+            raise DataError(f"{download.url} answered with another part than was asked for; remove {part}")
+        have = have if continued else 0
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length is not None and length.isdigit() else None
+        _check_room(download, part, have, total)
+        if not continued:
+            _write_tag(part, response.headers)
+        with open(part, "ab" if continued else "wb") as stream:
+            while piece := response.read(PIECE):
+                have += len(piece)
+                if have > download.most:
+                    raise DataError(f"{download.url} sends more than {download.most} bytes; this is not what was asked")
+                stream.write(piece)
+                if progress is not None:
+                    progress(have, total)
+    return total is None or have >= total
+
+
+class _HttpsOnly(urllib.request.HTTPRedirectHandler):
+    """Follows redirections, but not to where bytes could be changed on their way."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _check_room(download: Download, part: Path, have: int, total: int | None) -> None:
+    if total is not None and total > download.most:
+        raise DataError(f"{download.url} has {total} bytes, more than {download.most}; this is not what was asked")
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - have > free:
+        raise PimError(f"{part.parent} has {free >> 20} MiB of free space; {(total - have) >> 20} MiB are to come")
+
+
+def _checked(download: Download, path: Path) -> str:
+    """The SHA-256 of a complete file, noted and compared.
+
+    Raises:
+        DataError: if it is another one; a part is removed, since it cannot be continued.
+    """
+    digest = sha256_of(path)
+    name = download.target.name
+    known = read_sums(path.parent)
+    wanted = download.sha256 or known.get(name)
+    if wanted is not None and digest != wanted.lower():
+        whence = "expected" if download.sha256 else f"an earlier download had, by {SUMS},"
+        advice = "remove it and fetch it again"
+        if path != download.target:
+            path.unlink()
+            advice = "it is removed; fetch it again"
+        raise DataError(f"{download.url} has SHA-256 {digest}, {whence} {wanted}; {advice}")
+    if known.get(name) != digest:
+        sums = known | {name: digest}
+        write_text(path.parent / SUMS, "".join(f"{sums[key]}  {key}\n" for key in sorted(sums)))
+    return digest
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """The hashes noted in a folder, by file name."""
+    try:
+        lines = (folder / SUMS).read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {name.lstrip("*"): digest.lower() for digest, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _tag_file(part: Path) -> Path:
+    return part.with_name(f"{part.name}.tag")
+
+
+def _read_tag(part: Path) -> str:
+    """What the server called the version of which this is a part; "" if it cannot be continued."""
+    path = _tag_file(part)
+    return path.read_text("ascii", "replace").strip() if path.exists() else ""
+
+
+def _write_tag(part: Path, headers: Any) -> None:
+    tag = headers.get("ETag") or ""
+    strong = tag if tag and not tag.startswith("W/") else headers.get("Last-Modified") or ""
+    write_text(_tag_file(part), f"{strong}\n")

@@ -1,0 +1,258 @@
+"""`pim data`: where data sets come from, fetching them, and whether one is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pim.cli import common
+from pim.cli.output import Row, destination, json_text, one_line, table
+from pim.cli.progress import progress
+from pim.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pim.datasets.dataset import Dataset
+    from pim.datasets.sources import RemoteFile, Source
+
+_WHERE_EXAMPLES = """\b
+Examples:
+  pim data where
+  pim data where tid2013
+"""
+_GET_EXAMPLES = """\b
+Examples:
+  pim data get bapps data/bapps
+  pim data get bapps data/bapps --part jnd
+"""
+_CHECK_EXAMPLES = """\b
+Examples:
+  pim data check tid2013 data/tid2013
+  pim data check table ratings.csv --images pictures --higher-is-better
+"""
+_SLACK = 2  # a file may be so many times as large as stated
+
+app = typer.Typer(help="Find, fetch and check data sets.")
+
+
+def _complete_name(incomplete: str) -> list[str]:
+    from pim.datasets.sources import SOURCES
+
+    return [name for name in SOURCES if name.startswith(incomplete)]
+
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", autocompletion=_complete_name, help="A name from `pim data where`.")
+]
+
+
+@app.command("where", epilog=_WHERE_EXAMPLES)
+def where(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", show_default=False, autocompletion=_complete_name, help="Without: all of them."),
+    ] = None,
+    form: common.Format = None,
+    target: common.Output = None,
+) -> None:
+    """Tell where a data set comes from, on which terms, and how it has to look."""
+    from pim.datasets.sources import SOURCES, source
+
+    found = [source(name)] if name else list(SOURCES.values())
+    form = common.chosen_format(form, target)
+    with destination(target) as stream:
+        if form == "json":
+            stream.write(json_text({"sources": [_source_record(item) for item in found]}))
+        elif form == "csv" or name is None:
+            stream.write(table([_source_row(item) for item in found], form))
+        else:
+            stream.write(_source_story(found[0]))
+
+
+@app.command("get", epilog=_GET_EXAMPLES)
+def get(
+    name: Name,
+    folder: Annotated[Path, typer.Argument(metavar="PATH", help="Where to put it.")],
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", metavar="PART", show_default=False, help="Fetch this part only. May be repeated."),
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", metavar="HEX", show_default=False, help="What the file must have; for a single part."),
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive after unpacking it.")] = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Fetch a data set that is openly downloadable, and unpack it.
+
+    The terms are shown first. A download that was cut off continues with the same command. What
+    cannot be fetched is shown with its page and the layout it has to have.
+    """
+    from pim.datasets.sources import source
+
+    found = source(name)
+    if not found.files:
+        print(_source_story(found), end="")
+        raise DataError(
+            f"{name} cannot be fetched by a command; get it from its page, then: pim data check {name} PATH"
+        )
+    chosen = found.parts(tuple(parts or ()))
+    if sha256 is not None and len(chosen) != 1:
+        raise UsageError(f"--sha256 is for one file; choose one with --part {' or '.join(f.part for f in found.files)}")
+    common.note(f"{found.title}. Terms: {found.terms}. See {found.page}")
+    for file in chosen:
+        _get(file, folder, sha256, keep, quiet)
+    common.note(f"done; look at it with: pim data check {name} {folder}", quiet)
+
+
+@app.command("check", epilog=_CHECK_EXAMPLES)
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `pim data where`, or table.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the data set, or the table.")],
+    clean: Annotated[
+        Path | None,
+        typer.Option("--clean", metavar="DIR", show_default=False, help="imagenet-c: the clean pictures."),
+    ] = None,
+    crop: Annotated[
+        bool, typer.Option("--crop/--no-crop", help="imagenet-c: crop the clean pictures as the corrupted ones were.")
+    ] = True,
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", metavar="DIR", show_default=False, help="table: where the paths in it start."),
+    ] = None,
+    higher_is_better: Annotated[
+        bool | None,
+        typer.Option(
+            "--higher-is-better/--lower-is-better", show_default=False, help="table: what a high score means."
+        ),
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="bapps: the training split.")] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Decode every picture to its end; slow.")] = False,
+    form: common.Format = None,
+    target: common.Output = None,
+    quiet: common.Quiet = False,
+) -> None:
+    """Compare a data set with what it should be: labels, files, sizes of pictures.
+
+    Ends with exit code 1 if it cannot be scored as it is.
+    """
+    from pim.datasets.pictures import check_pictures
+    from pim.datasets.reading import ReadOptions, read
+
+    options = ReadOptions(images, higher_is_better, clean, crop, "train" if train else "val")
+    checked = []
+    for dataset in read(name, path, options):
+        with progress(f"check {dataset.name}", len(dataset), unit="rows", quiet=quiet) as advance:
+            checked.append(check_pictures(dataset, decode, progress=advance))
+    form = common.chosen_format(form, target)
+    with destination(target) as stream:
+        if form == "json":
+            stream.write(json_text({"datasets": [_dataset_record(dataset) for dataset in checked]}))
+        elif form == "csv":
+            rows = [row for dataset in checked for row in _finding_rows(dataset)]
+            stream.write(table(rows or [_no_finding(checked[0])], form))
+        else:
+            stream.writelines(_dataset_story(dataset) for dataset in checked)
+    if any(dataset.problems or not len(dataset) for dataset in checked):
+        raise typer.Exit(1)
+
+
+def _get(file: RemoteFile, folder: Path, sha256: str | None, keep: bool, quiet: bool) -> None:
+    """Fetch one file, unpack it, and remove the archive."""
+    from pim.datasets.fetch import Download, fetch
+    from pim.datasets.unpack import unpack
+
+    archive = folder / file.name
+    limit = file.size * _SLACK or 1 << 40
+    with progress(f"fetch {file.name}", file.size or None, unit="bytes", quiet=quiet) as advance:
+        here = 0
+
+        def moved(now: int, _: int | None) -> None:
+            nonlocal here
+            advance(now - here)
+            here = now
+
+        _, digest = fetch(Download(file.url, archive, sha256 or file.sha256, limit), moved)
+    common.note(f"{file.name} has SHA-256 {digest}", quiet)
+    with progress(f"unpack {file.name}", None, unit="files", quiet=quiet) as advance:
+        count = unpack(archive, folder, progress=advance)
+    if not keep:
+        archive.unlink()
+    common.note(f"unpacked {count} files into {folder}", quiet)
+
+
+def _source_row(source: Source) -> Row:
+    got = ", ".join(file.part for file in source.files)
+    return {"name": source.name, "title": source.title, "size": source.size, "parts": got or None, "page": source.page}
+
+
+def _source_record(source: Source) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(source)
+
+
+def _source_story(source: Source) -> str:
+    lines = [source.title, f"  page: {source.page}", f"  terms: {source.terms}", f"  size: {source.size}", "  layout:"]
+    lines += [f"    {line}" for line in source.layout]
+    for file in source.files:
+        lines.append(f"  part {file.part}: {file.url}" + ("" if file.usual else " (only when named with --part)"))
+    if not source.files:
+        lines.append("  to be fetched by hand")
+    return "\n".join(lines) + "\n"
+
+
+def _dataset_story(dataset: Dataset) -> str:
+    lines = [f"{dataset.name} in {dataset.root}: {len(dataset)} {_rows_of(dataset)}"]
+    for subset, count in dataset.expected.items():
+        if subset:
+            of = "" if count is None else f" of {count}"
+            lines.append(f"  {subset}: {dataset.found.get(subset, 0)}{of}")
+    lines += [f"  {finding.level}: {finding.sentence()}" for finding in dataset.findings]
+    lines.append("  cannot be scored as it is" if dataset.problems or not len(dataset) else "  ready to be scored")
+    return "".join(f"{one_line(line)}\n" for line in lines)
+
+
+def _rows_of(dataset: Dataset) -> str:
+    kinds = {
+        "opinion": "opinions",
+        "two_afc": "forced choices",
+        "quadruple": "choices between pairs",
+        "jnd": "judgements of whether two pictures look the same",
+        "severity": "corrupted pictures",
+    }
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[dataset.higher_is_better]
+    return kinds[dataset.kind] + direction
+
+
+def _dataset_record(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "kind": dataset.kind,
+        "root": str(dataset.root),
+        "rows": len(dataset),
+        "higher_is_better": dataset.higher_is_better,
+        "found": dict(dataset.found),
+        "expected": dict(dataset.expected),
+        "findings": list(_finding_rows(dataset)),
+        "ready": not dataset.problems and len(dataset) > 0,
+    }
+
+
+def _finding_rows(dataset: Dataset) -> Iterable[Row]:
+    for found in dataset.findings:
+        examples = "; ".join(found.examples)
+        yield {
+            "dataset": dataset.name,
+            "level": found.level,
+            "count": found.count,
+            "text": found.text,
+            "examples": examples or None,
+        }
+
+
+def _no_finding(dataset: Dataset) -> Row:
+    return {"dataset": dataset.name, "level": "note", "count": 0, "text": "nothing to say", "examples": None}
