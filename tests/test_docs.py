@@ -1,0 +1,134 @@
+"""The documents: their code runs, their commands exist, their links lead somewhere.
+
+- ```python blocks of a document run in order, in one namespace, in a folder that holds examples/ and
+  my.safetensors. A block whose first line is `# NAME.py` becomes that file instead.
+- Lines `pim ...` of ```sh and ```console blocks run if they use examples/ or no files at all; of the others
+  (training, data sets) only the words are checked.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import typer.core
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/golden/*.md", "pim/pretrained/*.md")
+    for path in ROOT.glob(pattern)
+)
+WITHOUT_FILES = ("metrics", "weights list", "weights check", "data where", "--help", "--version")
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+
+Cli = Callable[..., object]
+
+
+def blocks(path: Path, *languages: str) -> Iterator[tuple[int, str]]:
+    """The code of a document: number of its first line, text."""
+    text = path.read_text(encoding="utf-8")
+    for found in BLOCK.finditer(text):
+        if found[2] in languages:
+            yield text.count("\n", 0, found.start(3)) + 1, re.sub(f"^{found[1]}", "", found[3], flags=re.MULTILINE)
+
+
+def commands(path: Path) -> list[list[str]]:
+    """The words after `pim` of every command line, up to a pipe or redirection."""
+    found = []
+    for _, code in blocks(path, "sh", "console"):
+        for line in code.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if words[:1] == ["pim"]:
+                end = next((i for i, word in enumerate(words) if word in ("|", ">", "2>", "&&")), len(words))
+                found.append(words[1:end])
+    return found
+
+
+def with_(*languages: str) -> list[Path]:
+    return [path for path in DOCUMENTS if next(blocks(path, *languages), None)]
+
+
+def called(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of a reader."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    shutil.copy(tiny_pim, tmp_path / "my.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def save_files(path: Path, folder: Path) -> None:
+    for _, code in blocks(path, "python"):
+        if name := re.match(r"# (\w+\.py)\n", code):
+            (folder / name[1]).write_text(code, encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", with_("python"), ids=called)
+def test_the_python_of_a_document_runs(path: Path, desk: Path) -> None:
+    save_files(path, desk)
+    namespace: dict[str, object] = {}
+    for line, code in blocks(path, "python"):
+        if not re.match(r"# \w+\.py\n", code):
+            exec(compile("\n" * (line - 1) + code, str(path), "exec"), namespace)  # a traceback names the line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path)], ids=called)
+def test_the_commands_of_a_document_run_or_are_at_least_right(
+    path: Path, desk: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_files(path, desk)
+    for words in commands(path):
+        line = " ".join(words)
+        with monkeypatch.context() as here:
+            if "examples/" not in line and not line.startswith(WITHOUT_FILES):
+                here.setattr(typer.core.TyperCommand, "invoke", lambda self, context: None)
+            assert cli(*words).code == 0, f"pim {line}"  # type: ignore[attr-defined]
+
+
+def test_the_check_of_commands_sees_one_that_does_not_exist(tmp_path: Path, cli: Cli) -> None:
+    document = tmp_path / "wrong.md"
+    document.write_text("```console\n$ pim train videos/ \\\n    --stepz 3 | tail  # long\n3.1\n```\n")
+    assert commands(document) == [["train", "videos/", "--stepz", "3"]]
+    assert cli(*commands(document)[0]).code == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=called)
+def test_links_between_documents_lead_somewhere(path: Path) -> None:
+    prose = BLOCK.sub("", path.read_text(encoding="utf-8"))
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose) + re.findall(r"<img[^>]* src=\"([^\"]+)\"", prose):
+        if "://" in target:
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def anchors(path: Path) -> set[str]:
+    """What GitHub makes of the headings of a document."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", path.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_golden_file_has_a_row_that_tells_its_origin() -> None:
+    folder = ROOT / "tests" / "golden"
+    rows = re.findall(r"^\| `(\w+)` \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(path.stem for path in folder.glob("*.npz"))
+
+
+def test_readers_find_what_they_look_for() -> None:
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "NOTICE"):
+        assert (ROOT / name).is_file(), name
+    assert "### Scores change" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
