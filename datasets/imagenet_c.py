@@ -32,7 +32,7 @@ LAYOUT = "ImageNet-C, folders such as fog/3 or weather/fog/3 with pictures, flat
 
 @dataclass(frozen=True)
 class _Cell:
-    """One corruption at one severity. File names are relative to its folder, sorted."""
+    """One corruption at one severity. File names are relative to its folder, sorted by stem."""
 
     corruption: str
     severity: int
@@ -47,6 +47,7 @@ class _Published(Collection[AnyRecord]):
     cells: tuple[_Cell, ...]
     clean: dict[str, Path]  # by stem
     crop: bool
+    count: int
 
     def __iter__(self) -> Iterator[AnyRecord]:
         for cell in self.cells:
@@ -57,7 +58,7 @@ class _Published(Collection[AnyRecord]):
                     yield _record(cell.corruption, cell.severity, stem, clean, cell.folder / file)
 
     def __len__(self) -> int:
-        return sum(_stem(file) in self.clean for cell in self.cells for file in cell.files)
+        return self.count
 
     def __contains__(self, record: object) -> bool:
         return any(record == mine for mine in self)
@@ -109,8 +110,9 @@ def read(path: Path, clean: Path | None, crop: bool = True, variant: Variant = "
     folders = _corruption_folders(root)
     cells, findings = _cells(folders)
     twins, about_clean = _clean(clean)
-    lonely = {_stem(file) for cell in cells for file in cell.files} - set(twins)
-    rows = _Published(cells, twins, crop)
+    stems = Counter(_stem(file) for cell in cells for file in cell.files)
+    lonely = set(stems) - set(twins)
+    rows = _Published(cells, twins, crop, sum(count for stem, count in stems.items() if stem in twins))
     found = {f"{cell.corruption} {cell.severity}": len(cell.files) for cell in cells}
     return Dataset(
         name=variant,
@@ -191,7 +193,7 @@ def _record(
 
 def _stem(file: str) -> str:
     """The name of a picture without folder and ending."""
-    return Path(file).stem
+    return file.rpartition("/")[2].rpartition(".")[0]
 
 
 def _corruption_folders(root: Path) -> list[Path]:
@@ -215,26 +217,28 @@ def _cells(folders: list[Path]) -> tuple[tuple[_Cell, ...], tuple[Finding, ...]]
                 continue
             findings += finding("error", f"pictures are there twice in {folder.name}/{severity}", clashes)
             # Names repeat in all cells; one copy of each serves them all.
-            relative = tuple(sys.intern(str(path.relative_to(inside))) for path in files.values())
-            cells.append(_Cell(folder.name, severity, inside, relative))
+            cells.append(_Cell(folder.name, severity, inside, tuple(map(sys.intern, files.values()))))
     repeated = [name for name, count in Counter((c.corruption, c.severity) for c in cells).items() if count > 1]
     findings += finding("error", "corruptions are there twice", [f"{name} {level}" for name, level in repeated])
     return tuple(cells), tuple(findings)
 
 
-def _pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Pictures by stem, in sorted order, and stems that occur twice; flat or one folder for each class."""
-    if not folder.is_dir():
-        return {}, []
-    found: dict[str, Path] = {}
+def _pictures(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Pictures, flat or one folder for each class.
+
+    Returns:
+        Names relative to the folder, by stem in sorted order, and pairs of names with one stem.
+    """
+    found: dict[str, str] = {}
     clashes: list[str] = []
-    for inside in (folder, *subfolders(folder)):
+    for inside in (folder, *subfolders(folder)) if folder.is_dir() else ():
         here = listing(inside, SUFFIXES, by_stem=True)
         clashes += here.clashes
         for path in here.files.values():
+            name = path.name if inside == folder else f"{inside.name}/{path.name}"
             if path.stem in found:
-                clashes.append(f"{found[path.stem].relative_to(folder)} and {path.relative_to(folder)}")
-            found[path.stem] = path
+                clashes.append(f"{found[path.stem]} and {name}")
+            found[path.stem] = name
     return dict(sorted(found.items())), clashes
 
 
@@ -242,7 +246,8 @@ def _clean(folder: Path) -> tuple[dict[str, Path], tuple[Finding, ...]]:
     pictures, clashes = _pictures(folder)
     if not pictures:
         raise ManifestError(f"{folder} holds no pictures; expected clean pictures, flat or in folders by class")
-    return pictures, finding("error", "clean pictures have the same name", clashes)
+    found = {stem: folder / name for stem, name in pictures.items()}
+    return found, finding("error", "clean pictures have the same name", clashes)
 
 
 def _cell_findings(cells: tuple[_Cell, ...], published: int) -> tuple[Finding, ...]:

@@ -51,7 +51,7 @@ SCORE = (1.0, 5.0)
 SIZE = (512, 384)
 LAYOUT = "KADID-10k, a folder with dmos.csv and images"
 
-_NAME = re.compile(r"(i\d\d)_(\d\d)_(\d\d)\.png")
+_NAME = re.compile(r"(i\d\d)_(\d\d)_(0[1-5])\.png")
 
 
 def read(path: Path) -> Dataset:

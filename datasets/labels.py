@@ -10,13 +10,14 @@ from pim.datasets.dataset import Finding, ManifestError, finding
 
 
 def number(text: str) -> float | None:
-    """A number with a decimal point or a decimal comma; None if it is none. NaN and infinity are numbers here.
+    """A number with a decimal point or a decimal comma; None if it is none. NaN and infinity count as numbers.
 
     >>> number("3,25"), number(" 7 "), number("i01.bmp")
     (3.25, 7.0, None)
     """
     try:
-        return float(text.strip().replace(",", "."))
+        # Python would read 1_000 as a number.
+        return None if "_" in text else float(text.strip().replace(",", "."))
     except ValueError:
         return None
 

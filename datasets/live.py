@@ -7,17 +7,17 @@ Assessment Algorithms (IEEE Transactions on Image Processing 15, 2006).
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
+from numpy.typing import NDArray
 
 from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
 from pim.datasets.folder import child, find_root, listing
 from pim.datasets.labels import range_findings
+from pim.datasets.matfile import Value, read_mat
 from pim.datasets.records import OpinionRecord
 
 FOLDERS = {  # in the order of the tables: name, pictures with undistorted copies, what it is
@@ -30,7 +30,6 @@ FOLDERS = {  # in the order of the tables: name, pictures with undistorted copie
 ROWS = sum(count for count, _ in FOLDERS.values())
 EXPECTED = {"": 779, "jp2k": 169, "jpeg": 175, "wn": 145, "gblur": 145, "fastfading": 145}
 DMOS = (-5.0, 115.0)  # met are -2.64 to 111.77
-LARGEST = 16 << 20  # bytes of a table
 LAYOUT = "LIVE release 2, a folder with dmos_realigned.mat, refnames_all.mat, refimgs and " + ", ".join(FOLDERS)
 
 
@@ -101,14 +100,13 @@ def _rows(root: Path) -> tuple[list[_Row], int]:
     if not scores.is_file():
         old = "; dmos.mat is there, but its scores are not aligned between sessions" * child(root, "dmos.mat").is_file()
         raise ManifestError(f"{root} lacks dmos_realigned.mat{old}")
-    table = _load(scores)
+    table = read_mat(scores)
     dmos = _column(table, "dmos_new", scores)
     copies = _column(table, "orgs", scores) != 0
     deviations: list[float | None] = [None] * ROWS
     if "dmos_std" in table:
         deviations = list(_column(table, "dmos_std", scores))
-    names = child(root, "refnames_all.mat")
-    references = [str(np.ravel(cell)[0]) if np.size(cell) else "" for cell in _cells(names)]
+    references = _names(child(root, "refnames_all.mat"))
     places = [(folder, number) for folder, (count, _) in FOLDERS.items() for number in range(1, count + 1)]
     rows = [
         _Row(folder, number, reference.lower(), float(score), deviation)
@@ -120,29 +118,19 @@ def _rows(root: Path) -> tuple[list[_Row], int]:
     return rows, int(copies.sum())
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise ManifestError(f"{path} is larger than {LARGEST >> 20} MiB; this is no table of LIVE")
-        return dict(loadmat(path))
-    except (OSError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
-        raise ManifestError(f"{path} cannot be read as a MATLAB file: {error}") from error
-
-
-def _column(table: dict[str, Any], name: str, path: Path) -> np.ndarray[Any, Any]:
+def _column(table: Mapping[str, Value], name: str, path: Path) -> NDArray[np.float64]:
     if name not in table:
-        found = ", ".join(key for key in table if not key.startswith("__"))
-        raise ManifestError(f"{path} has no {name!r}; it has {found or 'nothing'}")
-    values = np.ravel(table[name])
-    if values.dtype.kind not in "fiub" or len(values) != ROWS:
-        raise ManifestError(f"{path}: {name} must be {ROWS} numbers; got {len(values)} of type {values.dtype}")
-    return values.astype(np.float64)
+        raise ManifestError(f"{path} has no {name!r}; it has {', '.join(table) or 'nothing'}")
+    values = table[name]
+    if not isinstance(values, np.ndarray) or values.size != ROWS:
+        got = len(values.ravel()) if isinstance(values, np.ndarray) else "no numbers"
+        raise ManifestError(f"{path}: {name} must be {ROWS} numbers; got {got}")
+    return values.ravel(order="F").astype(np.float64)
 
 
-def _cells(path: Path) -> list[Any]:
-    if not path.is_file():
-        raise ManifestError(f"{path} is missing")
-    cells = np.ravel(_load(path).get("refnames_all", []))
-    if len(cells) != ROWS:
-        raise ManifestError(f"{path}: refnames_all must hold {ROWS} names; got {len(cells)}")
-    return list(cells)
+def _names(path: Path) -> list[str]:
+    cells = read_mat(path).get("refnames_all")
+    if not isinstance(cells, list) or len(cells) != ROWS or not all(isinstance(cell, str) for cell in cells):
+        got = len(cells) if isinstance(cells, list) else "none"
+        raise ManifestError(f"{path}: refnames_all must hold {ROWS} names; got {got}")
+    return [str(cell) for cell in cells]

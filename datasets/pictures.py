@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pim.datasets.dataset import Dataset, Finding, finding
 from pim.datasets.records import Picture
+from pim.datasets.rendered import CROP, RenderedPicture
 from pim.errors import InputError
 from pim.image import OpenOptions, open_image
 
@@ -43,7 +44,8 @@ def check_pictures(
             for path in paths:
                 if path not in sizes:
                     sizes[path] = _decoded_size(path, options) if decode else _header_size(path)
-            if all(isinstance(picture, Path) for picture in pair) and _differ(sizes[paths[0]], sizes[paths[1]]):
+            shown = [_shown(picture, sizes[path]) for picture, path in zip(pair, paths, strict=True)]
+            if not any(isinstance(size, str) for size in shown) and shown[0] != shown[1]:
                 unequal.add(f"{_inside(paths[0], dataset)} and {_inside(paths[1], dataset)}")
         if progress is not None:
             progress(1)
@@ -77,8 +79,10 @@ def _inside(path: Path, dataset: Dataset) -> str:
     return str(path.relative_to(dataset.root)) if path.is_relative_to(dataset.root) else str(path)
 
 
-def _differ(first: Size | str, second: Size | str) -> bool:
-    return not isinstance(first, str) and not isinstance(second, str) and first != second
+def _shown(picture: Picture, size: Size | str) -> Size | str:
+    """The size that a metric will see."""
+    cropped = isinstance(picture, RenderedPicture) and picture.crop and not isinstance(size, str)
+    return (CROP, CROP) if cropped else size
 
 
 def _header_size(path: Path) -> Size | str:

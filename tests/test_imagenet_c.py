@@ -12,6 +12,7 @@ from PIL import Image
 from pim.datasets import imagenet_c
 from pim.datasets.corruptions import Recipe, corrupt, names
 from pim.datasets.dataset import Dataset, ManifestError
+from pim.datasets.pictures import check_pictures
 from pim.datasets.records import SeverityRecord
 from pim.datasets.rendered import CorruptionStep, RenderedPicture, imagenet_crop
 from pim.errors import InputError, UsageError
@@ -98,6 +99,13 @@ def test_a_wrong_folder_is_told_what_was_expected(tmp_path: Path) -> None:
     miniatures.picture(tmp_path / "holiday" / "a.png")
     with pytest.raises(ManifestError, match="holds holiday; expected ImageNet-C"):
         imagenet_c.read(tmp_path, tmp_path)
+
+
+def test_corrupted_pictures_must_be_as_large_as_the_cropped_clean_ones(root: Path) -> None:
+    assert texts(check_pictures(imagenet_c.read(root, root.parent / "clean")), "error") == ""
+    miniatures.textured(next(root.rglob(f"{STEM}.JPEG")), (224, 200))
+    problem = texts(check_pictures(imagenet_c.read(root, root.parent / "clean")), "error")
+    assert "pairs differ in size (1)" in problem
 
 
 def test_tiny_pictures_are_not_cropped(root: Path) -> None:

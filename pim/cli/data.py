@@ -103,8 +103,11 @@ def get(
     if sha256 is not None and len(chosen) != 1:
         raise UsageError(f"--sha256 is for one file; choose one with --part {' or '.join(f.part for f in found.files)}")
     common.note(f"{found.title}. Terms: {found.terms}. See {found.page}")
-    for file in chosen:
-        _get(file, folder, sha256, keep, quiet)
+    try:
+        for file in chosen:
+            _get(file, folder, sha256, keep, quiet)
+    except KeyboardInterrupt:
+        raise common.Interrupted(f"stopped; what came is kept in {folder}, the same command continues") from None
     common.note(f"done; look at it with: pim data check {name} {folder}", quiet)
 
 
