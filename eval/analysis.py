@@ -210,9 +210,9 @@ def _choices(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[Ce
     judge = rows.value
     scores = {name: rule(pair[:, 0], pair[:, 1], judge) for name, pair in rows.distances().items()}
     types = parts_of(rows.judgements, rows.about.categories)[1]
-    choices.analyse(
-        choices.ChoiceTable(rows.about.kind, judge, scores, types, rows.about.categories, rows.clusters), found
-    )
+    people = min((j.people for j in rows.judgements if j.people is not None), default=None)
+    table = choices.ChoiceTable(rows.about.kind, judge, scores, types, rows.about.categories, rows.clusters, people)
+    choices.analyse(table, found)
     return []
 
 

@@ -20,6 +20,7 @@ ALL, ROWS = "all", "row mean"
 PERSON, CEILING = "(a person)", "(best possible)"
 GROUPS = {"traditional and cnn": DISTORTIONS, "algorithms": ALGORITHMS}  # means that BAPPS is also reported by
 STATISTIC = "2AFC"
+FEW_PEOPLE = 5  # votes of a row below which the human lines flatter
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class ChoiceTable:
     categories: dict[str, Mask]
     expected: tuple[str, ...]  # the categories that "all" stands for; empty: those there are
     clusters: Clusters
+    people: int | None = None  # votes of the row with fewest
 
     @property
     def clustered(self) -> bool:
@@ -92,7 +94,7 @@ def _means(
         for line in next(iter(by_category.values())):
             result = mean_of([by_category[name][line] for name in names])
             found.add(table.section, part, STATISTIC, line, result, sum(rows[name] for name in names), references)
-    for line in table.scores:
+    for line in table.scores if len(by_category) > 1 else ():
         everything = mean_of([estimates[line] for estimates in by_category.values()], list(rows.values()))
         found.add(table.section, ROWS, STATISTIC, line, everything, len(table.judge), references)
 
@@ -106,6 +108,10 @@ def _notes(table: ChoiceTable, found: Collected) -> None:
         found.notes.append(
             "the data set does not say which rows share a source picture, so rows were drawn within each category: "
             "these intervals are optimistic"
+        )
+    if table.people is not None and table.people < FEW_PEOPLE:
+        found.notes.append(
+            f"rows with {table.people} votes flatter the human lines: a person is compared with themselves"
         )
     names = list(table.scores)
     for i, first in enumerate(names):
