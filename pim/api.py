@@ -14,6 +14,7 @@ from pim import catalogue, weights
 from pim.errors import InputError
 from pim.files import sha256_of
 from pim.info import MetricInfo
+from pim.peer_catalogue import PEERS, missing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,9 +61,10 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
 
 
 def metrics() -> list[MetricStatus]:
-    """Every built-in metric, the default first; loads none."""
+    """Every built-in metric, the default first and those of other packages last; loads none."""
     files = weights.shipped()
-    return [_status(info, files.get(info.name)) for info in catalogue.SHIPPED.values()]
+    own = [_status(info, files.get(info.name)) for info in catalogue.SHIPPED.values()]
+    return [*own, *(MetricStatus(peer.info, missing(name), None) for name, peer in PEERS.items())]
 
 
 def distance(

@@ -6,6 +6,7 @@ from math import inf
 
 from pim.errors import UsageError, did_you_mean
 from pim.info import MetricInfo
+from pim.peer_catalogue import PEERS
 
 _OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
 _PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
@@ -72,6 +73,7 @@ MS_SSIM = MetricInfo(
 
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM_SMALL.name
+BUILT_IN = {**SHIPPED, **{name: peer.info for name, peer in PEERS.items()}}  # every name, those of other packages last
 
 
 def check_name(name: str) -> None:
@@ -80,8 +82,8 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
-    if name not in SHIPPED and ":" not in name and not name.endswith(".safetensors"):
-        raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, SHIPPED)}")
+    if name not in BUILT_IN and ":" not in name and not name.endswith(".safetensors"):
+        raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, BUILT_IN)}")
 
 
 def missing_weights(info: MetricInfo) -> str:

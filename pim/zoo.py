@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from pim import catalogue, custom, weights
+from pim import catalogue, custom, peers, weights
 from pim.classics import MSSSIM, PSNR, SSIM
 from pim.errors import MetricUnavailable, UsageError
 from pim.files import sha256_of
@@ -15,6 +15,7 @@ from pim.info import MetricInfo
 from pim.metric import Metric
 from pim.model import PIM
 from pim.nlpd import NLPD
+from pim.peer_catalogue import PEERS
 
 _WITHOUT_WEIGHTS: dict[str, Callable[[], Metric]] = {
     catalogue.NLPD.name: NLPD,
@@ -62,6 +63,8 @@ def _find(name: str) -> Metric:
         return _WITHOUT_WEIGHTS[name]()
     if name in catalogue.SHIPPED:
         return _shipped(catalogue.SHIPPED[name])
+    if name in PEERS:
+        return peers.load(name)
     return PIM.load(name) if name.endswith(".safetensors") else custom.load(name)
 
 

@@ -185,7 +185,7 @@ def test_an_unknown_metric_is_refused_before_the_images_are_opened() -> None:
 
 def test_metrics_lists_all_with_the_default_first_and_says_what_is_missing(ships_tiny) -> None:
     listed = pim.metrics()
-    assert [status.info for status in listed] == list(catalogue.SHIPPED.values())
+    assert [status.info for status in listed] == list(catalogue.BUILT_IN.values())
     assert listed[0].info.name == catalogue.DEFAULT
     by_name = {status.info.name: status for status in listed}
     assert by_name["psnr"].available

@@ -30,9 +30,9 @@ class Interrupted(PimError):
 
 
 def _complete_metric(incomplete: str) -> list[str]:
-    from pim.catalogue import SHIPPED
+    from pim.catalogue import BUILT_IN
 
-    return [name for name in SHIPPED if name.startswith(incomplete)]
+    return [name for name in BUILT_IN if name.startswith(incomplete)]
 
 
 Metrics = Annotated[
