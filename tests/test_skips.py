@@ -25,7 +25,8 @@ def test_another_number_of_skipped_tests_fails_the_run(tmp_path: Path, expected:
     (tmp_path / "conftest.py").write_text("from skips import pytest_sessionfinish\n")
     (tmp_path / "test_cases.py").write_text(CASES)
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
-    environment.pop("PIM_EXPECT_SKIPS", None)
+    for name in ("PIM_EXPECT_SKIPS", "PYTEST_ADDOPTS"):
+        environment.pop(name, None)
     if expected is not None:
         environment["PIM_EXPECT_SKIPS"] = expected
     done = subprocess.run(
