@@ -47,6 +47,11 @@ def test_a_cut_connection_is_continued_where_it_stopped(plan: Plan, tmp_path: Pa
     assert path.read_bytes() == CONTENT
 
 
+def test_any_number_of_cuts_is_borne_as_long_as_something_comes(plan: Plan, tmp_path: Path) -> None:
+    plan.cuts = [200_000] * (module.ATTEMPTS + 3)
+    assert get(plan, tmp_path, sha256=DIGEST)[1] == DIGEST
+
+
 def test_a_download_that_gave_up_is_continued_by_the_next_call(plan: Plan, tmp_path: Path) -> None:
     plan.cuts = [1_000_000] + [0] * module.ATTEMPTS
     with pytest.raises(DataError, match="1000000 bytes are kept, the same command continues"):
@@ -61,8 +66,10 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_its_start(plan: Plan, tmp
     with pytest.raises(DataError):
         get(plan, tmp_path)
     plan.content, plan.tag = CONTENT[::-1], '"v2"'
-    path, _ = get(plan, tmp_path)
+    seen: list[tuple[int, int | None]] = []
+    path, _ = fetch(Download(plan.url, tmp_path / "set.tar.gz"), lambda here, total: seen.append((here, total)))
     assert path.read_bytes() == CONTENT[::-1]
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
 
 
 def test_a_server_without_parts_or_tags_is_asked_for_the_whole(plan: Plan, tmp_path: Path) -> None:
