@@ -89,7 +89,7 @@ _SOURCES = (
         name="imagenet-c",
         title="ImageNet-C: ImageNet validation pictures under 19 corruptions (Hendrycks, Dietterich 2019)",
         page=_IMAGENET_C,
-        terms="CC BY 4.0 as stated on the page; the pictures are those of ImageNet, whose own terms apply. "
+        terms="licence on the page; the pictures are those of ImageNet, whose own terms apply. "
         "The clean pictures (ILSVRC2012 val) come from image-net.org, with an account",
         size="five archives of several GB each; 50000 pictures for each corruption and severity",
         layout=("fog/3/n01440764/ILSVRC2012_val_00000293.JPEG, with or without a folder such as weather above fog",),
@@ -102,7 +102,7 @@ _SOURCES = (
         name="tiny-imagenet-c",
         title="Tiny-ImageNet-C: the same for pictures of 64 x 64 pixels, with other constants",
         page=_TINY_IMAGENET_C,
-        terms="CC BY 4.0 as stated on the page; the pictures are those of ImageNet, whose own terms apply",
+        terms="licence on the page; the pictures are those of ImageNet, whose own terms apply",
         size="one archive; 10000 pictures for each corruption and severity",
         layout=("fog/3/n01443537/test_00000.JPEG",),
         files=(RemoteFile("all", f"{_TINY_IMAGENET_C}/files/Tiny-ImageNet-C.tar?download=1", 0),),

@@ -65,8 +65,10 @@ def where(
     with destination(target) as stream:
         if form == "json":
             stream.write(json_text({"sources": [_source_record(item) for item in found]}))
-        elif form == "csv" or name is None:
+        elif form == "csv":
             stream.write(table([_source_row(item) for item in found], form))
+        elif name is None:
+            stream.write(table([_source_brief(item) for item in found], form))
         else:
             stream.write(_source_story(found[0]))
 
@@ -190,6 +192,10 @@ def _get(file: RemoteFile, folder: Path, sha256: str | None, keep: bool, quiet: 
 def _source_row(source: Source) -> Row:
     got = ", ".join(file.part for file in source.files)
     return {"name": source.name, "title": source.title, "size": source.size, "parts": got or None, "page": source.page}
+
+
+def _source_brief(source: Source) -> Row:
+    return {"name": source.name, "parts to get": _source_row(source)["parts"] or "by hand", "title": source.title}
 
 
 def _source_record(source: Source) -> dict[str, Any]:
