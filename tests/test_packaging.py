@@ -22,6 +22,7 @@ import pytest
 
 import pim
 from pim.catalogue import SHIPPED
+from pim.peer_catalogue import PEERS
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {"pim": ROOT / "pim", "pim/datasets": ROOT / "datasets", "pim/eval": ROOT / "eval"}  # in the wheel: here
@@ -90,11 +91,19 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 
 
 def test_the_declared_dependencies_are_what_is_imported() -> None:
-    declared = {line.partition(">")[0] for line in project()["project"]["dependencies"]}
-    providers = packages_distributions()
+    said = project()["project"]
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
-    foreign = imported - set(sys.stdlib_module_names) - {"pim"}
-    assert {providers[name][0].lower() for name in foreign} == declared
+    peers = {module for peer in PEERS.values() for module in peer.modules}
+    foreign = imported - set(sys.stdlib_module_names) - {"pim"} - peers
+    providers = packages_distributions()
+    assert {providers[name][0].lower() for name in foreign} == {_name(line) for line in said["dependencies"]}
+    assert {peer.distribution.lower() for peer in PEERS.values()} <= set(
+        map(_name, said["optional-dependencies"]["peers"])
+    )
+
+
+def _name(requirement: str) -> str:
+    return re.split("[<>=!~ ]", requirement)[0].lower()
 
 
 def _imports(path: Path) -> Iterator[str]:
@@ -115,10 +124,12 @@ def test_the_version_stands_in_one_place() -> None:
     assert not re.search(r"^version:", (ROOT / "CITATION.cff").read_text(), re.MULTILINE)
 
 
-def test_no_dependency_has_an_upper_bound_and_all_have_a_lower_one() -> None:
+def test_no_dependency_has_an_upper_bound_and_all_that_are_tested_have_a_lower_one() -> None:
     said = project()["project"]
-    lines = said["dependencies"] + [line for lines in said["optional-dependencies"].values() for line in lines]
-    assert [line for line in lines if not re.fullmatch(r"[\w-]+(\[\w+\])?>=[\d.]+", line)] == []
+    optional = said["optional-dependencies"]
+    tested = said["dependencies"] + optional["test"]
+    assert [line for line in tested if not re.fullmatch(r"[\w-]+>=[\d.]+", line)] == []
+    assert [line for lines in optional.values() for line in lines if re.search("[<=!~]", line.replace(">=", ""))] == []
 
 
 def test_the_command_is_the_main_of_the_package() -> None:
