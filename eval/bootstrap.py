@@ -6,7 +6,7 @@ rows. Every metric of a table sees the same draws, which makes differences paire
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,16 +35,17 @@ class Interval:
     method: str  # "percentile" or "bca"
 
 
-def draw_clusters(clusters: int, draws: int = DRAWS, seed: int = SEED) -> Array:
+def draw_clusters(clusters: int, draws: int = DRAWS, seed: int = SEED, at_once: int = DRAWS) -> Iterator[Array]:
     """How often each cluster is drawn, with replacement, in every bootstrap sample.
 
     Args:
         clusters: Number of clusters, G.
         draws: Number of samples, B.
         seed: Of the PCG64 generator.
+        at_once: Samples in a block; the samples do not depend on it.
 
-    Returns:
-        (B, G) whole numbers; each row sums to G.
+    Yields:
+        Blocks (b, G) of whole numbers; each row sums to G.
 
     Raises:
         UsageError: if a number is not positive.
@@ -52,7 +53,8 @@ def draw_clusters(clusters: int, draws: int = DRAWS, seed: int = SEED) -> Array:
     if clusters < 1 or draws < 1:
         raise UsageError(f"clusters and draws must be positive; got {clusters} and {draws}")
     generator = np.random.Generator(np.random.PCG64(seed))
-    return counts_of(generator.integers(0, clusters, size=(draws, clusters)))
+    for start in range(0, draws, at_once):
+        yield counts_of(generator.integers(0, clusters, size=(min(at_once, draws - start), clusters)))
 
 
 def counts_of(drawn: NDArray[np.int64]) -> Array:

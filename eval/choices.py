@@ -111,7 +111,7 @@ def _notes(table: ChoiceTable, found: Collected) -> None:
         )
     if table.people is not None and table.people < FEW_PEOPLE:
         found.notes.append(
-            f"rows with {table.people} votes flatter the human lines: a person is compared with themselves"
+            f"rows of {table.people} votes flatter the human lines, which contain the votes they predict"
         )
     names = list(table.scores)
     for i, first in enumerate(names):

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pim.errors import InputError
 from pim.eval.bootstrap import (
     DRAWS,
-    LEVEL,
     SEED,
     TOO_FEW_CLUSTERS,
     Interval,
@@ -25,6 +24,7 @@ from pim.eval.bootstrap import (
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]  # how often each cluster counts, (B, G) -> values (B,), NaN where undefined
 
+BLOCK = 1 << 22  # rows times draws that are held at once
 MOST_UNDEFINED = 0.05  # share of draws without a value up to which an interval is given
 
 
@@ -35,7 +35,6 @@ class IntervalOptions:
     draws: int = DRAWS
     seed: int = SEED
     bca: bool = False
-    level: float = LEVEL
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,19 @@ class Clusters:
 
     names: tuple[str, ...]  # (G,)
     member: NDArray[np.int64]  # (n,) cluster of every row
-    counts: Array  # (B, G)
     options: IntervalOptions
 
     @classmethod
     def of(cls, groups: list[str], options: IntervalOptions) -> Clusters:
         """Clusters of rows by the name of their group; the order of the rows does not matter."""
         names, member = np.unique(np.asarray(groups), return_inverse=True)
-        counts = draw_clusters(len(names), options.draws, options.seed)
-        return cls(tuple(names.tolist()), member.astype(np.int64), counts, options)
+        return cls(tuple(names.tolist()), member.astype(np.int64), options)
+
+    def draw(self, statistic: Statistic) -> Array:
+        """A statistic of every bootstrap sample, (B,); the samples are the same for every statistic."""
+        options, at_once = self.options, max(1, BLOCK // len(self.member))
+        blocks = draw_clusters(len(self.names), options.draws, options.seed, at_once)
+        return np.concatenate([statistic(counts) for counts in blocks])
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] |
     note = clusters_warning(len(present))
     if len(present) < TOO_FEW_CLUSTERS:
         return Estimate(value, None, note)
-    draws = statistic(clusters.counts)
+    draws = clusters.draw(statistic)
     defined = draws[~np.isnan(draws)]
     lost = len(draws) - len(defined)
     if lost > MOST_UNDEFINED * len(draws):
@@ -113,10 +116,10 @@ def _interval(
     statistic: Statistic, value: float, draws: Array, present: NDArray[np.int64], clusters: Clusters
 ) -> Interval:
     if not clusters.options.bca:
-        return percentile_interval(draws, clusters.options.level)
+        return percentile_interval(draws)
     left_out = np.ones((len(present), len(clusters.names)))
     left_out[np.arange(len(present)), present] = 0
-    return bca_interval(draws, value, statistic(left_out), clusters.options.level)
+    return bca_interval(draws, value, statistic(left_out))
 
 
 def from_draws(value: float, draws: Array, note: str | None = None) -> Estimate:

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 SECTION = "opinion"
+MANY_CLUSTERS = 2000
 ALL, MEAN_OF_TYPES, WITHIN = "all", "mean of types", "within references"
 
 
@@ -94,12 +95,19 @@ def _ranked(rows: _Rows) -> dict[str, Estimate]:
     reason = why_undefined(rows.x, rows.y)
     if reason is not None:
         return dict.fromkeys(("SRCC", "KRCC"), undefined(reason))
-    used = np.unique(rows.member)
-    pairs = KendallPairs.count(rows.x, rows.y, np.searchsorted(used, rows.member))
     return {
         "SRCC": rows.estimate(lambda counts: rows.sign * spearman_draws(rows.x, rows.y, counts[:, rows.member])),
-        "KRCC": rows.estimate(lambda counts: rows.sign * pairs.tau(counts[:, used])),
+        "KRCC": _kendall(rows),
     }
+
+
+def _kendall(rows: _Rows) -> Estimate:
+    used = np.unique(rows.member)
+    if len(used) > MANY_CLUSTERS:  # a table of their pairs would fill the memory
+        value = rows.sign * kendall(rows.x, rows.y)
+        return Estimate(value, None, f"no interval: more than {MANY_CLUSTERS} references")
+    pairs = KendallPairs.count(rows.x, rows.y, np.searchsorted(used, rows.member))
+    return rows.estimate(lambda counts: rows.sign * pairs.tau(counts[:, used]))
 
 
 def _linear(rows: _Rows) -> dict[str, Estimate]:

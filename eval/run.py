@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,6 +42,9 @@ class Advance(Protocol):
         """Count more pairs as done."""
 
 
+Watch = Callable[[int, int], AbstractContextManager[Advance]]  # number of pairs, and of those done before
+
+
 @dataclass(frozen=True)
 class RunOptions:
     """How to compute; only `device` and `opening` can change values beyond rounding."""
@@ -61,7 +64,7 @@ def score(
     ids: Sequence[int],
     metrics: Sequence[Metric],
     options: RunOptions,
-    advance: Advance,
+    watch: Watch,
 ) -> tuple[str, ...]:
     """Compute what the table does not have yet.
 
@@ -71,7 +74,7 @@ def score(
         ids: Their numbers (pair_id) in the table.
         metrics: With different names, on the device.
         options: How to compute.
-        advance: Told of every pair that is done, also of those done before.
+        watch: Shows how far it is.
 
     Returns:
         A line for every failure: pairs that failed are named, and do not stop the others.
@@ -88,7 +91,10 @@ def score(
         if options.rescore:
             store.forget(number)
     missing = {number: _missing(store, number, ids, options.keep_failed) for number in calculators}
-    _compute(store, pairs, ids, calculators, missing, options, advance)
+    done = len(pairs) - len(set[int]().union(*missing.values()))
+    if done < len(pairs):
+        with watch(len(pairs), done) as advance:
+            _compute(store, pairs, ids, calculators, missing, options, advance)
     _check(store, pairs, ids, calculators, options)
     return _failures(store, ids, list(calculators))
 
@@ -109,9 +115,6 @@ def _compute(
     advance: Advance,
 ) -> None:
     wanted = set[int]().union(*missing.values())
-    advance(len(pairs) - len(wanted))
-    if not wanted:
-        return
     every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
     repeated = {a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block}
     left = [wave for wave in every if wanted.intersection(wave.pairs)]

@@ -20,7 +20,7 @@ from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
 from pim.eval.fingerprint import describe, digest, versions
 from pim.eval.judgements import About, Judgement, Plan
-from pim.eval.run import Advance, RunOptions, score
+from pim.eval.run import RunOptions, Watch, score
 from pim.eval.store import Score, Store, StoredRun, reading, writing
 from pim.files import write_text
 from pim.metric import Metric
@@ -52,7 +52,7 @@ def evaluate(
     request: Mapping[str, Any],
     run_options: RunOptions,
     analysis_options: AnalysisOptions,
-    advance: Advance,
+    watch: Watch,
 ) -> Outcome:
     """Score what is missing, analyse everything, write the summary.
 
@@ -63,7 +63,7 @@ def evaluate(
         request: What the user asked for, plain values, to be noted.
         run_options: How to compute.
         analysis_options: How numbers are made from values.
-        advance: Told of every pair that is done.
+        watch: Shows how far it is.
 
     Raises:
         UsageError: if another process is at work in the folder, or a metric cannot be used at all.
@@ -81,7 +81,7 @@ def evaluate(
         run = StoredRun(0, asked, datetime.now(UTC).isoformat(), versions())
         store.add_run(digest({"asked": asked, "rows": rows}), run, rows)
         _note_request(folder, run, described)
-        scored = score(store, plan.pairs, ids, metrics, run_options, advance)
+        scored = score(store, plan.pairs, ids, metrics, run_options, watch)
         analysis = _analysed(store, analysis_options)
     write_text(folder / SUMMARY, _json(tables.document(analysis)))
     return Outcome(analysis, scored)

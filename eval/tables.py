@@ -8,6 +8,7 @@ from typing import Any
 
 from pim.eval import choices, opinions, sameness
 from pim.eval.analysis import Analysis
+from pim.eval.bootstrap import LEVEL
 from pim.eval.figures import Comparison, Figure
 from pim.eval.flips import Flips
 from pim.eval.published import Published, by_source, published
@@ -35,10 +36,9 @@ def document(analysis: Analysis) -> dict[str, Any]:
 
 def records(analysis: Analysis) -> list[dict[str, Any]]:
     """Every figure and every published value as flat rows with the same keys, for CSV."""
-    level = analysis.options.intervals.level
     dataset = analysis.about.dataset
     own = [
-        {**vars(figure), "dataset": dataset, "level": level, "published": False, "source": None}
+        {**vars(figure), "dataset": dataset, "level": LEVEL, "published": False, "source": None}
         for figure in analysis.figures
     ]
     others = [_as_record(row, analysis.about.kind) for row in published(dataset)]
@@ -79,7 +79,7 @@ def _heading(analysis: Analysis) -> str:
     intervals = analysis.options.intervals
     method = "BCa" if intervals.bca else "percentile"
     interval = (
-        f"[low, high]: {intervals.level:.0%} {method} bootstrap interval over {drawn}, "
+        f"[low, high]: {LEVEL:.0%} {method} bootstrap interval over {drawn}, "
         f"{intervals.draws} draws, seed {intervals.seed}"
     )
     return f"{about.dataset}: {rows}; {_EXPLAINED[about.kind]}\n{interval}\n"

@@ -90,7 +90,7 @@ def test_an_interval_is_the_quantiles_over_drawn_references() -> None:
     x, y = np.array(values)[:, 0], np.array([j.value or 0 for j in rows])
     group = np.array([int(j.group[1:]) for j in rows])
     draws = []
-    for counts in draw_clusters(8, 200, 1):
+    for counts in next(draw_clusters(8, 200, 1)):
         chosen = np.concatenate([np.flatnonzero(group == g) for g in range(8) for _ in range(int(counts[g]))])
         draws.append(-spearman(x[chosen], y[chosen]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=1e-12)

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
@@ -25,7 +26,7 @@ from pim.eval.estimate import IntervalOptions
 from pim.eval.judgements import Plan
 from pim.eval.pictures import Picture
 from pim.eval.plan import Treatment, plan_of
-from pim.eval.run import RunOptions
+from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Outcome, analyse_again, evaluate
 from pim.eval.store import reading
 from pim.eval.waves import Wave, waves
@@ -37,8 +38,13 @@ PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))
 
 
+def ignore(count: int = 1, note: str = "") -> None:
+    """Progress that nobody looks at."""
+
+
 def run(folder: Path, plan: Plan, metrics: Sequence[Metric], options: RunOptions = PLAIN) -> Outcome:
-    return evaluate(folder, plan, metrics, {"dataset": "toy"}, options, QUICK, lambda count=1, note="": None)
+    request = {"dataset": "toy"}
+    return evaluate(folder, plan, metrics, request, options, QUICK, lambda total, done: nullcontext(ignore))
 
 
 def values(folder: Path) -> dict[str, dict[int, float | None]]:
@@ -107,6 +113,21 @@ def test_a_changed_file_is_scored_again(tmp_path: Path) -> None:
     save(tmp_path / "set" / "r0_noise_1.png", np.zeros((28, 20, 3)))
     after = run(tmp_path / "run", plan, [MeanAbsolute()])
     assert after.analysis.figures != before.analysis.figures
+
+
+def test_progress_begins_at_what_was_done_before(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def watch(total: int, done: int) -> nullcontext[Advance]:
+        seen.append((total, done))
+        return nullcontext(ignore)
+
+    plan = make_plan(tmp_path / "set")
+    broken = tmp_path / "set" / "r1_shift_2.png"
+    broken.write_bytes(b"")
+    for _ in range(2):
+        evaluate(tmp_path / "run", plan, [MeanAbsolute()], {}, PLAIN, QUICK, watch)
+    assert seen == [(48, 0), (48, 47)]
 
 
 def test_an_unreadable_picture_fails_by_name_and_is_tried_again(tmp_path: Path) -> None:

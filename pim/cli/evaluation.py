@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.output import csv_line, destination, json_text, one_line
-from pim.cli.progress import progress
+from pim.cli.progress import Advance, progress
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -143,13 +143,17 @@ def _one(
     plan = plan_of(dataset, treatment, asked.selection.keep())
     source = asked.source
     request = {"dataset": source.name, "path": str(source.path.resolve()), "selection": vars(asked.selection)}
-    with _interruptible(folder), progress(dataset.name, len(plan.pairs), quiet=asked.quiet) as advance:
-        outcome = evaluate(folder, plan, metrics, request, asked.run, asked.analysis, advance)
+
+    def watch(total: int, done: int) -> AbstractContextManager[Advance]:
+        return progress(dataset.name, total, done=done, quiet=asked.quiet)
+
+    with _interruptible(folder):
+        outcome = evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch)
     failures.extend(outcome.failures)
     return outcome.analysis
 
 
-@contextlib.contextmanager
+@contextmanager
 def _interruptible(folder: Path) -> Iterator[None]:
     try:
         yield
