@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,7 @@ def load_crops(path: str | Path) -> Crops:
             settings = CropSettings(**json.loads(str(z["settings"])))
             names = tuple(str(name) for name in z["names"])
             crops = Crops(z["pairs"], z["source"], z["frame"], z["gap"], names, z["held_out"], settings)
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is not a file of packed crops ({error}); `pim train --pack FILE` makes one") from error
     if crops.pairs.dtype != np.uint8 or crops.pairs.ndim != 5 or crops.pairs.shape[1:3] != (2, 3):
         raise DataError(f"{path}: pairs must be uint8 (N, 2, 3, size, size); got {crops.pairs.shape}")

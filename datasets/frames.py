@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -80,15 +81,18 @@ def collect(
         problem: Called with a line for a source that cannot be decoded; the others go on.
 
     Raises:
-        DataError: if no source yields a crop.
+        DataError: if no source yields a crop, or the cache cannot be written.
     """
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"cannot keep crops in {cache}: {error.strerror}; PIM_CACHE names another folder") from error
     parts, names, held_out = [], [], []
     for source in sources:
         part_file = cache / f"{_part_key(source, settings)}.crops.npz"
         try:
             part = _read_part(part_file)
-        except (OSError, KeyError, ValueError):
+        except (OSError, KeyError, ValueError, BadZipFile):
             try:
                 part = _crops_of(source, settings)
             except (InputError, DataError) as error:

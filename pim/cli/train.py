@@ -74,6 +74,7 @@ def train(
     average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = _DEFAULT.average,
     half: Annotated[bool, typer.Option("--half", help="Convolutions in bfloat16.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     threads: Annotated[int, typer.Option(min=0, help="Of the CPU; 0: all. The same number repeats bit for bit.")] = 0,
     seed: common.Seed = 0,
     device: common.Device = "auto",
@@ -128,7 +129,7 @@ def train(
         common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
         print(pack)
         return
-    _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, quiet)
+    _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
     print(output)
 
 
@@ -153,6 +154,7 @@ def _run(
     threads: int,
     half: bool,
     compiled: bool,
+    save_every: float,
     quiet: bool,
 ) -> None:
     import torch
@@ -167,7 +169,17 @@ def _run(
             def watch(now: Progress) -> None:
                 advance(LOG_EVERY, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
 
-            outcome = train(crops, output, config, settings, device=device, half=half, compiled=compiled, watch=watch)
+            outcome = train(
+                crops,
+                output,
+                config,
+                settings,
+                device=device,
+                half=half,
+                compiled=compiled,
+                save_every=save_every,
+                watch=watch,
+            )
     except KeyboardInterrupt:
         kept = output.with_suffix(".ckpt")
         said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"

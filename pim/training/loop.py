@@ -30,7 +30,7 @@ from pim.training.settings import TrainSettings
 
 DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
-SAVE_EVERY = 60.0  # seconds
+SAVE_EVERY = 60.0  # seconds between checkpoints
 VALIDATION_BATCHES, VALIDATION_BATCH = 4, 256  # more pairs than in training: the bound is tighter
 
 
@@ -70,6 +70,7 @@ def train(
     device: str = "cpu",
     half: bool = False,
     compiled: bool = False,
+    save_every: float = SAVE_EVERY,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
     """Train a PIM and write its weights; goes on from a checkpoint of the same run if there is one.
@@ -84,13 +85,14 @@ def train(
         device: "cpu", "cuda", "cuda:1", ...
         half: Convolutions in bfloat16; densities stay in float32.
         compiled: Run the network through torch.compile.
+        save_every: Seconds between checkpoints.
         watch: Told about progress, in the leading process.
 
     Raises:
         TrainingError: if there are too few crops, the loss is not finite, or a checkpoint is another run's.
     """
     run = _Run(crops, Path(output), config, settings, torch.device(device), half, compiled)
-    return run.execute(watch)
+    return run.execute(watch, save_every)
 
 
 class _Run:
@@ -119,15 +121,7 @@ class _Run:
         self.output = output
         self.checkpoint_file = output.with_suffix(".ckpt")
         self.log_file = output.with_suffix(".log.csv")
-        self.identity = json.dumps(
-            {
-                "settings": settings.to_dict(),
-                "network": config.to_dict(),
-                "crops": crops.fingerprint,
-                "half": half,
-                "version": VERSION,
-            }
-        )
+        self.identity = identity(crops, config, settings, half)
         torch.manual_seed(settings.seed)
         self.network = TrainingNetwork(config, half=half)
         self.average: dict[str, Tensor] = {}
@@ -150,7 +144,7 @@ class _Run:
             self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
         self.forward = torch.compile(self.network) if compiled else self.network
 
-    def execute(self, watch: Callable[[Progress], None]) -> Outcome:
+    def execute(self, watch: Callable[[Progress], None], save_every: float) -> Outcome:
         """All steps that are left, then validation and the weight file."""
         began = saved = time.monotonic()
         first = self.step
@@ -164,7 +158,7 @@ class _Run:
                 self.log.append(row)
                 if self.team.leads:
                     watch(self._progress(row, rate))
-            if self.team.leads and now - saved > SAVE_EVERY and self.step < self.settings.steps:
+            if self.team.leads and now - saved >= save_every and self.step < self.settings.steps:
                 self._save()
                 saved = now
         self._use_average()
@@ -221,7 +215,7 @@ class _Run:
             return []
         larger = replace(settings, batch=max(settings.batch, VALIDATION_BATCH // self.team.size * self.team.size))
         rows = [self._bound(self.held_out, larger, batches.VALIDATE, i)[1] for i in range(VALIDATION_BATCHES)]
-        mean: list[float] = torch.stack(rows).mean((0, 2)).tolist()
+        mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).tolist()
         return mean
 
     def _start_images(self) -> Tensor:
@@ -285,6 +279,19 @@ class _Run:
         }
         weights.write(self.output, tensors, weights.WeightHeader("pim", self.config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)
+
+
+def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: bool) -> str:
+    """What a run is, as JSON: a checkpoint goes on only in the same run."""
+    return json.dumps(
+        {
+            "settings": settings.to_dict(),
+            "network": config.to_dict(),
+            "crops": crops.fingerprint,
+            "half": half,
+            "version": VERSION,
+        }
+    )
 
 
 def learning_rate(step: int, settings: TrainSettings) -> float:

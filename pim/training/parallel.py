@@ -23,10 +23,9 @@ class Team:
         return self.rank == 0
 
     def gather(self, mine: Tensor) -> Tensor:
-        """Rows of all processes, this one's with gradient history: (N, ...) -> (size * N, ...).
+        """Rows of all processes, with gradient history: (N, ...) -> (size * N, ...).
 
-        Gradients reach the rows of other processes there, where the same sum is formed; averaging
-        gradients over processes (see `average_gradients`) then needs the factor `size` applied here.
+        The gradient of a row is summed over the losses of all processes.
         """
         if self.size == 1:
             return mine
@@ -42,6 +41,14 @@ class Team:
             if parameter.grad is not None:
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= self.size
+
+    def mean(self, mine: Tensor) -> Tensor:
+        """The mean of a tensor over the processes, without gradient."""
+        if self.size == 1:
+            return mine
+        total = mine.detach().clone()
+        dist.all_reduce(total)
+        return total / self.size
 
 
 def join(device: torch.device) -> Team:

@@ -22,18 +22,18 @@ class TrainSettings:
     per_source: int = 8  # crops of one source in a minibatch: negatives that are harder to tell apart
     window: int = 32  # side of the random window taken from each crop, pixels
     bound: Literal["position", "scale", "image"] = "scale"
-    gain: float = 0.15  # deviation of log contrast, independent for the two frames
-    offset: float = 0.05  # deviation of brightness, independent for the two frames
+    gain: float = 0.3  # deviation of log contrast, independent for the two frames
+    offset: float = 0.1  # deviation of brightness, independent for the two frames
     chroma: float = 0.0  # deviation of brightness per colour channel, independent for the two frames
-    noise: float = 0.15  # white noise: its deviation is uniform in 0 .. noise for each pair
-    shift: int = 0  # the window of the second frame is displaced by up to this many pixels
+    noise: float = 0.12  # white noise: its deviation is uniform in 0 .. noise for each pair
+    shift: int = 3  # the window of the second frame is displaced by up to this many pixels
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-3  # at its peak
     warm_up: float = 0.1  # share of the steps in which it rises; then it falls as a cosine
     final_rate: float = 0.01  # share of the peak that is left at the end
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # largest norm of the gradient
-    average: float = 0.0  # decay of the running mean of the weights; 0: the last weights count
+    average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
     start_crops: int = 128  # crops for the data-dependent start
     seed: int = 0
 
