@@ -29,20 +29,21 @@ REQUEST, SUMMARY = "run.json", "summary.json"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run came to."""
-
-    analysis: Analysis
-    failures: tuple[str, ...]  # a line for everything that has no value
-
-
-@dataclass(frozen=True)
 class Finished:
     """What was asked for last in a run folder, and every value."""
 
     about: About
     judgements: tuple[Judgement, ...]  # their pairs are numbers (pair_id) of the table
     values: tuple[MetricValues, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to."""
+
+    run: Finished
+    analysis: Analysis
+    failures: tuple[str, ...]  # a line for everything that has no value
 
 
 def evaluate(
@@ -81,20 +82,20 @@ def evaluate(
         run = StoredRun(0, asked, datetime.now(UTC).isoformat(), versions())
         store.add_run(digest({"asked": asked, "rows": rows}), run, rows)
         _note_request(folder, run, described)
-        scored = score(store, plan.pairs, ids, metrics, run_options, watch)
-        analysis = _analysed(store, analysis_options)
-    write_text(folder / SUMMARY, _json(tables.document(analysis)))
-    return Outcome(analysis, scored)
+        failures = score(store, plan.pairs, ids, metrics, run_options, watch)
+        outcome = _outcome(store, analysis_options, failures)
+    write_text(folder / SUMMARY, _json(tables.document(outcome.analysis)))
+    return outcome
 
 
-def analyse_again(folder: Path, options: AnalysisOptions) -> Analysis:
+def analyse_again(folder: Path, options: AnalysisOptions) -> Outcome:
     """The numbers of the last request in a folder, from its table alone.
 
     Raises:
         DataError: if the folder holds no run, or the run is not finished.
     """
     with reading(folder) as store:
-        return _analysed(store, options)
+        return _outcome(store, options, ())
 
 
 def finished(store: Store) -> Finished:
@@ -118,12 +119,12 @@ def finished(store: Store) -> Finished:
     return Finished(About.from_dict(request["about"]), tuple(judgements), tuple(values))
 
 
-def _analysed(store: Store, options: AnalysisOptions) -> Analysis:
+def _outcome(store: Store, options: AnalysisOptions, failures: tuple[str, ...]) -> Outcome:
     run = finished(store)
     analysis = analyse(run.about, run.judgements, run.values, options)
     pictures = Counter(store.pictures().values())
     notes = (*analysis.notes, *_identical_notes(run.judgements, run.values, store.identical()))
-    return replace(analysis, notes=notes, pictures=dict(pictures.most_common()))
+    return Outcome(run, replace(analysis, notes=notes, pictures=dict(pictures.most_common())), failures)
 
 
 def _by_judgement(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pim.eval import choices, opinions, sameness
-from pim.eval.analysis import Analysis
+from pim.eval.analysis import Analysis, MetricValues
 from pim.eval.bootstrap import LEVEL
 from pim.eval.figures import Comparison, Figure
 from pim.eval.flips import Flips
+from pim.eval.judgements import About, Judgement
 from pim.eval.published import Published, by_source, published
 
 WIDTH = 110
@@ -18,6 +19,11 @@ WIDTH = 110
 FIGURE_COLUMNS = (
     *("dataset", "section", "part", "statistic", "metric", "value", "low", "high", "level", "n", "references"),
     *("published", "source", "note"),
+)
+
+VALUE_COLUMNS = (
+    *("dataset", "key", "group", "subsets", "distortion", "level", "judged", "metric", "value"),
+    "second_value",  # of the second pair of a choice
 )
 
 _EXPLAINED = {
@@ -43,6 +49,18 @@ def records(analysis: Analysis) -> list[dict[str, Any]]:
     ]
     others = [_as_record(row, analysis.about.kind) for row in published(dataset)]
     return [{column: row[column] for column in FIGURE_COLUMNS} for row in (*own, *others)]
+
+
+def value_rows(
+    about: About, judgements: Sequence[Judgement], values: Sequence[MetricValues]
+) -> Iterator[dict[str, Any]]:
+    """What every metric said about every judgement, one flat row each."""
+    for metric in values:
+        for judgement, pair in zip(judgements, metric.values, strict=True):
+            first, second = (*pair, None)[:2]
+            row = (about.dataset, judgement.key, judgement.group, "|".join(judgement.subsets), judgement.distortion)
+            judged = (judgement.level, judgement.value, metric.name, first, second)
+            yield dict(zip(VALUE_COLUMNS, (*row, *judged), strict=True))
 
 
 def text(analysis: Analysis) -> str:

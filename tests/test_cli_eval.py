@@ -102,6 +102,22 @@ def test_a_finished_run_is_analysed_again_without_pictures(pim: Pim, table: Path
     assert "BCa" in pim("eval", "run", "kept", "--bca")[1]
 
 
+def test_single_values_can_be_written(pim: Pim, table: Path, tmp_path: Path) -> None:
+    code, out, _ = pim("eval", "table", str(table), *METRICS, "--higher-is-better", "--values", "values.csv")
+    assert code == 0
+    assert "48 rows" in out
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "values.csv").read_text())))
+    assert [row["metric"] for row in rows] == ["psnr"] * 48 + ["ssim"] * 48
+    scored = run_score(pim, table.parent / "r0.png", table.parent / "r0_noise_1.png")
+    assert float(rows[0]["value"]) == pytest.approx(scored, rel=1e-6)
+    assert (rows[0]["key"], rows[0]["second_value"]) == ("r0.png|r0_noise_1.png", "")
+
+
+def run_score(pim: Pim, reference: Path, distorted: Path) -> float:
+    (record,) = json.loads(pim("score", str(reference), str(distorted), "-m", "psnr", "--format", "json")[1])["records"]
+    return float(record["value"])
+
+
 def test_rows_are_chosen_by_subset_type_and_level(pim: Pim, table: Path) -> None:
     start = ("eval", "table", str(table), "-m", "psnr", "--higher-is-better", "--format", "csv")
 

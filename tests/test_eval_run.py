@@ -89,7 +89,7 @@ def test_a_finished_run_computes_nothing_again_and_needs_no_images(tmp_path: Pat
     assert again.prepared == 0
     for file in (tmp_path / "set").iterdir():
         file.unlink()
-    assert analyse_again(tmp_path / "run", QUICK) == first.analysis
+    assert analyse_again(tmp_path / "run", QUICK).analysis == first.analysis
 
 
 def test_other_weights_are_never_reused(tmp_path: Path) -> None:
@@ -349,4 +349,4 @@ def test_a_run_killed_again_and_again_ends_in_the_table_of_an_undisturbed_one(tm
     assert killed >= 2
     (first,), (second,) = values(tmp_path / "whole").values(), values(tmp_path / "killed").values()
     assert first == second  # bit for bit
-    assert analyse_again(tmp_path / "killed", QUICK).figures == undisturbed.analysis.figures
+    assert analyse_again(tmp_path / "killed", QUICK).analysis.figures == undisturbed.analysis.figures

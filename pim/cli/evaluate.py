@@ -109,6 +109,10 @@ def evaluate(
     verify: Annotated[bool, typer.Option("--verify", help="Know files by content, not by size and time.")] = False,
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
+    values: Annotated[
+        Path | None,
+        typer.Option("--values", metavar="FILE", show_default=False, help="Also write the value of every row, as CSV."),
+    ] = None,
     form: common.Format = None,
     target: common.Output = None,
     device: common.Device = "auto",
@@ -126,7 +130,7 @@ def evaluate(
     options = _analysis_options(draws, seed, bca, fit)
     form = common.chosen_format(form, target)
     if name == "run":
-        evaluation.show(evaluation.again(path, options), form, target)
+        evaluation.show(evaluation.again(path, options), form, target, values)
         return
     owned = {
         "--shift": shift,
@@ -175,7 +179,7 @@ def evaluate(
         analysis=options,
         quiet=quiet,
     )
-    evaluation.show(evaluation.perform(asked, metrics), form, target)
+    evaluation.show(evaluation.perform(asked, metrics), form, target, values)
 
 
 def _analysis_options(draws: int, seed: int, bca: bool, fit: int) -> AnalysisOptions:

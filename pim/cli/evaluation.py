@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset
     from pim.datasets.imagenet_c import Variant
     from pim.datasets.records import AnyRecord
-    from pim.eval.analysis import Analysis, AnalysisOptions
+    from pim.eval.analysis import AnalysisOptions
     from pim.eval.flips import Flips
     from pim.eval.plan import Treatment
     from pim.eval.run import RunOptions
+    from pim.eval.session import Outcome
     from pim.metric import Metric
 
 FAILURES_SHOWN = 20
@@ -84,9 +85,8 @@ class Asked:
 class Result:
     """What there is to print."""
 
-    analyses: list[Analysis]
+    outcomes: list[Outcome]
     flips: list[Flips]
-    failures: list[str]
 
 
 def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
@@ -95,7 +95,7 @@ def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
     Raises:
         PimError: if the data set cannot be scored, or the run cannot go on.
     """
-    result = Result([], [], [])
+    result = Result([], [])
     for dataset in datasets(asked.source):
         dataset = _looked_at(dataset, asked)
         folder = asked.folder or Path("runs") / asked.source.name
@@ -105,7 +105,7 @@ def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
         if asked.shifts and dataset.kind == "two_afc":
             _shifted(asked, dataset, metrics, folder, side, result)
             continue
-        result.analyses.append(_one(asked, dataset, metrics, folder, _treatment(side, None), result.failures))
+        result.outcomes.append(_one(asked, dataset, metrics, folder, _treatment(side, None)))
     return result
 
 
@@ -120,23 +120,17 @@ def _shifted(
 ) -> None:
     """Every shift as a run of its own, and how often the order of the candidates flips against no shift."""
     from pim.eval.flips import flips
-    from pim.eval.session import finished
-    from pim.eval.store import reading
 
     runs = []
     for shift in (0, *asked.shifts):
-        place = folder / f"shift-{shift}"
-        result.analyses.append(_one(asked, dataset, metrics, place, _treatment(side, shift), result.failures))
-        with reading(place) as store:
-            runs.append(finished(store))
+        result.outcomes.append(_one(asked, dataset, metrics, folder / f"shift-{shift}", _treatment(side, shift)))
+        runs.append(result.outcomes[-1].run)
     for shift, run in zip(asked.shifts, runs[1:], strict=True):
         pairs = zip(runs[0].values, run.values, strict=True)
         result.flips.extend(flips(run.judgements, still, moved, shift) for still, moved in pairs)
 
 
-def _one(
-    asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path, treatment: Treatment, failures: list[str]
-) -> Analysis:
+def _one(asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path, treatment: Treatment) -> Outcome:
     from pim.eval.plan import plan_of
     from pim.eval.session import evaluate
 
@@ -148,9 +142,7 @@ def _one(
         return progress(dataset.name, total, done=done, quiet=asked.quiet)
 
     with _interruptible(folder):
-        outcome = evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch)
-    failures.extend(outcome.failures)
-    return outcome.analysis
+        return evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch)
 
 
 @contextmanager
@@ -205,31 +197,39 @@ def _looked_at(dataset: Dataset, asked: Asked) -> Dataset:
     return with_jpeg_floor(dataset) if asked.source.name == "imagenet-c" else dataset
 
 
-def show(result: Result, form: common.FormatName, target: Path | None) -> None:
-    """Print tables and name failures.
+def show(result: Result, form: common.FormatName, target: Path | None, values: Path | None) -> None:
+    """Print tables, write single values where they are wanted, and name failures.
 
     Raises:
         typer.Exit: with code 1 if something failed.
     """
     from pim.eval import tables
 
+    analyses = [outcome.analysis for outcome in result.outcomes]
+    failures = list(dict.fromkeys(failure for outcome in result.outcomes for failure in outcome.failures))
+    if values is not None:
+        with destination(values) as stream:
+            stream.write(csv_line(tables.VALUE_COLUMNS))
+            for run in (outcome.run for outcome in result.outcomes):
+                rows = tables.value_rows(run.about, run.judgements, run.values)
+                stream.writelines(csv_line(row.values()) for row in rows)
     with destination(target) as stream:
         if form == "json":
-            documents = [tables.document(analysis) for analysis in result.analyses]
+            documents = [tables.document(analysis) for analysis in analyses]
             stream.write(json_text({"analyses": documents, "flips": [vars(f) for f in result.flips]}))
         elif form == "csv":
             stream.write(csv_line(tables.FIGURE_COLUMNS))
-            rows = [row for analysis in result.analyses for row in tables.records(analysis)]
+            rows = [row for analysis in analyses for row in tables.records(analysis)]
             stream.writelines(csv_line(row[column] for column in tables.FIGURE_COLUMNS) for row in rows)
         else:
-            parts = [tables.text(analysis) for analysis in result.analyses]
+            parts = [tables.text(analysis) for analysis in analyses]
             stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
-    for failure in result.failures[:FAILURES_SHOWN]:
+    for failure in failures[:FAILURES_SHOWN]:
         common.note(one_line(failure))
-    if result.failures:
-        rest = len(result.failures) - FAILURES_SHOWN
+    if failures:
+        rest = len(failures) - FAILURES_SHOWN
         more = f", {rest} of them not shown" if rest > 0 else ""
-        common.note(f"{len(result.failures)} failed{more}; their rows are left out")
+        common.note(f"{len(failures)} failed{more}; their rows are left out")
         raise typer.Exit(1)
 
 
@@ -241,7 +241,7 @@ def again(folder: Path, options: AnalysisOptions) -> Result:
     """
     from pim.eval.session import analyse_again
 
-    return Result([analyse_again(folder, options)], [], [])
+    return Result([analyse_again(folder, options)], [])
 
 
 def check_options(name: str, given: dict[str, Any]) -> None:
