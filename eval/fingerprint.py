@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import platform
@@ -14,6 +15,7 @@ from typing import Any
 
 import torch
 
+from pim import metric as metric_module
 from pim._version import VERSION
 from pim.files import sha256_of
 from pim.image import OpenOptions
@@ -42,6 +44,7 @@ def describe(metric: Metric, device: str, opening: OpenOptions) -> dict[str, Any
         "trained_on": list(metric.trained_on),
         "settings": metric.settings,
         "code": _code_of(metric),
+        "own_code": _own_code(),
         "device": torch.device(device).type,
         "opening": asdict(opening),
         "libraries": {"torch": torch.__version__, **{name: metadata.version(name) for name in READERS}},
@@ -75,6 +78,14 @@ def _code_of(metric: Metric) -> str:
     """Our version, or for a user's metric a hash of the file it is written in."""
     owner = metric.info.source.partition(":")[0] if ":" in metric.info.source else type(metric).__module__
     file = getattr(sys.modules.get(owner), "__file__", None)
-    if owner.partition(".")[0] == "pim" or file is None or not Path(file).is_file():
-        return f"pim {VERSION}"
-    return f"{owner} {sha256_of(file)}"
+    theirs = owner.partition(".")[0] != "pim" and file is not None and Path(file).is_file()
+    return f"{owner} {sha256_of(str(file))}" if theirs else f"pim {VERSION}"
+
+
+@functools.cache
+def _own_code() -> str:
+    """A hash of the modules that open and compare images; those of commands, data sets and training do neither."""
+    total = hashlib.sha256()
+    for path in sorted(Path(metric_module.__file__).parent.glob("*.py")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()

@@ -211,8 +211,8 @@ def show(result: Result, form: common.FormatName, target: Path | None, values: P
         with destination(values) as stream:
             stream.write(csv_line(tables.VALUE_COLUMNS))
             for run in (outcome.run for outcome in result.outcomes):
-                rows = tables.value_rows(run.about, run.judgements, run.values)
-                stream.writelines(csv_line(row.values()) for row in rows)
+                lines = tables.value_rows(run.about, run.judgements, run.values)
+                stream.writelines(csv_line(line.values()) for line in lines)
     with destination(target) as stream:
         if form == "json":
             documents = [tables.document(analysis) for analysis in analyses]

@@ -1,0 +1,68 @@
+"""Fingerprints: equal for equal values to come, different for everything that can change them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from eval_toys import MeanAbsolute
+
+from pim import custom
+from pim.eval import fingerprint
+from pim.eval.fingerprint import describe, digest
+from pim.image import OpenOptions
+from pim.metric import Metric
+
+PLAIN = OpenOptions()
+
+
+def of(metric: Metric, device: str = "cpu", opening: OpenOptions = PLAIN) -> str:
+    return digest(describe(metric, device, opening))
+
+
+def test_equal_metrics_have_equal_fingerprints() -> None:
+    assert of(MeanAbsolute(2.0)) == of(MeanAbsolute(2.0))
+
+
+def test_name_weights_device_and_opening_change_it() -> None:
+    other = MeanAbsolute()
+    other.weights_hash = "1f3a"
+    found = [
+        of(MeanAbsolute()),
+        of(MeanAbsolute(2.0)),
+        of(other),
+        of(MeanAbsolute(), "cuda"),
+        of(MeanAbsolute(), opening=OpenOptions(background="white")),
+    ]
+    assert len(set(found)) == len(found)
+    assert of(MeanAbsolute(), "cuda:0") == of(MeanAbsolute(), "cuda:1")
+
+
+def test_settings_and_the_code_of_the_package_change_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = of(MeanAbsolute())
+    monkeypatch.setattr(MeanAbsolute, "settings", {"samples": 3})
+    assert of(MeanAbsolute()) != before
+    monkeypatch.undo()
+    monkeypatch.setattr(fingerprint, "_own_code", lambda: "another version")
+    assert of(MeanAbsolute()) != before
+
+
+def test_the_code_of_a_users_metric_changes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = []
+    for body in ("(x - y).abs()", "(x - y) ** 2"):
+        (tmp_path / "mine_for_test.py").write_text(f"def f(x, y):\n    return ({body}).mean((1, 2, 3))\n")
+        monkeypatch.delitem(sys.modules, "mine_for_test", raising=False)
+        found.append(of(custom.load("mine_for_test:f")))
+    assert found[0] != found[1]
+
+
+def test_parameters_without_a_weight_file_are_hashed_whatever_their_type() -> None:
+    metric = MeanAbsolute()
+    metric.register_buffer("steps", torch.tensor(3))
+    metric.register_buffer("rough", torch.ones(2, 3, dtype=torch.bfloat16))
+    before = of(metric)
+    metric.steps += 1
+    assert of(metric) != before
