@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
-from pim import formats, pillow8, png16, pnm16, tiff16
-from pim.colour import conversion
 from pim.errors import InputError, UsageError, did_you_mean
-from pim.raster import CHANNELS, Raster, as_stored, blocks, check_size
+from pim.opening import formats, pillow8, png16, pnm16, tiff16
+from pim.opening.colour import conversion
+from pim.opening.raster import CHANNELS, Raster, as_stored, blocks, check_size
 
 Pixels = NDArray[np.float32]
 

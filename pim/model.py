@@ -2,7 +2,7 @@
 
 Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
 Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
-less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pool`).
+less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pim.pooling`).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
 from pim.metric import Metric
-
-__all__ = ["PIM", "pool"]
+from pim.pooling import pool, shares, spread
+from pim.tiles import WHOLE, Place, grid, with_halo
 
 TILE = 512  # side of a tile, in positions of a band
-WHOLE = 1 << 20  # positions of an image up to which no tiles are made
+TILED = 1 << 20  # positions of an image above which a band is computed in tiles
 KEEP = 1 << 22  # positions up to which `prepare` keeps latents (146 bytes a pixel), above the image itself
 NOISE_PERIOD = 128  # side of the field of noise that PIM-5 repeats over a band
 
@@ -124,9 +124,8 @@ class PIM(Metric):
         Args:
             image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
         """
-        frugal = self._tiled(image)
-        whole = (slice(None), slice(None))
-        return [self._encode(i, band, whole, [band.source]) for i, band in enumerate(self.bands(image, frugal=frugal))]
+        bands = self.bands(image, frugal=self._tiled(image))
+        return [self._encode(i, band, WHOLE, [band.source]) for i, band in enumerate(bands)]
 
     def _analyse(self, image: Tensor) -> Analysis:
         small = image.shape[-2] * image.shape[-1] <= KEEP
@@ -150,10 +149,9 @@ class PIM(Metric):
         size = distorted.shape[-2:]
         maps = list(self._band_maps(features, distorted))
         per_band = torch.stack([m.mean((1, 2)) for m in maps])
-        shares = _shares(per_band, self.config)
         total = torch.zeros_like(distorted[:, 0])
-        for share, band_map in zip(shares, maps, strict=True):
-            total = total + share[:, None, None] * _spread(band_map, size)
+        for share, band_map in zip(shares(per_band, self.config), maps, strict=True):
+            total = total + share[:, None, None] * spread(band_map, size)
         return total[:, None]
 
     def _per_band(self, features: Analysis, distorted: Tensor) -> Tensor:
@@ -181,7 +179,7 @@ class PIM(Metric):
                 whole[:, rows, columns] = tile
             yield whole
 
-    def _tiles(self, features: Analysis, distorted: Tensor) -> Iterator[Iterator[tuple[tuple[slice, slice], Tensor]]]:
+    def _tiles(self, features: Analysis, distorted: Tensor) -> Iterator[Iterator[tuple[Place, Tensor]]]:
         """For every band, its tiles: where they lie, and the distance at their positions, (N, h, w)."""
         tiled = self._tiled(distorted)
         second = self.bands(distorted, frugal=tiled)
@@ -192,9 +190,9 @@ class PIM(Metric):
 
     def _band_tiles(
         self, index: int, known: Mixture | None, band_x: pyramid.Band, band_y: pyramid.Band, tiled: bool
-    ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
+    ) -> Iterator[tuple[Place, Tensor]]:
         count = band_y.source.shape[0]
-        for where in _grid(band_y.source.shape[-2:], TILE if tiled else None):
+        for where in grid(band_y.source.shape[-2:], TILE if tiled else None):
             if known is None:
                 both = self._encode(index, band_x, where, [band_x.source, band_y.source])
                 q_x, q_y = both.split(count)
@@ -202,19 +200,19 @@ class PIM(Metric):
                 q_x, q_y = known.crop(*where), self._encode(index, band_y, where, [band_y.source])
             yield where, self._divergence(index, q_x, q_y, where)
 
-    def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: tuple[slice, slice]) -> Tensor:
+    def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: Place) -> Tensor:
         if self.config.mixtures == 1:
             return squared_distance(q_x, q_y)
         return symmetrised_divergence(q_x, q_y, self._noise_at(index, where, q_x.means))
 
-    def _encode(self, index: int, band: pyramid.Band, where: tuple[slice, slice], sources: list[Tensor]) -> Mixture:
+    def _encode(self, index: int, band: pyramid.Band, where: Place, sources: list[Tensor]) -> Mixture:
         """q(z|.) at some positions of a band, for the sources in one batch.
 
         A tile is computed with its surroundings, clipped at the border of the image, so that zero
         padding happens where it would happen untiled.
         """
         halo = sum(f.shape[-1] // 2 for f in band.filters) + len(self.config.filters) * (self.config.kernel // 2)
-        outer, inner = _with_halo(where, halo, sources[0].shape[-2:])
+        outer, inner = with_halo(where, halo, sources[0].shape[-2:])
         part = torch.cat([source[..., outer[0], outer[1]] for source in sources]).contiguous()
         features = convolve(self.cnn[index], pyramid.Band(part, band.filters).compute(self.config.padding))
         if where[0].stop is not None:
@@ -232,10 +230,10 @@ class PIM(Metric):
         return [pyramid.Band(image, ())]
 
     def _tiled(self, image: Tensor) -> bool:
-        large = image.shape[-2] * image.shape[-1] > WHOLE
+        large = image.shape[-2] * image.shape[-1] > TILED
         return large and self.config.padding == "same" and not torch.is_grad_enabled()
 
-    def _noise_at(self, index: int, where: tuple[slice, slice], like: Tensor) -> Tensor:
+    def _noise_at(self, index: int, where: Place, like: Tensor) -> Tensor:
         """Standard normal noise (S, M, D, h, w) at some positions of a band, the same for every image and tile."""
         if self._noise is None:
             generator = torch.Generator().manual_seed(self.seed)
@@ -265,82 +263,6 @@ class PIM(Metric):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out the noise, which the seed makes again."""
         return {**self.__dict__, "_noise": None}
-
-
-def pool(per_band: Tensor, config: PIMConfig) -> Tensor:
-    """One distance per image from the distances in its bands.
-
-    d = mean over bands of (w_b d_b + f)^p - f^p; the published form has all w_b = 1 and p = 1.
-
-    Args:
-        per_band: (B, N), >= 0.
-        config: band_weights w, band_power p, band_floor f (used where p < 1).
-
-    Returns:
-        (N,), 0 where all bands are 0.
-    """
-    weighted = _weighted(per_band, config)
-    if config.band_power == 1.0:
-        return weighted.mean(0)
-    floor, power = config.band_floor, config.band_power
-    # Estimates of a mixture distance can be negative, where a power is not defined.
-    mean: Tensor = ((weighted.clamp_min(0) + floor) ** power - floor**power).mean(0)
-    return mean
-
-
-def _weighted(per_band: Tensor, config: PIMConfig) -> Tensor:
-    if not config.band_weights:
-        return per_band
-    return per_band * torch.tensor(config.band_weights, dtype=per_band.dtype, device=per_band.device)[:, None]
-
-
-def _shares(per_band: Tensor, config: PIMConfig) -> Tensor:
-    """Factors (B, N) with which the band maps add up to a map whose mean is the pooled distance."""
-    slope = _weighted(torch.ones_like(per_band), config) / len(per_band)
-    if config.band_power == 1.0:
-        return slope
-    floor, power = config.band_floor, config.band_power
-    value = ((_weighted(per_band, config).clamp_min(0) + floor) ** power - floor**power) / len(per_band)
-    return torch.where(per_band > 0, value / per_band.clamp_min(1e-30), slope * power * floor ** (power - 1))
-
-
-def _spread(band_map: Tensor, size: tuple[int, int] | torch.Size) -> Tensor:
-    """A band map at image size, (N, h, w) -> (N, H, W): every pixel takes the mean of what it covers, so means stay."""
-    rows, columns = (_cover(fine, coarse, band_map) for fine, coarse in zip(size, band_map.shape[1:], strict=True))
-    return rows @ band_map @ columns.T
-
-
-def _cover(fine: int, coarse: int, like: Tensor) -> Tensor:
-    """(fine, coarse): share of each coarse cell in each fine cell of the same interval; rows sum to 1."""
-    if fine == coarse:
-        return torch.eye(fine, dtype=like.dtype, device=like.device)
-    edges = torch.arange(fine + 1, dtype=torch.float64) * coarse / fine
-    cells = torch.arange(coarse, dtype=torch.float64)
-    overlap = torch.minimum(edges[1:, None], cells + 1) - torch.maximum(edges[:-1, None], cells)
-    return (overlap.clamp_min(0) * fine / coarse).to(like)
-
-
-def _grid(size: torch.Size, tile: int | None) -> list[tuple[slice, slice]]:
-    if tile is None:
-        return [(slice(None), slice(None))]
-    height, width = size
-    rows = [slice(top, min(top + tile, height)) for top in range(0, height, tile)]
-    columns = [slice(left, min(left + tile, width)) for left in range(0, width, tile)]
-    return [(r, c) for r in rows for c in columns]
-
-
-def _with_halo(
-    where: tuple[slice, slice], halo: int, size: torch.Size
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """The tile with its surroundings, clipped at the border, and where the tile lies in that."""
-    if where[0].stop is None:
-        return where, where
-    outer, inner = [], []
-    for part, length in zip(where, size, strict=True):
-        start, stop = max(0, part.start - halo), min(length, part.stop + halo)
-        outer.append(slice(start, stop))
-        inner.append(slice(part.start - start, part.stop - start))
-    return (outer[0], outer[1]), (inner[0], inner[1])
 
 
 def _min_size(config: PIMConfig, info: MetricInfo) -> int:

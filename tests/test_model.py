@@ -11,7 +11,7 @@ from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
 from pim import PIM, PIMConfig, model
 from pim.errors import InputError
-from pim.model import pool
+from pim.pooling import pool
 
 CASES = ("even", "odd", "tiny", "valid")
 TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]
@@ -147,7 +147,7 @@ def test_tiles_change_nothing(metric, random_images, monkeypatch, size):
     x, y = random_images(1, *size, seed=1, dtype=torch.float64), random_images(1, *size, seed=2, dtype=torch.float64)
     with torch.no_grad():
         whole, whole_map = exact(x, y), exact(x, y, spatial=True)
-        monkeypatch.setattr(model, "WHOLE", 1000)
+        monkeypatch.setattr(model, "TILED", 1000)
         monkeypatch.setattr(model, "TILE", 48)
         monkeypatch.setattr(model, "KEEP", 1000)  # the reference is kept as an image
         assert exact._tiled(x)

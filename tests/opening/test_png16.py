@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pim import png16
 from pim.errors import InputError
 from pim.image import OpenOptions, open_image
+from pim.opening import png16
 
 LIMIT = 10**6
 

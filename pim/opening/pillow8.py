@@ -1,7 +1,7 @@
 """Everything that Pillow reads right: JPEG, WebP, AVIF, GIF, BMP, TGA, QOI, JPEG 2000, and PNG and TIFF at 8 bits.
 
 The plugins are called by name. That keeps out formats that nobody needs here (some run other programs),
-and it leaves Pillow's process-wide pixel limit alone: `pim.raster.check_size` stands in its place.
+and it leaves Pillow's process-wide pixel limit alone: `pim.opening.raster.check_size` stands in its place.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from pim.boxes import Boxes, scan_avif, scan_jpeg2000
 from pim.errors import InputError
-from pim.raster import CHANNELS, ColourTags, Raster, Samples, Space, check_frame, check_size, orientation_of
+from pim.opening.boxes import Boxes, scan_avif, scan_jpeg2000
+from pim.opening.raster import CHANNELS, ColourTags, Raster, Samples, Space, check_frame, check_size, orientation_of
 
 _PLUGINS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,

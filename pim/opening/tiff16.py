@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import TiffImagePlugin
 
 from pim.errors import InputError
-from pim.raster import ColourTags, Raster, check_frame, check_size, from_array
+from pim.opening.raster import ColourTags, Raster, check_frame, check_size, from_array
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # else remarks on odd files reach stderr
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pim.errors import InputError
-from pim.raster import Raster, Samples, check_frame, check_size, from_array
+from pim.opening.raster import Raster, Samples, check_frame, check_size, from_array
 
 MAGICS = (b"P2", b"P3", b"P5", b"P6")
 

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pim.raster import ColourTags
+from pim.opening.raster import ColourTags
 
 _FOLDERS = {b"meta": 4, b"iprp": 0, b"ipco": 0, b"jp2h": 0}  # boxes that hold boxes, after so many bytes
 _CODESTREAM = b"\xff\x4f\xff\x51"

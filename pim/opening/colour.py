@@ -4,7 +4,7 @@ Profiles made of three curves and a matrix, and the PNG and AVIF colour tags, ar
 floating point, so that 16 bits stay 16 bits. Profiles with tables, CMYK and Lab go through LittleCMS at
 8 bits. The intent is relative colorimetric; colours outside sRGB are clipped.
 
-Source: ITU-T H.273 (code points); PNG third edition, 4.3 (precedence of tags); the rest in `pim.shaper`.
+Source: ITU-T H.273 (code points); PNG third edition, 4.3 (precedence of tags); the rest in `pim.opening.shaper`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
-from pim.raster import CHANNELS, ColourTags, Samples, Space
-from pim.shaper import (
+from pim.opening.raster import CHANNELS, ColourTags, Samples, Space
+from pim.opening.shaper import (
     BT709,
     D65,
     Shaper,

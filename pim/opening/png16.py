@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.errors import InputError
-from pim.raster import (
+from pim.opening.raster import (
     ColourTags,
     Raster,
     Samples,

@@ -1,0 +1,30 @@
+"""Large images part by part: where the tiles of a band lie, and how much surrounding each needs."""
+
+from __future__ import annotations
+
+import torch
+
+Place = tuple[slice, slice]  # rows and columns; slice(None) twice is all of a band
+WHOLE: Place = (slice(None), slice(None))
+
+
+def grid(size: torch.Size, tile: int | None) -> list[Place]:
+    """Where the tiles of a band of this size lie; None: all of it is one."""
+    if tile is None:
+        return [WHOLE]
+    height, width = size
+    rows = [slice(top, min(top + tile, height)) for top in range(0, height, tile)]
+    columns = [slice(left, min(left + tile, width)) for left in range(0, width, tile)]
+    return [(r, c) for r in rows for c in columns]
+
+
+def with_halo(where: Place, halo: int, size: torch.Size) -> tuple[Place, Place]:
+    """The tile with its surroundings, clipped at the border, and where the tile lies in that."""
+    if where[0].stop is None:
+        return where, where
+    outer, inner = [], []
+    for part, length in zip(where, size, strict=True):
+        start, stop = max(0, part.start - halo), min(length, part.stop + halo)
+        outer.append(slice(start, stop))
+        inner.append(slice(part.start - start, part.stop - start))
+    return (outer[0], outer[1]), (inner[0], inner[1])
