@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pim.eval import choices, opinions, sameness
@@ -26,7 +26,7 @@ VALUE_COLUMNS = (
     "second_value",  # of the second pair of a choice
 )
 
-_EXPLAINED = {
+EXPLAINED = {  # what the numbers of a kind of data set are
     "opinion": "agreement with opinion scores: 1 is perfect, 0 is none, negative is the wrong way round",
     "two_afc": "percent of people who agree with the choice of the metric",
     "quadruple": "percent of people who agree with the metric on which of two pairs differs more",
@@ -87,26 +87,38 @@ def text(analysis: Analysis) -> str:
 
 def _heading(analysis: Analysis) -> str:
     about = analysis.about
+    return f"{about.dataset}: {rows_line(analysis)}; {EXPLAINED[about.kind]}\n{interval_line(analysis)}\n"
+
+
+def rows_line(analysis: Analysis) -> str:
+    """How many rows the numbers are of, and of how many."""
+    about = analysis.about
     rows = f"{analysis.used} rows"
     if analysis.used != analysis.rows:
         rows += f" of {analysis.rows}"
     if about.expected is not None and about.expected != analysis.used:
         rows += f" (the complete set has {about.expected})"
+    return rows
+
+
+def interval_line(analysis: Analysis) -> str:
+    """How the intervals were made."""
     references = [f.references for f in analysis.figures if f.references is not None]
     drawn = f"{max(references)} references" if references else "rows"
     intervals = analysis.options.intervals
     method = "BCa" if intervals.bca else "percentile"
-    interval = (
+    return (
         f"[low, high]: {LEVEL:.0%} {method} bootstrap interval over {drawn}, "
         f"{intervals.draws} draws, seed {intervals.seed}"
     )
-    return f"{about.dataset}: {rows}; {_EXPLAINED[about.kind]}\n{interval}\n"
 
 
 def _pivot(title: str, figures: Sequence[Figure], row_of: Callable[[Figure], str]) -> str:
-    """One line per part or statistic, one column per metric."""
-    if not figures:
-        return ""
+    return aligned(pivot(title, figures, row_of)) if figures else ""
+
+
+def pivot(title: str, figures: Sequence[Figure], row_of: Callable[[Figure], str]) -> list[list[str]]:
+    """A heading and one line per part or statistic; one column per metric."""
     metrics = list(dict.fromkeys(f.metric for f in figures))
     lines: dict[str, dict[str, Figure]] = {}
     for figure in figures:
@@ -115,7 +127,7 @@ def _pivot(title: str, figures: Sequence[Figure], row_of: Callable[[Figure], str
     for name, cells in lines.items():
         rows = max(f.n for f in cells.values())
         body.append([name, str(rows), *(cell(cells[m]) if m in cells else "" for m in metrics)])
-    return aligned(body)
+    return body
 
 
 def flip_text(found: Sequence[Flips]) -> str:
@@ -132,13 +144,14 @@ def cell(figure: Figure) -> str:
     """A value with its interval; "n/a" where it is undefined."""
     if figure.value is None:
         return "n/a"
-    form = _form(figure)
+    form = number_form(figure)
     if figure.low is None or figure.high is None:
         return form(figure.value)
     return f"{form(figure.value)} [{form(figure.low)}, {form(figure.high)}]"
 
 
-def _form(figure: Figure | Comparison) -> Callable[[float], str]:
+def number_form(figure: Figure | Comparison) -> Callable[[float], str]:
+    """How a statistic is written."""
     if figure.statistic in (choices.STATISTIC, sameness.STATISTIC, "adjacent"):
         return lambda value: f"{100 * value:.2f}"
     if figure.statistic.startswith(("mean ", "RMSE")):
@@ -159,23 +172,38 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 def _comparisons(comparisons: Sequence[Comparison]) -> str:
     if not comparisons:
         return ""
+    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) + "\n"
+
+
+def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """A heading and one line per comparison."""
     body = [["first minus second", "on", "difference", "p", "p (Holm)"]]
     for c in comparisons:
-        form = _form(c)
+        form = number_form(c)
         span = "" if c.low is None or c.high is None else f" [{form(c.low)}, {form(c.high)}]"
         p = ["n/a" if p is None else f"{p:.4f}" for p in (c.p, c.p_holm)]
         body.append([f"{c.first} - {c.second}", f"{c.statistic}, {c.part}", f"{form(c.value)}{span}", *p])
+    return body
+
+
+def comparison_foot(comparisons: Sequence[Comparison]) -> str:
+    """What the p values are."""
     tests = sum(c.p is not None for c in comparisons)
-    return aligned(body) + f"two-sided, same rows and same draws; Holm over the {tests} tests of this table\n"
+    return f"two-sided, same rows and same draws; Holm over the {tests} tests of this table"
 
 
 def _cells(analysis: Analysis) -> str:
+    return "".join(_wrapped(line) for line in cell_lines(analysis))
+
+
+def cell_lines(analysis: Analysis) -> list[str]:
+    """How far each two metrics rank the corruptions alike."""
     lines = []
     for c in analysis.cells:
         rho = "n/a" if c.ranks.spearman is None else f"{c.ranks.spearman:.3f}"
         far = ", ".join(f"{name} ({shift:+g})" for name, shift in c.ranks.furthest)
-        lines.append(f"{c.first} and {c.second}: SRCC {rho} over {c.ranks.cells} cells; ranks differ most at {far}\n")
-    return "".join(_wrapped(line) for line in lines)
+        lines.append(f"{c.first} and {c.second}: SRCC {rho} over {c.ranks.cells} cells; ranks differ most at {far}")
+    return lines
 
 
 def _published(analysis: Analysis) -> str:
@@ -192,7 +220,13 @@ def _published(analysis: Analysis) -> str:
 
 
 def _notes(analysis: Analysis) -> str:
-    notes = [*analysis.notes]
+    weights = [f"{metric['name']}: {weights_line(metric)}" for metric in analysis.metrics]
+    return "".join(_wrapped(note) for note in (*notes(analysis), *weights))
+
+
+def notes(analysis: Analysis) -> list[str]:
+    """What there is to know of the rows, and of figures that lack something."""
+    found = [*analysis.notes]
     seen: dict[str, list[Figure]] = {}
     for figure in analysis.figures:
         if figure.note is not None:
@@ -200,11 +234,14 @@ def _notes(analysis: Analysis) -> str:
     for note, figures in seen.items():
         first = figures[0]
         more = f" and {len(figures) - 1} more" if len(figures) > 1 else ""
-        notes.append(f"{first.metric}, {first.part}, {first.statistic}{more}: {note}")
-    for metric in analysis.metrics:
-        digest = metric.get("weights_hash")
-        notes.append(f"{metric['name']}: " + (f"weights {str(digest)[:12]}" if digest else "no weights"))
-    return "".join(_wrapped(note) for note in notes)
+        found.append(f"{first.metric}, {first.part}, {first.statistic}{more}: {note}")
+    return found
+
+
+def weights_line(description: Mapping[str, Any]) -> str:
+    """Which weights a metric had."""
+    digest = description.get("weights_hash")
+    return f"weights {str(digest)[:12]}" if digest else "no weights"
 
 
 def _wrapped(line: str) -> str:
