@@ -218,7 +218,8 @@ def _crop(
         luma = pair[0] @ LUMA / 255
         if luma.std() >= settings.flat and settings.still <= _difference(*pair) <= settings.cut:
             ordered = pair[::-1] if swap else pair
-            return np.stack([p.transpose(2, 0, 1) for p in ordered])
+            # NumPy would keep the order of the channels in memory, and sums over it would round otherwise.
+            return np.ascontiguousarray(np.stack([p.transpose(2, 0, 1) for p in ordered]))
     return None
 
 

@@ -51,7 +51,7 @@ def pairs_at(
             raw[i] = raw[i, ..., ::-1]
         if turn:
             raw[i] = raw[i].swapaxes(-1, -2)
-    both = torch.from_numpy(raw).to(device).float() / 255
+    both = torch.from_numpy(np.ascontiguousarray(raw)).to(device).float() / 255
     return _jitter(both[:, 0], settings, rng), _jitter(both[:, 1], settings, rng)
 
 

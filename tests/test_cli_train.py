@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pim import PIM
+from pim.datasets.crops import load_crops
+
+TINY = ("--filters", "3,2", "--scales", 1, "--steps", 2, "--batch-size", 8, "--window", 16, "--threads", 1)
+
+
+@pytest.fixture
+def footage(tmp_path, monkeypatch):
+    """Two folders of frames in which a texture moves."""
+    monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
+    for name in ("one", "two"):
+        folder = tmp_path / "footage" / name
+        folder.mkdir(parents=True)
+        texture = np.random.default_rng(len(name)).integers(0, 256, (80, 120, 3), np.uint8)
+        for t in range(6):
+            Image.fromarray(texture[:, 2 * t : 2 * t + 90]).save(folder / f"{t}.png")
+    return tmp_path / "footage"
+
+
+def test_train_writes_weights_that_score_and_prints_their_path(cli, footage, tmp_path):
+    target = tmp_path / "my.safetensors"
+    ran = cli("train", footage, *TINY, "-o", target)
+    assert ran.code == 0, ran.err
+    assert ran.out.strip() == str(target)
+    assert "held-out pairs" in ran.err
+    assert PIM.load(target).config.filters == (3, 2)
+    scored = cli("score", footage / "one" / "0.png", footage / "one" / "5.png", "-m", target)
+    assert float(scored.out.split("\t")[0]) > 0
+
+
+def test_packed_crops_train_the_same_weights_without_the_videos(cli, footage, tmp_path):
+    direct, packed = tmp_path / "direct.safetensors", tmp_path / "packed.safetensors"
+    assert cli("train", footage, *TINY, "-o", direct, "--quiet").code == 0
+    ran = cli("train", footage, "--pack", tmp_path / "crops.npz", "--quiet")
+    assert ran.out.strip() == str(tmp_path / "crops.npz")
+    assert sorted(load_crops(tmp_path / "crops.npz").names) == ["one", "two"]
+    assert cli("train", "--crops", tmp_path / "crops.npz", *TINY, "-o", packed, "--quiet").code == 0
+    assert packed.read_bytes() == direct.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        ((), "either VIDEOS or a file of packed crops", 2),
+        (("nowhere.mp4",), "nowhere.mp4 does not exist", 1),
+        (("nowhere.mp4", "--crops", "crops.npz"), "either VIDEOS or", 2),
+        (("nowhere.mp4", "-o", "weights.pt"), "must end in .safetensors", 2),
+        (("nowhere.mp4", "--filters", "8;8"), "--filters must be numbers", 2),
+        (("nowhere.mp4", "--batch-size", "1"), "--batch-size", 2),
+        (("--crops", "nowhere.npz"), "nowhere.npz is not a file of packed crops", 1),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(cli, tmp_path, monkeypatch, arguments, said, code):
+    monkeypatch.chdir(tmp_path)
+    ran = cli("train", *arguments)
+    assert ran.code == code
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+    assert ran.out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_quiet_leaves_out_progress_and_figures(cli, footage, tmp_path):
+    loud = cli("train", footage, *TINY, "-o", tmp_path / "loud.safetensors")
+    quiet = cli("train", footage, *TINY, "-o", tmp_path / "quiet.safetensors", "--quiet")
+    assert "held-out" in loud.err
+    assert "held-out" not in quiet.err
+    assert quiet.out.strip() == str(tmp_path / "quiet.safetensors")
