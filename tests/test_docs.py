@@ -132,3 +132,11 @@ def test_readers_find_what_they_look_for() -> None:
     for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "LICENSE", "NOTICE"):
         assert (ROOT / name).is_file(), name
     assert "### Scores change" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=called)
+def test_files_that_a_document_names_exist(path: Path) -> None:
+    named = re.findall(
+        r"`((?:pim|datasets|eval|tests|docs|examples|benchmarks)/[\w/]+\.\w+)`", path.read_text(encoding="utf-8")
+    )
+    assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
