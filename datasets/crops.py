@@ -100,7 +100,7 @@ def load_crops(path: str | Path) -> Crops:
         DataError: if it cannot be read or is not such a file.
     """
     try:
-        with np.load(path, allow_pickle=False) as z:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as z:
             settings = CropSettings(**json.loads(str(z["settings"])))
             names = tuple(str(name) for name in z["names"])
             crops = Crops(z["pairs"], z["source"], z["frame"], z["gap"], names, z["held_out"], settings)

@@ -167,7 +167,7 @@ def _part_key(source: Source, settings: CropSettings) -> str:
 
 
 def _read_part(path: Path) -> dict[str, NDArray[np.generic]]:
-    with np.load(path, allow_pickle=False) as z:
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as z:
         return {key: z[key] for key in ("pairs", "frame", "gap")}
 
 
