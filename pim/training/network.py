@@ -90,18 +90,13 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
 
 def _start_marginal(network: TrainingNetwork, index: int, features: Tensor) -> None:
     marginal = network.pim.marginal[index]
-    hidden = features
-    for layer in marginal.base:
-        _normalise(layer, per_position(layer, hidden), MEAN_LEFT)
-        hidden = per_position(layer, hidden).relu()
-    if marginal.mus is not None:
-        _normalise(marginal.mus, per_position(marginal.mus, hidden), 0.0)
-    weights = features
-    for layer in marginal.mix:
-        _normalise(layer, per_position(layer, weights), MEAN_LEFT)
-        weights = per_position(layer, weights).relu()
-    if marginal.logit is not None:
-        _normalise(marginal.logit, per_position(marginal.logit, weights), 0.0)
+    for hidden_layers, last in ((marginal.base, marginal.mus), (marginal.mix, marginal.logit)):
+        hidden = features
+        for layer in hidden_layers:
+            _normalise(layer, per_position(layer, hidden), MEAN_LEFT)
+            hidden = per_position(layer, hidden).relu()
+        if last is not None:
+            _normalise(last, per_position(last, hidden), 0.0)
 
 
 def _start_joint(network: TrainingNetwork, index: int, generator: torch.Generator) -> None:
