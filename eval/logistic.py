@@ -69,6 +69,26 @@ def fit(x: Array, y: Array, parameters: int = 4) -> LogisticFit:
     return _result(x, y, value, f"logistic{parameters}", best, parameters == 4 or _monotone(best, u))
 
 
+def curve_at(at: Array, fitted: LogisticFit, x: Array, y: Array) -> Array:
+    """The fitted curve between its rows, for plots.
+
+    Args:
+        at: Metric values, (m,).
+        fitted: What `fit` found.
+        x: The metric values it was fitted to, (n,).
+        y: The opinion scores it was fitted to, (n,).
+
+    Returns:
+        Opinion scores, (m,).
+    """
+    u, b = (at - x.mean()) / x.std(), np.array(fitted.parameters)
+    if fitted.curve == "line":
+        value = b[0] * u + b[1]
+    else:
+        value, _ = (_four if fitted.curve == "logistic4" else _five)(b, u)
+    return np.asarray(y.mean() + y.std() * value)
+
+
 def _result(x: Array, y: Array, value: Array, curve: str, parameters: Array, monotone: bool) -> LogisticFit:
     predicted = y.mean() + y.std() * value
     rmse = float(np.sqrt(np.mean((predicted - y) ** 2)))

@@ -166,6 +166,11 @@ class Store:
             find = "SELECT pair_id FROM pairs WHERE key = ? AND stamp = ?"
             return [int(sql.execute(find, pair).fetchone()[0]) for pair in pairs]
 
+    def stamps(self, pairs: Iterable[int]) -> dict[int, str]:
+        """The state that the files of some pairs were in when they were scored, by pair_id."""
+        find = "SELECT stamp FROM pairs WHERE pair_id = ?"
+        return {pair: str(stamp) for pair in pairs for (stamp,) in self._rows(find, pair)}
+
     def add_metric(self, fingerprint: str, description: Mapping[str, Any]) -> StoredMetric:
         """The metric of this fingerprint, made known if it is new."""
         with self._transaction() as sql:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 from pim.cli import common
 from pim.cli.output import csv_line, destination, json_text, one_line
 from pim.cli.progress import Advance, progress
-from pim.errors import UsageError
+from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pim.datasets.records import AnyRecord
     from pim.eval.analysis import AnalysisOptions
     from pim.eval.flips import Flips
+    from pim.eval.judgements import Plan
     from pim.eval.plan import Treatment
     from pim.eval.run import RunOptions
     from pim.eval.session import Outcome
@@ -46,6 +47,17 @@ class Source:
     tiny: bool  # imagenet-c: the variant of 64 x 64
     prepared: bool  # imagenet-c: clean pictures are cropped already
     seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values with whole paths, to be noted in the run; `from_request` reads them."""
+        return {name: str(v.resolve()) if isinstance(v, Path) else v for name, v in vars(self).items()}
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> Source:
+        """What a run noted."""
+        noted = request["source"]
+        paths = {name: noted[name] and Path(noted[name]) for name in ("path", "images", "clean", "frost")}
+        return cls(**{**noted, **paths, "corruptions": tuple(noted["corruptions"])})
 
 
 @dataclass(frozen=True)
@@ -136,7 +148,7 @@ def _one(asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path
 
     plan = plan_of(dataset, treatment, asked.selection.keep())
     source = asked.source
-    request = {"dataset": source.name, "path": str(source.path.resolve()), "selection": vars(asked.selection)}
+    request = {"source": source.as_dict(), "selection": vars(asked.selection), "treatment": vars(treatment)}
 
     def watch(total: int, done: int) -> AbstractContextManager[Advance]:
         return progress(dataset.name, total, done=done, quiet=asked.quiet)
@@ -184,17 +196,42 @@ def datasets(source: Source) -> list[Dataset]:
             return [readers[name](path)]
 
 
+def plan_again(request: Mapping[str, Any], name: str) -> Plan:
+    """The pictures of a run that was made before, from what it noted.
+
+    Args:
+        request: Of the run.
+        name: Of its data set; a folder may hold several.
+
+    Raises:
+        PimError: if the data set is no longer there.
+    """
+    from pim.eval.plan import Treatment, plan_of
+
+    source = Source.from_request(request)
+    selection = Selection(**{key: tuple(chosen) for key, chosen in request["selection"].items()})
+    for dataset in datasets(source):
+        if dataset.name == name:
+            return plan_of(_with_floor(dataset, source), Treatment(**request["treatment"]), selection.keep())
+    raise DataError(f"{source.path} does not hold {name} any more")
+
+
+def _with_floor(dataset: Dataset, source: Source) -> Dataset:
+    from pim.eval.plan import with_jpeg_floor
+
+    return with_jpeg_floor(dataset) if source.name == "imagenet-c" else dataset
+
+
 def _looked_at(dataset: Dataset, asked: Asked) -> Dataset:
     """The data set, fit to be scored; files that turn out unreadable will fail one by one."""
     from pim.datasets.pictures import check_pictures
-    from pim.eval.plan import with_jpeg_floor
 
     dataset.require_whole(asked.source.allow_missing)
     if len(dataset) <= LOOKED_AT:
         with progress("look", len(dataset), unit="rows", quiet=asked.quiet) as advance:
             dataset = check_pictures(dataset, progress=advance)
         dataset.require_whole(allow_missing=True)
-    return with_jpeg_floor(dataset) if asked.source.name == "imagenet-c" else dataset
+    return _with_floor(dataset, asked.source)
 
 
 def show(result: Result, form: common.FormatName, target: Path | None, values: Path | None) -> None:

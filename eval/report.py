@@ -1,0 +1,230 @@
+"""A page of runs that needs nothing but itself: tables, plots, pictures, in one HTML file.
+
+The plots are SVG written by the page's own template: their colours follow the theme of the page, their
+text stays text, and 3000 dots take 40 kB; matplotlib writes 8 times that in fixed colours, and plotly
+needs 4.8 MB of script. The page asks for nothing from anywhere, which its content policy enforces.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pim._version import VERSION
+from pim.eval import report_plots as plots
+from pim.eval import tables
+from pim.eval.analysis import Analysis, AnalysisOptions
+from pim.eval.figures import Figure
+from pim.eval.published import published
+from pim.eval.report_cases import Case, Gallery, cases
+from pim.eval.report_charts import BarChart, Chart
+from pim.eval.report_notes import facts, metric_lines
+from pim.eval.session import Finished, analyse_again
+from pim.eval.store import StoredRun, reading
+
+Line = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table as text; the first column names the lines."""
+
+    title: str
+    heading: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    foot: str = ""
+    published: bool = False  # its values are others'
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one run."""
+
+    name: str
+    dataset: str
+    lead: str
+    facts: tuple[tuple[str, str], ...]
+    tables: tuple[Table, ...]
+    bars: BarChart | None
+    part_tables: tuple[Table, ...]
+    scatters: tuple[Chart, ...]
+    curves: tuple[Chart, ...]
+    cost: Chart | None
+    cases: tuple[Case, ...]
+    no_pictures: str  # why; empty if there are some, or none are wanted
+    details: tuple[Table, ...]
+    notes: tuple[str, ...]
+    headline: tuple[Figure, ...] = field(default=())
+
+
+def section(folder: Path, options: AnalysisOptions, gallery: Gallery | None) -> Section:
+    """Everything about one finished run.
+
+    Args:
+        folder: Of the run.
+        options: How numbers are made from its values.
+        gallery: Where pictures come from; None: the page shows none.
+
+    Raises:
+        DataError: if the folder holds no finished run.
+    """
+    outcome = analyse_again(folder, options)
+    analysis, run = outcome.analysis, outcome.run
+    with reading(folder) as store:
+        stored = store.runs()[-1]
+    found, reason = ([], "") if gallery is None else cases(folder, run, gallery)
+    return Section(
+        name=folder.resolve().name,
+        dataset=run.about.dataset,
+        lead=f"{tables.rows_line(analysis)}; {tables.EXPLAINED[run.about.kind]}",
+        facts=tuple(facts(stored, analysis)),
+        tables=tuple(_main_tables(analysis)),
+        bars=plots.by_part(run, analysis),
+        part_tables=tuple(_part_tables(analysis)),
+        scatters=tuple(plots.scatters(run, analysis)),
+        curves=tuple(plots.severity_curves(analysis)),
+        cost=plots.cost(run, analysis),
+        cases=tuple(found),
+        no_pictures=reason,
+        details=tuple(_details(stored, run, analysis)),
+        notes=tuple(tables.notes(analysis)),
+        headline=tuple(plots.headline(analysis)),
+    )
+
+
+def page(sections: Sequence[Section]) -> str:
+    """The whole page.
+
+    Args:
+        sections: At least one, in their order.
+
+    Returns:
+        HTML. Whatever came from files is escaped, and characters that cannot be seen are spelled out.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+    )
+    style, script = Markup(_asset("report.css")), Markup(_asset("report.js"))
+    return environment.get_template("report.html").render(
+        sections=sections,
+        overview=_overview(sections) if len(sections) > 1 else None,
+        style=style,
+        script=script,
+        policy=_policy(style, script),
+        version=VERSION,
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("pim.eval").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but these two texts and pictures inside the page."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    return (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _visible(value: Any) -> Any:
+    r"""Text in which nothing is hidden: control characters, marks of direction and broken text become escapes.
+
+    >>> print(_visible("a\u202eb"))
+    a\u202eb
+    """
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
+        return value
+    return re.sub(r"[^\n]", lambda c: c[0] if c[0].isprintable() else ascii(c[0])[1:-1], value)
+
+
+def _main_tables(analysis: Analysis) -> list[Table]:
+    figures, kind = analysis.figures, analysis.about.kind
+    found = []
+    if not figures:
+        return [Table("No figures", ("there is no row that every metric has a value for",), ())]
+    interval = tables.interval_line(analysis)
+    statistic = plots.PART_STATISTIC[kind]
+    chosen = [f for f in figures if f.statistic == statistic]
+    found.append(_table(f"{statistic}", tables.pivot("part", chosen, lambda f: f.part), interval))
+    if kind == "opinion":
+        pooled = [f for f in figures if f.part == "all"]
+        foot = "fitted: after a logistic curve through all these rows"
+        found.append(_table("All rows", tables.pivot("statistic", pooled, lambda f: f.statistic), foot))
+    if analysis.comparisons:
+        lines = tables.comparison_lines(analysis.comparisons)
+        found.append(_table("Metrics compared in pairs", lines, tables.comparison_foot(analysis.comparisons)))
+    others = [
+        (row.metric, row.part, row.statistic, f"{row.value:g}", row.source) for row in published(analysis.about.dataset)
+    ]
+    if others:
+        heading = ("metric", "part", "statistic", "value as printed", "source")
+        foot = "published by others, not computed here; often other rows, other versions, other signs"
+        found.append(Table("Published values", heading, tuple(others), foot, published=True))
+    return found
+
+
+def _part_tables(analysis: Analysis) -> list[Table]:
+    """The statistics that the first tab does not have."""
+    figures = analysis.figures
+    if analysis.about.kind == "opinion":
+        chosen = ["KRCC", "PLCC"]
+    elif analysis.about.kind == "severity":
+        chosen = ["adjacent"]
+    else:
+        return []
+    made = []
+    for statistic in chosen:
+        rows = [f for f in figures if f.statistic == statistic]
+        if rows:
+            made.append(_table(statistic, tables.pivot("part", rows, lambda f: f.part), ""))
+    means = [f for f in figures if f.statistic.startswith("mean ")]
+    if means:
+        lines = tables.pivot("corruption", means, lambda f: f"{f.part} {f.statistic.removeprefix('mean ')}")
+        made.append(_table("Mean distance", lines, "\n".join(tables.cell_lines(analysis))))
+    return made
+
+
+def _details(stored: StoredRun, run: Finished, analysis: Analysis) -> list[Table]:
+    metrics = Table(
+        "Metrics",
+        ("metric", "better", "weights", "trained on", "computed on", "what it is"),
+        tuple(metric_lines(run)),
+    )
+    opened = tuple((how, str(count)) for how, count in analysis.pictures.items())
+    made = [metrics, Table("Versions", ("what", "version"), tuple(stored.versions.items()))]
+    if opened:
+        made.append(Table("How files were opened", ("how", "files"), opened))
+    return made
+
+
+def _overview(sections: Sequence[Section]) -> Table:
+    """The headline of every run."""
+    metrics = list(dict.fromkeys(f.metric for s in sections for f in s.headline))
+    lines = []
+    for s in sections:
+        cells: Mapping[str, str] = {f.metric: tables.cell(f) for f in s.headline}
+        what = f"{s.headline[0].statistic}, {s.headline[0].part}" if s.headline else "n/a"
+        rows = str(s.headline[0].n) if s.headline else ""
+        lines.append((s.name, s.dataset, what, rows, *(cells.get(m, "") for m in metrics)))
+    return Table("All runs", ("run", "data set", "statistic", "n", *metrics), tuple(lines))
+
+
+def _table(title: str, lines: Sequence[Line], foot: str) -> Table:
+    heading, *body = lines
+    return Table(title, tuple(heading), tuple(tuple(line) for line in body), foot)

@@ -1,0 +1,153 @@
+"""Pictures inside a page: the part of a pair that differs most, at full resolution, with maps of the difference."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from pim import heatmap
+from pim.errors import PimError
+from pim.eval.pictures import PlannedPair
+from pim.image import OpenOptions, Pixels
+from pim.metric import Metric
+
+SIDE = 384  # largest side of a picture in the page
+STRIDE = 8  # pixels between the places that a part is looked for at
+SMALL = 192  # pictures with shorter sides are shown enlarged, by whole pixels
+QUALITY = {"image": 92, "map": 80}
+MOST_MAP_PIXELS = 4_000_000  # no maps of larger pictures: they would take minutes
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture."""
+
+    label: str
+    name: str  # of its file; empty for a map
+    uri: str  # the picture itself
+
+
+@dataclass(frozen=True)
+class View:
+    """Two pictures of one size, which can be laid over each other, and maps of their difference."""
+
+    first: Frame
+    second: Frame
+    maps: tuple[Frame, ...]
+    width: int  # as shown
+    height: int
+    note: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """A part of a picture."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """That part of an array (H, W, ...)."""
+        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], opening: OpenOptions) -> View:
+    """Open a pair and prepare it for a page.
+
+    Args:
+        pair: The pair.
+        labels: What to call its two pictures.
+        metrics: Those that have maps, to draw them; without any the plain difference is drawn.
+        opening: How to open files.
+
+    Raises:
+        PimError: if a picture cannot be used, or the two have different sizes.
+    """
+    first, second = pair.reference.open(opening).pixels, pair.distorted.open(opening).pixels
+    if first.shape != second.shape:
+        raise PimError(f"{pair.distorted.name} has another size than {pair.reference.name}")
+    difference = np.abs(first - second).mean(axis=2)
+    box = busiest(difference, SIDE)
+    maps = [_map(f"map of {metric.name}", values, box) for metric, values in _maps(metrics, first, second).items()]
+    plain = _map("difference, mean of R, G and B", difference, box)
+    factor = max(1, SMALL // min(box.height, box.width))
+    height, width = difference.shape
+    part = (
+        ""
+        if (height, width) == (box.height, box.width)
+        else f"a part of {box.width} x {box.height} px, where they differ most, of "
+    )
+    return View(
+        first=Frame(labels[0], pair.reference.name, _image_uri(box.of(first))),
+        second=Frame(labels[1], pair.distorted.name, _image_uri(box.of(second))),
+        maps=tuple(maps) or (plain,),
+        width=box.width * factor,
+        height=box.height * factor,
+        note=f"{part}{width} x {height} px" + (f", enlarged {factor} times" if factor > 1 else ""),
+    )
+
+
+def busiest(difference: NDArray[np.float32], side: int) -> Box:
+    """The part whose sides are at most `side` where the sum of the differences, (H, W), is largest."""
+    height, width = (min(length, side) for length in difference.shape)
+    total = np.pad(difference.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
+    tops = _starts(difference.shape[0] - height)
+    lefts = _starts(difference.shape[1] - width)
+    bottoms, rights = tops + height, lefts + width
+    sums = (
+        total[np.ix_(bottoms, rights)]
+        - total[np.ix_(tops, rights)]
+        - total[np.ix_(bottoms, lefts)]
+        + total[np.ix_(tops, lefts)]
+    )
+    at = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    return Box(int(tops[at[0]]), int(lefts[at[1]]), height, width)
+
+
+def _starts(last: int) -> NDArray[np.int64]:
+    return np.unique([*range(0, last, STRIDE), last]).astype(np.int64)
+
+
+def _maps(metrics: Sequence[Metric], first: Pixels, second: Pixels) -> Mapping[Metric, NDArray[np.float32]]:
+    """Maps (H, W) of the metrics that can draw one of this pair."""
+    found: dict[Metric, NDArray[np.float32]] = {}
+    if first.shape[0] * first.shape[1] > MOST_MAP_PIXELS:
+        return found
+    batches = [torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous() for pixels in (first, second)]
+    for metric in metrics:
+        try:
+            with torch.inference_mode():
+                values = metric(*batches, spatial=True)[0, 0].float().numpy()
+        except PimError:  # such as a picture too small; the page does without this map
+            continue
+        if np.isfinite(values).all():
+            found[metric] = values
+    return found
+
+
+def _map(label: str, values: NDArray[np.float32], box: Box) -> Frame:
+    """A map in colour; its brightest colour is its own largest value."""
+    low, high = min(0.0, float(values.min())), float(values.max())
+    levels = (box.of(values) - low) / (high - low if high > low else 1.0)
+    pixels = np.rint(heatmap.colour(levels) * 255).astype(np.uint8)
+    return Frame(f"{label}, {low:.3g} (dark) to {high:.3g} (bright)", "", _uri(pixels, QUALITY["map"]))
+
+
+def _image_uri(pixels: Pixels) -> str:
+    return _uri(np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8), QUALITY["image"])
+
+
+def _uri(pixels: NDArray[np.uint8], quality: int) -> str:
+    """A picture as text that a page can hold."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", quality=quality, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
