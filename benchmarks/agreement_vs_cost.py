@@ -1,0 +1,133 @@
+"""Agreement with people against milliseconds per pair, as a picture and a table.
+
+    python benchmarks/agreement_vs_cost.py runs/tid2013 inference.json --output agreement_vs_cost.svg
+
+The first argument is the folder of a run of `pim eval` (its summary.json is read), the second the output of
+benchmarks/inference.py. A bar is the interval of the run, a point its value; further left is cheaper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from timing import report
+
+from pim.files import write_text
+
+WIDTH, HEIGHT = 720, 440
+LEFT, RIGHT, TOP, BOTTOM = 70, 110, 40, 60  # margins; names stand to the right of their points
+
+
+@dataclass(frozen=True)
+class Point:
+    """A metric: what it costs and how well it agrees."""
+
+    metric: str
+    cost: float  # milliseconds per pair
+    value: float
+    low: float
+    high: float
+
+
+def points(summary: dict[str, Any], times: dict[str, Any], part: str, statistic: str, case: str) -> list[Point]:
+    """The metrics that both files know, cheapest first."""
+    size, _, batch = case.rpartition("x")
+    cost = {
+        row["metric"]: row["ms per pair"]
+        for row in times["rows"]
+        if (row["size"], str(row["batch"]), row["what"]) == (size, batch, "forward")
+    }
+    found = []
+    for figure in summary["figures"]:
+        if (figure["part"], figure["statistic"]) != (part, statistic) or figure["value"] is None:
+            continue
+        if figure["metric"] in cost:
+            low, high = (figure["value"] if end is None else end for end in (figure["low"], figure["high"]))
+            found.append(Point(figure["metric"], cost[figure["metric"]], figure["value"], low, high))
+    return sorted(found, key=lambda point: point.cost)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Numbers to positions on the page."""
+
+    first: float
+    last: float
+    start: float  # where `first` lies
+    end: float
+
+    def __call__(self, number: float) -> float:
+        """The position of a number."""
+        return self.start + (number - self.first) / (self.last - self.first) * (self.end - self.start)
+
+
+def draw(found: Sequence[Point], statistic: str, title: str) -> str:
+    """The picture as SVG: cost on a logarithmic axis, agreement on a linear one."""
+    decades = [math.log10(point.cost) for point in found]
+    x = Axis(math.floor(min(decades)), math.floor(max(decades)) + 1, LEFT, WIDTH - RIGHT)
+    low, high = min(p.low for p in found), max(p.high for p in found)
+    step = 0.05 if high - low > 0.1 else 0.01
+    y = Axis(math.floor(low / step) * step, math.ceil(high / step) * step, HEIGHT - BOTTOM, TOP)
+    parts = [text(WIDTH / 2, 22, title, "middle")]
+    for decade in range(int(x.first), int(x.last) + 1):
+        parts += [line(x(decade), TOP, x(decade), HEIGHT - BOTTOM, "#ddd")]
+        parts += [text(x(decade), HEIGHT - BOTTOM + 18, f"{10.0**decade:g}", "middle")]
+    for number in range(round((y.last - y.first) / step) + 1):
+        height = y(y.first + number * step)
+        parts += [line(LEFT, height, WIDTH - RIGHT, height, "#ddd")]
+        parts += [text(LEFT - 8, height + 4, f"{y.first + number * step:.2f}", "end")]
+    parts += [text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 16, "milliseconds per pair (logarithmic)", "middle")]
+    parts += [
+        f'<text transform="translate(20 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(statistic)}</text>'
+    ]
+    for point, decade in zip(found, decades, strict=True):
+        colour = "#c0392b" if point.metric.startswith("pim") else "#2c3e50"
+        parts += [line(x(decade), y(point.low), x(decade), y(point.high), colour)]
+        parts += [f'<circle cx="{x(decade):.1f}" cy="{y(point.value):.1f}" r="4" fill="{colour}"/>']
+        parts += [text(x(decade) + 8, y(point.value) + 4, point.metric, "start")]
+    font = 'font-family="sans-serif" font-size="12"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {font}>'
+    return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *parts, "</svg>\n"])
+
+
+def text(x: float, y: float, words: str, anchor: str) -> str:
+    """Words at a position."""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+
+
+def line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
+    """A straight line."""
+    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}"/>'
+
+
+def main() -> None:
+    """Read both files, draw, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="the folder of a run of pim eval")
+    parser.add_argument("times", type=Path, help="the .json file of inference.py")
+    parser.add_argument("--part", default="all")
+    parser.add_argument("--statistic", help="by default the first of the run, such as SRCC")
+    parser.add_argument("--case", default="256x256x1", help="width, height, batch in the .json file")
+    parser.add_argument("--output", type=Path, default=Path("agreement_vs_cost.svg"))
+    asked = parser.parse_args()
+    summary = json.loads((asked.run / "summary.json").read_text(encoding="utf-8"))
+    times = json.loads(asked.times.read_text(encoding="utf-8"))
+    statistic = asked.statistic or summary["figures"][0]["statistic"]
+    found = points(summary, times, asked.part, statistic, asked.case)
+    if not found:
+        raise SystemExit(f"no metric has both {statistic} of {asked.part!r} in {asked.run} and {asked.case} forward")
+    title = f"{summary['about']['dataset']}, {summary['used']} rows, {asked.part}"
+    write_text(asked.output, draw(found, statistic, title))
+    about = {"data": title, "statistic": statistic, "case": asked.case, "threads": times["setting"]["threads"]}
+    report([vars(point) for point in found], about, None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What `pim eval` costs against the loop that one would write by hand.
+
+    python benchmarks/harness.py --output harness.csv
+
+The loop opens both files of each pair with Pillow, makes tensors and calls the metric, pair after pair. The
+harness opens files ahead in threads, analyses a reference once, commits every value to its table and computes
+some rows again as a check. They take turns with the same metric and files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from timing import Case, Spread, ratio, report, setting, timed
+
+import pim
+from pim.eval.pictures import FilePicture, PlannedPair
+from pim.eval.run import RunOptions, score
+from pim.eval.store import writing
+from pim.metric import Metric
+
+
+def write_pairs(folder: Path, count: int, per_reference: int, size: tuple[int, int]) -> list[PlannedPair]:
+    """PNG files of soft noise, whose decoding costs about as much as that of photographs."""
+    rng = np.random.default_rng(0)
+    pairs: list[PlannedPair] = []
+    for number in range(count):
+        if number % per_reference == 0:
+            coarse = rng.uniform(0, 255, (size[1] // 8, size[0] // 8, 3)).astype(np.uint8)
+            clean = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), np.float32)
+            clean = clean + rng.normal(0, 3, clean.shape)
+            reference = _save(folder / f"r{number}.png", clean)
+        distorted = _save(folder / f"d{number}.png", clean + rng.normal(0, 5 + number % per_reference, clean.shape))
+        pairs.append(PlannedPair(str(number), FilePicture(reference), FilePicture(distorted)))
+    return pairs
+
+
+def _save(path: Path, pixels: np.ndarray) -> Path:
+    Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8)).save(path)
+    return path
+
+
+def loop(pairs: Sequence[PlannedPair], metric: Metric) -> list[float]:
+    """Pair after pair."""
+    with torch.no_grad():
+        return [float(metric(_opened(p.reference.path), _opened(p.distorted.path))) for p in pairs]
+
+
+def _opened(path: Path) -> torch.Tensor:
+    pixels = np.asarray(Image.open(path).convert("RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
+
+
+def harness(pairs: Sequence[PlannedPair], metric: Metric, folder: Path, workers: int) -> None:
+    """A run from nothing to a complete table."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with writing(folder) as store:
+        ids = store.add_pairs([(pair.key, pair.stamp(False)) for pair in pairs])
+        failures = score(store, pairs, ids, [metric], RunOptions(workers=workers), lambda *_: nullcontext(_ignore))
+    if failures:
+        raise SystemExit(failures[0])
+
+
+def _ignore(count: int = 1, note: str = "") -> None:
+    """Progress that nobody looks at."""
+
+
+def main() -> None:
+    """Write the files, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--metric", action="append", help="may be repeated; by default psnr, ssim and pim-1")
+    parser.add_argument("--pairs", type=int, default=100)
+    parser.add_argument("--per-reference", type=int, default=5)
+    parser.add_argument("--size", default="512x384", help="width and height")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="a .json or .csv file")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    width, height = map(int, asked.size.split("x"))
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        pairs = write_pairs(folder, asked.pairs, asked.per_reference, (width, height))
+        for metric_name in asked.metric or ["psnr", "ssim", "pim-1"]:
+            metric = pim.load(metric_name)
+            plain = Case("loop", lambda m=metric: loop(pairs, m), len(pairs))
+            ours = Case("pim eval", lambda m=metric: harness(pairs, m, folder / "run", asked.workers), len(pairs))
+            times = timed([plain, ours], asked.rounds)
+            rows.append(
+                {
+                    "metric": metric_name,
+                    "loop, ms per pair": Spread.of(times["loop"]),
+                    "pim eval, ms per pair": Spread.of(times["pim eval"]),
+                    "pim eval to loop": ratio(times["pim eval"], times["loop"]),
+                }
+            )
+    about = setting(pairs=f"{asked.pairs} of {asked.size}, {asked.per_reference} per reference", workers=asked.workers)
+    report(rows, about, asked.output)
+
+
+if __name__ == "__main__":
+    main()

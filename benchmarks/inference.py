@@ -1,0 +1,136 @@
+"""Milliseconds per pair of every metric that is here, and ratios to two things that everyone has.
+
+    python benchmarks/inference.py --output inference.json
+
+Ratios are within a round: to one forward pass of the VGG-16 features on one of the images (with random
+weights: speed does not depend on them), and to MS-SSIM of pytorch-msssim, both without gradients and on
+the same images. Quartiles over rounds stand in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from pytorch_msssim import ms_ssim
+from timing import Case, Spread, ratio, report, setting, timed
+from torch import Tensor, nn
+
+import pim
+from pim.metric import Metric
+from pim.peers import PeerMetric
+
+VGG, MS_SSIM = "vgg-16 features", "pytorch-msssim ms-ssim"
+FORWARD, BACKWARD, PREPARED = "forward", "forward+backward", "prepared"
+VGG_16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # channels; 0: pooling
+
+
+def vgg_features() -> nn.Module:
+    """The convolutions of VGG-16 with random weights."""
+    layers: list[nn.Module] = []
+    before = 3
+    for channels in VGG_16:
+        if channels == 0:
+            layers.append(nn.MaxPool2d(2))
+        else:
+            layers += [nn.Conv2d(before, channels, 3, padding=1), nn.ReLU(inplace=True)]
+            before = channels
+    return nn.Sequential(*layers).eval().requires_grad_(False)
+
+
+def metrics(names: list[str]) -> dict[str, Metric]:
+    """The metrics asked for; without names all that can be loaded, and LPIPS with random backbones."""
+    wanted = names or [status.info.name for status in pim.metrics() if status.available]
+    found = {name: pim.load(name) for name in wanted}
+    if not names and importlib.util.find_spec("lpips") is not None:
+        for backbone in ("alex", "vgg"):
+            found.setdefault(f"lpips-{backbone}", random_lpips(backbone))
+    return found
+
+
+def random_lpips(backbone: str) -> Metric:
+    """LPIPS as fast as ever, with values that mean nothing."""
+    import lpips
+
+    network = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    return PeerMetric(f"lpips-{backbone}", lambda x, y: network(x, y, normalize=True), network)
+
+
+def cases(found: dict[str, Metric], x: Tensor, y: Tensor, candidates: int) -> Iterator[Case]:
+    """What is timed for one size of images: (metric, what) as the name of each case."""
+    features, count = vgg_features(), len(x)
+    yield Case(VGG, lambda: forward(features, x), count)
+    if min(x.shape[2:]) > 160:
+        yield Case(MS_SSIM, lambda: forward(lambda a: ms_ssim(a, y, data_range=1, size_average=False), x), count)
+    for name, metric in found.items():
+        if min(x.shape[2:]) < metric.info.min_size:
+            continue
+        yield Case(f"{name}|{FORWARD}", lambda m=metric: forward(m, x, y), count)
+        yield Case(f"{name}|{BACKWARD}", lambda m=metric: backward(m, x, y), count)
+        yield Case(f"{name}|{PREPARED}", lambda m=metric: prepared(m, x, y, candidates), count * candidates)
+
+
+def forward(compute, *images: Tensor) -> None:
+    """Values alone."""
+    with torch.no_grad():
+        compute(*images)
+
+
+def backward(metric: Metric, x: Tensor, y: Tensor) -> None:
+    """Values, and their gradient at the distorted images."""
+    metric(x, y.detach().requires_grad_()).sum().backward()
+
+
+def prepared(metric: Metric, x: Tensor, y: Tensor, candidates: int) -> None:
+    """References analysed once, and that many candidates compared with each."""
+    with torch.no_grad():
+        fixed = metric.prepare(x)
+        for _ in range(candidates):
+            metric(fixed, y)
+
+
+def rows(found: dict[str, Metric], size: tuple[int, int], batch: int, rounds: int, candidates: int) -> Iterator[dict]:
+    """The table for images of one size, cheapest first within what was done."""
+    width, height = size
+    torch.manual_seed(0)
+    x = torch.rand(batch, 3, height, width)
+    y = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+    times = timed(list(cases(found, x, y, candidates)), rounds)
+    for name in sorted(times, key=lambda n: (n.partition("|")[2], Spread.of(times[n]).middle)):
+        metric, _, what = name.partition("|")
+        yield {
+            "metric": metric,
+            "size": f"{width}x{height}",
+            "batch": batch,
+            "what": what or "baseline, forward",
+            "ms per pair": Spread.of(times[name]),
+            "to vgg-16": ratio(times[name], times[VGG]),
+            "to ms-ssim": ratio(times[name], times[MS_SSIM]) if MS_SSIM in times else None,
+        }
+
+
+def main() -> None:
+    """Parse, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--metric", action="append", default=[], help="only this one; may be repeated")
+    parser.add_argument("--case", action="append", help="such as 256x256x8: width, height, batch; may be repeated")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--candidates", type=int, default=8, help="compared with each prepared reference")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="a .json or .csv file")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    found = metrics(asked.metric)
+    table = []
+    for case in asked.case or ["256x256x1", "256x256x8", "768x512x1"]:
+        width, height, batch = map(int, case.split("x"))
+        table += rows(found, (width, height), batch, asked.rounds, asked.candidates)
+    about = setting(rounds=asked.rounds, prepared=f"one reference, {asked.candidates} candidates, analysis included")
+    report(table, about, asked.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Every benchmark runs at its smallest setting; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+
+def benchmark(name: str, *arguments: object) -> str:
+    """What a benchmark prints."""
+    command = [sys.executable, ROOT / "benchmarks" / name, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=300).stdout
+
+
+def test_inference_and_the_picture_drawn_from_it(tmp_path: Path) -> None:
+    times = tmp_path / "times.json"
+    small = ("--case", "64x48x2", "--rounds", 2, "--candidates", 2, "--threads", 1)
+    table = benchmark("inference.py", "--metric", "psnr", "--metric", "ssim", *small, "--output", times)
+    rows = json.loads(times.read_text())["rows"]
+    assert {row["metric"] for row in rows} == {"vgg-16 features", "psnr", "ssim"}
+    assert all(0 < row["ms per pair low"] <= row["ms per pair"] <= row["ms per pair high"] for row in rows)
+    assert all(row["to vgg-16"] == 1 for row in rows if row["metric"] == "vgg-16 features")
+    assert "forward+backward" in table
+
+    ends = {"part": "all", "statistic": "SRCC"}
+    figures = [
+        {**ends, "metric": "psnr", "value": 0.5, "low": 0.4, "high": 0.6},
+        {**ends, "metric": "ssim", "value": 0.7, "low": None, "high": None},
+        {**ends, "metric": "elsewhere", "value": 0.9, "low": 0.8, "high": 1.0},
+    ]
+    summary = {"about": {"dataset": "a<b"}, "used": 9, "figures": figures}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    picture = tmp_path / "picture.svg"
+    benchmark("agreement_vs_cost.py", tmp_path, times, "--case", "64x48x2", "--output", picture)
+    drawn = picture.read_text()
+    assert drawn.count("<circle") == 2
+    assert "elsewhere" not in drawn
+    assert "a&lt;b, 9 rows" in drawn
+
+
+def test_memory_grows_with_the_images(tmp_path: Path) -> None:
+    benchmark("memory.py", "--metric", "psnr", "--size", "4000x3000", "--output", tmp_path / "memory.csv")
+    with (tmp_path / "memory.csv").open() as stream:
+        small, large = csv.DictReader(stream)
+    assert float(large["peak MiB"]) - float(small["peak MiB"]) > 2 * 12 * 12e6 / 2**20  # two images of floats
+
+
+def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
+    small = ("--metric", "psnr", "--pairs", 6, "--size", "64x48", "--rounds", 1, "--threads", 1)
+    benchmark("harness.py", *small, "--output", tmp_path / "harness.csv")
+    with (tmp_path / "harness.csv").open() as stream:
+        (row,) = csv.DictReader(stream)
+    assert float(row["pim eval to loop"]) > 0
