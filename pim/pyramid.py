@@ -76,11 +76,11 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
     Returns:
         (N, C, ceil(H / stride), ceil(W / stride)) for "same".
     """
-    n, c, height, width = image.shape
-    kernel = taps.to(image)[None, None]
+    channels = image.shape[1]
+    # Channels as groups, not as a batch of gray images, whose gradient takes ten times as long on a CPU.
+    kernel = taps.to(image).expand(channels, 1, *taps.shape)
     pad = taps.shape[-1] // 2 if padding == "same" else 0
-    out = F.conv2d(image.reshape(n * c, 1, height, width), kernel, padding=pad, stride=stride)
-    return out.reshape(n, c, *out.shape[-2:])
+    return F.conv2d(image.contiguous(), kernel, padding=pad, stride=stride, groups=channels)
 
 
 def steerable(
