@@ -60,7 +60,9 @@ class RenderedPicture:
             states = [sha256_of(path) if verify else _state(path) for path in (self.path, *self._overlays())]
         except (OSError, DataError) as error:
             return f"unreadable: {error}"
-        return hashlib.sha256("\n".join([*states, self.name]).encode("utf-8", "surrogateescape")).hexdigest()
+        return hashlib.sha256(
+            "\n".join([*states, replace(self, path=Path(self.path.name)).name]).encode("utf-8", "surrogateescape")
+        ).hexdigest()
 
     def open(self, options: OpenOptions) -> OpenedImage:
         """Open the file and take the steps.

@@ -1,7 +1,7 @@
 """A page of runs that needs nothing but itself: tables, plots, pictures, in one HTML file.
 
 The plots are SVG written by the page's own template: their colours follow the theme of the page, their
-text stays text, and 3000 dots take 40 kB; matplotlib writes 8 times that in fixed colours, and plotly
+text stays text, and 3000 dots take 40 kB; matplotlib writes 11 times that in fixed colours, and plotly
 needs 4.8 MB of script. The page asks for nothing from anywhere, which its content policy enforces.
 """
 
@@ -43,6 +43,7 @@ class Table:
     lines: tuple[tuple[str, ...], ...]
     foot: str = ""
     published: bool = False  # its values are others'
+    words: bool = False  # its cells are text
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _main_tables(analysis: Analysis) -> list[Table]:
     if others:
         heading = ("metric", "part", "statistic", "value as printed", "source")
         foot = "published by others, not computed here; often other rows, other versions, other signs"
-        found.append(Table("Published values", heading, tuple(others), foot, published=True))
+        found.append(Table("Published values", heading, tuple(others), foot, published=True, words=True))
     return found
 
 
@@ -205,11 +206,12 @@ def _details(stored: StoredRun, run: Finished, analysis: Analysis) -> list[Table
         "Metrics",
         ("metric", "better", "weights", "trained on", "computed on", "what it is"),
         tuple(metric_lines(run)),
+        words=True,
     )
     opened = tuple((how, str(count)) for how, count in analysis.pictures.items())
-    made = [metrics, Table("Versions", ("what", "version"), tuple(stored.versions.items()))]
+    made = [metrics, Table("Versions", ("what", "version"), tuple(stored.versions.items()), words=True)]
     if opened:
-        made.append(Table("How files were opened", ("how", "files"), opened))
+        made.append(Table("How files were opened", ("how", "files"), opened, words=True))
     return made
 
 

@@ -84,7 +84,7 @@ def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], 
     part = (
         ""
         if (height, width) == (box.height, box.width)
-        else f"a part of {box.width} x {box.height} px, where they differ most, of "
+        else f"A part of {box.width} x {box.height} px, where they differ most, of "
     )
     return View(
         first=Frame(labels[0], pair.reference.name, _image_uri(box.of(first))),

@@ -47,7 +47,7 @@ function makeViewer(viewer) {
   const status = viewer.querySelector("[data-status]");
   const maps = [...viewer.querySelectorAll("[data-map]")];
   const buttons = [...viewer.querySelectorAll("[data-show]")];
-  const names = { 0: viewer.querySelector("label").textContent, 100: viewer.querySelector(".controls > span").textContent };
+  const names = { 0: viewer.dataset.second, 100: viewer.dataset.first };
 
   const draw = () => {
     const share = Number(slider.value);
