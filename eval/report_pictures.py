@@ -20,7 +20,7 @@ from pim.metric import Metric
 
 SIDE = 384  # largest side of a picture in the page
 STRIDE = 8  # pixels between the places that a part is looked for at
-SMALL = 192  # pictures with shorter sides are shown enlarged, by whole pixels
+SMALL = 320  # pictures whose shorter side goes into this several times are shown enlarged, by whole pixels
 QUALITY = {"image": 92, "map": 80}
 MOST_MAP_PIXELS = 4_000_000  # no maps of larger pictures: they would take minutes
 

@@ -28,6 +28,7 @@ PART_STATISTIC = {
     "jnd": sameness.STATISTIC,
     "severity": "Kendall",
 }
+PERCENT = (choices.STATISTIC, sameness.STATISTIC)  # what people read as percent, as in tables
 WHOLE = (opinions.ALL, opinions.MEAN_OF_TYPES, opinions.WITHIN, choices.ROWS, *choices.GROUPS)  # parts that are means
 
 
@@ -92,8 +93,16 @@ def by_part(run: Finished, analysis: Analysis) -> BarChart | None:
     figures = [f for f in figures if f.part in types] or figures
     if not figures:
         return None
-    measured = [Measured(f.part, f.n, f.metric, f.value, f.low, f.high, cell(f)) for f in figures]
-    return bar_chart(f"{statistic} by part", measured, colours_of(analysis))
+    measured = [Measured(f.part, f.n, f.metric, *_scaled(f), cell(f)) for f in figures]
+    highest = 100.0 if statistic in PERCENT else 1.0
+    return bar_chart(f"{statistic} by part", measured, colours_of(analysis), highest)
+
+
+def _scaled(figure: Figure) -> tuple[float | None, float | None, float | None]:
+    """Value, low and high in the unit that tables use."""
+    scale = 100.0 if figure.statistic in PERCENT else 1.0
+    value, low, high = (None if v is None else scale * v for v in (figure.value, figure.low, figure.high))
+    return value, low, high
 
 
 def severity_curves(analysis: Analysis) -> list[Chart]:
@@ -144,27 +153,34 @@ def _curves(
 def cost(run: Finished, analysis: Analysis) -> Chart | None:
     """Agreement against multiply-adds per pixel, for the metrics whose cost is known; None if there are none."""
     known = {m.name: _operations(m.description) for m in run.values}
-    figures = [(f, known.get(f.metric)) for f in headline(analysis) if f.value is not None]
-    points = [(f, operations) for f, operations in figures if operations is not None]
+    points: list[tuple[Figure, float]] = []
+    for figure in headline(analysis):
+        operations = known.get(figure.metric)
+        if figure.value is not None and operations is not None:
+            points.append((figure, operations))
     if not points:
         return None
     across = Axis.across([operations for _, operations in points], logarithmic=True)
-    upward = Axis.upward([v for f, _ in points for v in (f.value, f.low, f.high) if v is not None])
+    upward = Axis.upward([v for f, _ in points for v in _scaled(f) if v is not None])
     colours, series, labels = colours_of(analysis), [], []
     for figure, operations in points:
-        x, y = across.at(operations), upward.at(figure.value or 0.0)
-        spans = ""
-        if figure.low is not None and figure.high is not None:
-            spans = span(x, upward.at(figure.low), upward.at(figure.high))
+        value, low, high = _scaled(figure)
+        x, y = across.at(operations), upward.at(value or 0.0)
+        spans = "" if low is None or high is None else span(x, upward.at(low), upward.at(high))
         series.append(Series(figure.metric, colours[figure.metric], dots([(x, y)]), "", spans))
         right = x > (across.start + across.end) / 2
         labels.append(Label(x + (-7 if right else 7), y - 5, figure.metric, "end" if right else "start"))
-    first = points[0][0]
-    name = f"{first.statistic}, {first.part}"
-    summary = "; ".join(f"{f.metric}: {cell(f)} at {operations:g} operations" for f, operations in points)
-    x_label = "multiply-adds per pixel and image"
+    name = f"{points[0][0].statistic}, {points[0][0].part}"
     return Chart(
-        name, summary, x_label, name, across.ticks(), upward.ticks(), tuple(series), tuple(labels), kind="points"
+        title=name,
+        summary="; ".join(f"{f.metric}: {cell(f)} at {operations:g} operations" for f, operations in points),
+        x_label="multiply-adds per pixel and image",
+        y_label=name,
+        x_ticks=across.ticks(),
+        y_ticks=upward.ticks(),
+        series=tuple(series),
+        labels=tuple(labels),
+        kind="points",
     )
 
 

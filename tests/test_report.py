@@ -257,7 +257,7 @@ def test_maps_come_from_metrics_that_have_them(toy: tuple[Path, Plan], tmp_path:
     shown = view(pair, ("reference", "distorted"), [metric], OpenOptions())
     (drawn,) = shown.maps
     assert drawn.label.startswith("map of ")
-    assert (shown.width, shown.height) == (48 * 4, 40 * 4)
+    assert (shown.width, shown.height) == (48 * 8, 40 * 8)
     (plain,) = view(pair, ("reference", "distorted"), [], OpenOptions()).maps
     assert plain.label.startswith("difference")
 
