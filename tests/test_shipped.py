@@ -32,9 +32,15 @@ def _tensor(pictures):
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous().float() / 255
 
 
+def _prepared(metric, pictures):
+    with torch.inference_mode():
+        return [metric.prepare(_tensor([picture])) for picture in pictures]
+
+
 def _mean_distance(metric, references, distorted):
     with torch.inference_mode():
-        return float(torch.cat([metric(a, b) for a, b in zip(references, distorted, strict=True)]).mean())
+        pairs = zip(references, distorted, strict=True)
+        return float(torch.cat([metric(a, _tensor([b])) for a, b in pairs]).mean())
 
 
 @pytest.mark.development_data
@@ -44,11 +50,11 @@ def _mean_distance(metric, references, distorted):
 def test_the_mean_distance_rises_with_severity(name, corruption, photographs):
     metric = pim.load(name)
     chosen = list(photographs.items())[:: 1 if name == "pim-small" else 4]
-    references = [_tensor([picture]) for _, picture in chosen]
+    references = _prepared(metric, [picture for _, picture in chosen])
     means = [0.0]
     for severity in range(1, 6):
         made = [corruptions.corrupt(picture, corruption, severity, stem=stem, seed=0) for stem, picture in chosen]
-        means.append(_mean_distance(metric, references, [_tensor([picture]) for picture in made]))
+        means.append(_mean_distance(metric, references, made))
     assert all(a < b for a, b in zip(means, means[1:], strict=False)), means
 
 
@@ -59,10 +65,10 @@ def test_the_mean_distance_rises_with_shift(name, photographs):
     metric = pim.load(name)
     chosen = list(photographs.values())[:: 1 if name == "pim-small" else 4]
     size = SIDE - 16
-    references = [_tensor([picture[8:-8, :size]]) for picture in chosen]
+    references = _prepared(metric, [picture[8:-8, :size] for picture in chosen])
     means = []
     for shift in range(10):
-        means.append(_mean_distance(metric, references, [_tensor([p[8:-8, shift : shift + size]]) for p in chosen]))
+        means.append(_mean_distance(metric, references, [p[8:-8, shift : shift + size] for p in chosen]))
     assert means[0] == 0
     assert all(a < b for a, b in zip(means, means[1:], strict=False)), means
 
