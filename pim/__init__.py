@@ -1,8 +1,8 @@
 """Perceptual image-quality metrics that can be trusted; see README.md.
 
-    >>> import pim
-    >>> metric = pim.load()            # doctest: +SKIP
-    >>> metric(reference, distorted)   # doctest: +SKIP
+>>> import pim
+>>> metric = pim.load()            # doctest: +SKIP
+>>> metric(reference, distorted)   # doctest: +SKIP
 """
 
 from __future__ import annotations
