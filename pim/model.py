@@ -26,7 +26,7 @@ from pim.metric import Metric
 from pim.pooling import pool, shares, spread
 from pim.tiles import WHOLE, Place, grid, with_halo
 
-TILE = 512  # side of a tile, in positions of a band
+TILE = 256  # side of a tile, in positions of a band
 TILED = 1 << 20  # positions of an image above which a band is computed in tiles
 KEEP = 1 << 22  # positions up to which `prepare` keeps latents (146 bytes a pixel), above the image itself
 NOISE_PERIOD = 128  # side of the field of noise that PIM-5 repeats over a band
