@@ -221,7 +221,7 @@ def _check(
         alone = [Wave(place, (place,)) for place in sorted(set(chosen))]
         wrong = []
         typical = float(np.median(_sizes(scores[ids[place]] for place in chosen)))
-        for item in decoded(alone, pairs, options.opening, 0):
+        for item in decoded(alone, pairs, options.opening, options.workers):
             for duo in usable(item, pairs)[0]:
                 row = scores[ids[duo.place]]
                 again = calculator.alone(duo, pairs)
