@@ -98,7 +98,10 @@ def test_an_interrupted_run_ends_in_the_same_bits(crops, tmp_path, average):
     kept = checkpoint.load(tmp_path / "stopped.ckpt", _identity(crops, settings))
     assert kept is not None
     assert 0 < kept.step < 20
-    loop.train(crops, target, CONFIG, settings)
+    assert loop.steps_done(crops, target, CONFIG, settings) == kept.step
+    told = []
+    loop.train(crops, target, CONFIG, settings, watch=lambda progress: told.append(progress.fresh))
+    assert sum(told) == 20 - kept.step
     assert final(target) == final(tmp_path / "whole.safetensors")
     whole_log, log = (_without_speed(tmp_path / f"{n}.log.csv") for n in ("whole", "stopped"))
     assert log == whole_log

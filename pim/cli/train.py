@@ -159,15 +159,16 @@ def _run(
 ) -> None:
     import torch
 
-    from pim.training.loop import LOG_EVERY, train
+    from pim.training.loop import steps_done, train
 
     if threads:
         torch.set_num_threads(threads)
     try:
-        with progress("training", settings.steps, unit="steps", quiet=quiet) as advance:
+        done = steps_done(crops, output, config, settings, half)
+        with progress("training", settings.steps, unit="steps", done=done, quiet=quiet) as advance:
 
             def watch(now: Progress) -> None:
-                advance(LOG_EVERY, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
+                advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
 
             outcome = train(
                 crops,

@@ -38,8 +38,9 @@ VALIDATION_BATCHES, VALIDATION_BATCH = 4, 256  # more pairs than in training: th
 class Progress:
     """What a watcher is told after a logged step."""
 
-    step: int
-    steps: int
+    step: int  # steps done
+    fresh: int  # of these, since the last report
+    steps: int  # in all
     information: float  # bound, mean over bands, nats
     weakest: float  # the same for the weakest band
     pairs_per_second: float
@@ -147,7 +148,7 @@ class _Run:
     def execute(self, watch: Callable[[Progress], None], save_every: float) -> Outcome:
         """All steps that are left, then validation and the weight file."""
         began = saved = time.monotonic()
-        first = self.step
+        first = told = self.step
         while self.step < self.settings.steps:
             row = self._train_step()
             self.step += 1
@@ -157,7 +158,8 @@ class _Run:
                 row["pairs_per_second"] = rate * self.settings.batch
                 self.log.append(row)
                 if self.team.leads:
-                    watch(self._progress(row, rate))
+                    watch(self._progress(row, rate, self.step - told))
+                told = self.step
             if self.team.leads and now - saved >= save_every and self.step < self.settings.steps:
                 self._save()
                 saved = now
@@ -201,6 +203,7 @@ class _Run:
         share = settings.batch // self.team.size
         mine = slice(self.team.rank * share, (self.team.rank + 1) * share)
 
+        @torch.compiler.disable  # type: ignore[untyped-decorator]  # seeded draws are not for a compiler
         def noise(band: int, shape: torch.Size) -> Tensor:
             whole = torch.Size([settings.batch, *shape[1:]])
             return batches.draw_noise(whole, settings, stream, step, band)[mine].to(self.device)
@@ -242,10 +245,11 @@ class _Run:
         row |= {"learning_rate": rate, "gradient_norm": norm}
         return row | {f"band_{i}": float(v) for i, v in enumerate(bound.detach().mean(1))}
 
-    def _progress(self, row: dict[str, float], rate: float) -> Progress:
+    def _progress(self, row: dict[str, float], rate: float, fresh: int) -> Progress:
         bands = [value for name, value in row.items() if name.startswith("band_")]
         left = (self.settings.steps - self.step) / rate
-        return Progress(self.step, self.settings.steps, -row["loss"], min(bands), row["pairs_per_second"], left)
+        speed = row["pairs_per_second"]
+        return Progress(self.step, fresh, self.settings.steps, -row["loss"], min(bands), speed, left)
 
     def _save(self) -> None:
         state = {name: t.detach().cpu() for name, t in self.network.state_dict().items()}
@@ -279,6 +283,16 @@ class _Run:
         }
         weights.write(self.output, tensors, weights.WeightHeader("pim", self.config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)
+
+
+def steps_done(crops: Crops, output: str | Path, config: PIMConfig, settings: TrainSettings, half: bool = False) -> int:
+    """Steps that a checkpoint of this run has behind it; 0 without one.
+
+    Raises:
+        TrainingError: if the checkpoint is damaged or of another run.
+    """
+    found = checkpoint.load(Path(output).with_suffix(".ckpt"), identity(crops, config, settings, half))
+    return 0 if found is None else found.step
 
 
 def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: bool) -> str:
