@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from pim._version import VERSION
 from pim.eval import report_plots as plots
@@ -119,7 +118,7 @@ def page(sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
         finalize=_visible,
     )
-    style, script = Markup(_asset("report.css")), Markup(_asset("report.js"))
+    style, script = _asset("report.css"), _asset("report.js")
     return environment.get_template("report.html").render(
         sections=sections,
         overview=_overview(sections) if len(sections) > 1 else None,
@@ -149,8 +148,8 @@ def _visible(value: Any) -> Any:
     >>> print(_visible("a\u202eb"))
     a\u202eb
     """
-    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
-        return value
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value  # as it is: numbers, and what the template itself wrote
     return re.sub(r"[^\n]", lambda c: c[0] if c[0].isprintable() else ascii(c[0])[1:-1], value)
 
 
