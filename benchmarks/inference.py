@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,7 +56,10 @@ def random_lpips(backbone: str) -> Metric:
     """LPIPS as fast as ever, with values that mean nothing."""
     import lpips
 
-    network = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False).eval().requires_grad_(False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls torchvision in ways that are deprecated
+        network = lpips.LPIPS(net=backbone, pnet_rand=True, verbose=False)
+    network.eval().requires_grad_(False)
     return PeerMetric(f"lpips-{backbone}", lambda x, y: network(x, y, normalize=True), network)
 
 
