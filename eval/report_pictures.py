@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ class Frame:
     """One picture."""
 
     label: str
-    name: str  # of its file; empty for a map
+    name: str  # of its file, without folders: pages are passed on; empty for a map
     uri: str  # the picture itself
 
 
@@ -87,8 +88,8 @@ def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], 
         else f"A part of {box.width} x {box.height} px, where they differ most, of "
     )
     return View(
-        first=Frame(labels[0], pair.reference.name, _image_uri(box.of(first))),
-        second=Frame(labels[1], pair.distorted.name, _image_uri(box.of(second))),
+        first=Frame(labels[0], Path(pair.reference.name).name, _image_uri(box.of(first))),
+        second=Frame(labels[1], Path(pair.distorted.name).name, _image_uri(box.of(second))),
         maps=tuple(maps) or (plain,),
         width=box.width * factor,
         height=box.height * factor,

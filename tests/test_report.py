@@ -163,6 +163,7 @@ def test_names_in_no_encoding_are_written(tmp_path: Path, toy: tuple[Path, Plan]
 def test_pictures_are_few_and_small(toy: tuple[Path, Plan]) -> None:
     html = made(toy, count=1000)
     found = Parsed(html)
+    assert str(toy[0].parent) not in html
     assert found.count("img") == 24 * 3  # two pictures and a map of each of the most cases
     assert len(html) < 1_000_000
     assert len(made(toy, count=2)) < len(html)
