@@ -150,6 +150,7 @@ def reparameterise(
     for name, owner, attribute, weight in list(_parameters(module)):
         form = choose(name, weight)
         if form is not None:
+            weight.grad = None  # of another shape than the latents
             parametrize.register_parametrization(owner, attribute, form.to(weight.device, weight.dtype))
 
 
@@ -158,7 +159,7 @@ def reparameterised(module: nn.Module) -> Iterator[Tensors]:
     for prefix, owner in module.named_modules():
         if not parametrize.is_parametrized(owner):
             continue
-        for attribute, chain in owner.parametrizations.items():  # type: ignore[union-attr, operator]
+        for attribute, chain in owner.parametrizations.items():
             if isinstance(chain[0], Reparameterisation):
                 yield Tensors(f"{prefix}.{attribute}".lstrip("."), owner, chain[0], chain.original)
 

@@ -31,7 +31,7 @@ from pim.files import write_bytes
 MAGIC, VERSION = b"PNTM", 1
 METADATA_LIMIT = 1 << 20  # bytes, inflated
 RAW = 0  # the form of values that are not quantised
-FORMS: dict[int, type[Reparameterisation]] = {1: ScalarForm, 2: FourierForm}
+FORMS: dict[int, type[ScalarForm] | type[FourierForm]] = {1: ScalarForm, 2: FourierForm}
 _LENGTH = struct.Struct("<I")
 
 
@@ -178,7 +178,8 @@ def _raw(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def _steps(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
     assert tensor.form is not None
-    steps = torch.exp(tensor.form.log_step.detach()).cpu().numpy().astype("<f2")
+    with np.errstate(over="ignore"):  # what does not fit is refused below
+        steps = torch.exp(tensor.form.log_step.detach()).cpu().numpy().astype("<f2")
     if not np.isfinite(steps).all() or steps.min() <= 0:
         raise InputError(f"the quantisation steps of {tensor.name} do not fit into float16")
     return steps

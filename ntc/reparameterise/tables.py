@@ -18,6 +18,7 @@ from pim.errors import WeightsError
 
 EIGHTHS = (1 << 30, 984625593, 902905650, 827968132, 759250124, 696235434, 638450708, 585461880)  # 2^(30 - f / 8)
 LONGEST = 239  # eighths of a bit; shifts stay below 30
+FARTHEST = 32_000  # first symbol of a table
 MOST = 255  # symbols of a table besides the escape
 _HEAD = struct.Struct("<Bh")  # number of symbols, the first one
 
@@ -57,7 +58,8 @@ def fit(symbols: NDArray[np.integer]) -> Lengths:
         symbols: (n,), n > 0; those far out are left to the escape.
     """
     low = max(int(symbols.min()), int(np.median(symbols)) - MOST // 2)
-    high = min(int(symbols.max()), low + MOST - 1)
+    low = min(max(low, -FARTHEST), FARTHEST)
+    high = min(max(int(symbols.max()), low), low + MOST - 1)
     inside = symbols[(symbols >= low) & (symbols <= high)]
     counts = np.bincount(inside - low, minlength=high - low + 1)
     with np.errstate(divide="ignore"):

@@ -51,11 +51,12 @@ class Plan:
 
 def plan(latents: Ints) -> Plan:
     """The cheapest plan for latents (R, C, G)."""
-    live = latents.any(axis=2)
+    live: Mask = (latents != 0).max(axis=2)
+    full_rows, full_columns = np.ones(latents.shape[0], np.bool_), np.ones(latents.shape[1], np.bool_)
     found = []
     for by_row, by_column in product((False, True), repeat=2):
-        rows = live.any(axis=1) if by_row else np.ones(latents.shape[0], bool)
-        columns = live.any(axis=0) if by_column else np.ones(latents.shape[1], bool)
+        rows: Mask = live.max(axis=1) if by_row else full_rows
+        columns: Mask = live.max(axis=0) if by_column else full_columns
         part = latents[rows][:, columns].reshape(-1, latents.shape[2])
         lengths = [tables.fit(group) if group.any() else tables.EMPTY for group in part.T]
         found.append(Plan(rows, columns, lengths))

@@ -15,6 +15,13 @@ Settings = Mapping[str, Value]
 Result = dict[str, Value]
 
 
+def number(result: Mapping[str, Value], key: str) -> float:
+    """A numeric entry of a result."""
+    value = result[key]
+    assert isinstance(value, int | float)
+    return float(value)
+
+
 class Ledger:
     """One file for every finished run in a folder, named by a hash of its settings.
 

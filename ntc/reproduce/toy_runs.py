@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 
 from ntc.reproduce.experiment import Context
 from ntc.reproduce.ledger import Result
-from ntc.toys.limits import Point
 from ntc.toys.training import Measured, Recipe, Sampler, measure, measure_codebook, train
 from ntc.toys.transform_code import LinearCode, TransformCode
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
 
+Code = TypeVar("Code", TransformCode, LinearCode)
 LLOYD_SAMPLES = 60_000
 TEST_SEED = 1
 
@@ -46,9 +47,7 @@ class Run:
         }
 
 
-def run_code(
-    context: Context, run: Run, sample: Sampler, make: Callable[[], TransformCode | LinearCode]
-) -> tuple[Result, TransformCode | LinearCode]:
+def run_code(context: Context, run: Run, sample: Sampler, make: Callable[[], Code]) -> tuple[Result, Code]:
     """Train a transform code and measure it, or take what an earlier run kept.
 
     Args:
@@ -58,7 +57,7 @@ def run_code(
         make: The code before training; called after seeding.
     """
 
-    def fresh() -> TransformCode | LinearCode:
+    def fresh() -> Code:
         torch.manual_seed(run.recipe.seed)
         return make()
 
@@ -106,18 +105,6 @@ def used_symbols(code: TransformCode | LinearCode, sample: Sampler, count: int =
         return None
     x = sample(count, torch.Generator().manual_seed(TEST_SEED))
     return len(torch.unique(code.symbols(x), dim=0))
-
-
-def point(result: Result) -> Point:
-    """Rate and distortion of a run."""
-    return Point(number(result, "rate"), number(result, "distortion"))
-
-
-def number(result: Result, key: str) -> float:
-    """A numeric entry of a result."""
-    value = result[key]
-    assert isinstance(value, int | float)
-    return float(value)
 
 
 def _label(run: Run) -> str:

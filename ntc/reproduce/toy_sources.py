@@ -6,18 +6,18 @@ Source: arXiv 2007.03034, sections III to V.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
-from torch import nn
 
 from ntc.reproduce import toy_figures
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
-from ntc.reproduce.ledger import Result
-from ntc.reproduce.toy_runs import Run, number, run_code, run_lloyd, run_variational
+from ntc.reproduce.ledger import Result, number
+from ntc.reproduce.toy_runs import Run, run_code, run_lloyd, run_variational
 from ntc.toys import limits, sources
 from ntc.toys.sources import Source
 from ntc.toys.training import Recipe
-from ntc.toys.transform_code import PROXIES, mlp_code
+from ntc.toys.transform_code import PROXIES, Proxy, TransformCode, mlp_code
 from ntc.toys.vector_quantizer import Codebook
 
 CLASSICAL, VARIATIONAL, BEST = "alternating ECVQ", "variational ECVQ", "soft"
@@ -47,7 +47,7 @@ class Outcome:
     """All codes of a source."""
 
     rows: dict[tuple[str, float], Result]  # by method and lambda
-    codes: dict[float, nn.Module]  # soft rounding, by lambda
+    codes: dict[float, TransformCode]  # soft rounding, by lambda
     books: dict[float, Codebook]  # classical, by lambda
 
 
@@ -70,14 +70,15 @@ def _all(plan: Plan, context: Context) -> Outcome:
         start = _first_words(source, words)
         outcome.rows[VARIATIONAL, lmbda], _ = run_variational(context, run, source.sample, start)
         for proxy in PROXIES:
-            code = lambda proxy=proxy: mlp_code(  # noqa: E731
-                source.dimensions, WIDTHS[source.dimensions], source.dimensions, proxy
-            )
             run = replace(run, method=proxy, recipe=recipe)
-            outcome.rows[proxy, lmbda], trained = run_code(context, run, source.sample, code)
+            outcome.rows[proxy, lmbda], trained = run_code(context, run, source.sample, partial(_code, source, proxy))
             if proxy == BEST:
                 outcome.codes[lmbda] = trained
     return outcome
+
+
+def _code(source: Source, proxy: Proxy) -> TransformCode:
+    return mlp_code(source.dimensions, WIDTHS[source.dimensions], source.dimensions, proxy)
 
 
 def _first_words(source: Source, count: int) -> torch.Tensor:

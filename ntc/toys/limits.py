@@ -64,7 +64,9 @@ def laplace_optimum(lmbda: float) -> DeadZoneQuantizer:
         return DeadZoneQuantizer(*map(math.exp, logs)).on_laplace().loss(lmbda)
 
     start = 0.5 * math.log(6 / (lmbda * math.log(2)))  # the width at high rates
-    found = minimize(loss, (start, start), method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-15, "maxiter": 4000})
+    found = minimize(
+        loss, (start, start), method="Nelder-Mead", options={"xatol": 1e-11, "fatol": 1e-15, "maxiter": 4000}
+    )
     t, s = map(math.exp, found.x)
     return DeadZoneQuantizer(t, s)
 

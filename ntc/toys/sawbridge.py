@@ -110,8 +110,9 @@ def coefficients(z: Array, count: int) -> Array:
 
 
 def water_filling(level: float) -> Point:
-    """Rate and distortion of a Gaussian process with the covariance of the sawbridge: what no linear code beats
-    that ignores how the coefficients depend on each other.
+    """Rate and distortion of a Gaussian process with the covariance of the sawbridge.
+
+    No linear code beats it that ignores how the coefficients depend on each other.
 
     Args:
         level: The water level theta, > 0: components with larger variance are coded, each with distortion theta.

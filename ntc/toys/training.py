@@ -117,6 +117,7 @@ def _loss(
     code: TransformCode | LinearCode | VariationalQuantizer, x: Tensor, lmbda: float, generator: torch.Generator
 ) -> Tensor:
     if isinstance(code, VariationalQuantizer):
-        return code(x, lmbda).mean()
-    coded = code(x, generator)
+        losses: Tensor = code(x, lmbda)
+        return losses.mean()
+    coded: Coded = code(x, generator)
     return (coded.bits + lmbda * coded.error).mean()

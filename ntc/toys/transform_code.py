@@ -123,9 +123,7 @@ class LinearCode(nn.Module):
         """Rate and distortion, (N, D)."""
         scale = torch.exp(self.log_scale)
         noisy = add_noise(x @ self.basis.T * scale + self.bias, generator)
-        return Coded(
-            self.density.bits(noisy).sum(1), _squared_error(x, (noisy - self.bias) / scale @ self.basis)
-        )
+        return Coded(self.density.bits(noisy).sum(1), _squared_error(x, (noisy - self.bias) / scale @ self.basis))
 
     @torch.no_grad()
     def code(self, x: Tensor) -> Coded:

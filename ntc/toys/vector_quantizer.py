@@ -35,7 +35,8 @@ class Codebook:
         Shapes: (N, D) -> (N,)
         """
         size = max(1, CHUNK // self.words.numel())
-        return torch.cat([_costs(part, self.words, self.bits, lmbda).argmin(dim=1) for part in x.split(size)])
+        parts = [x[start : start + size] for start in range(0, len(x), size)]
+        return torch.cat([_costs(part, self.words, self.bits, lmbda).argmin(dim=1) for part in parts])
 
     def measure(self, x: Tensor, lmbda: float) -> Point:
         """Mean code length and squared error on vectors (N, D)."""
