@@ -57,6 +57,10 @@ class TrainSettings:
         if self.optimiser not in ("adam", "adamw"):
             raise UsageError(f"optimiser must be adam or adamw; got {self.optimiser!r}")
 
+    def bare(self) -> TrainSettings:
+        """The same without any jitter between the frames of a pair."""
+        return dataclasses.replace(self, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, chroma_noise=0.0, shift=0)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""
         return dataclasses.asdict(self)
