@@ -31,6 +31,12 @@ HOMES = {
     "pim/eval": ROOT / "eval",
     "vggmetric": ROOT / "vggmetric",
 }  # in the wheel: here
+HOMES = {  # in the wheel: here
+    "pim": ROOT / "pim",
+    "pim/datasets": ROOT / "datasets",
+    "pim/eval": ROOT / "eval",
+    "ntc": ROOT / "ntc",
+}
 WHEEL_LIMIT = 25_000_000  # bytes
 BUILD = """
 import sys, setuptools.build_meta
@@ -74,6 +80,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy, target = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     rubbish = shutil.ignore_patterns("__pycache__", "*.pyc", "golden")
     for folder in ("pim", "datasets", "eval", "vggmetric", "tests"):
+    for folder in ("pim", "datasets", "eval", "ntc", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=rubbish)
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy)
@@ -100,6 +107,7 @@ def test_the_declared_dependencies_are_what_is_imported() -> None:
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
     peers = {module for peer in PEERS.values() for module in peer.modules}
     foreign = imported - set(sys.stdlib_module_names) - {"pim", "vggmetric"} - peers
+    foreign = imported - set(sys.stdlib_module_names) - {"pim", "ntc"} - peers - {"constriction"}
     providers = packages_distributions()
     assert {providers[name][0].lower() for name in foreign} == {_name(line) for line in said["dependencies"]}
     assert {peer.distribution.lower() for peer in PEERS.values()} <= set(
