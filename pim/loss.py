@@ -177,7 +177,8 @@ class Distortion(nn.Module):
         """
         weight = self.weight
         first, second = self._window(reference, distorted)
-        perceptual = perceptual_term(self.metric, first, _Clamp.apply(second)).mean()
+        seen = _Clamp.apply(second if weight else second.detach())  # without weight, without the cost of its gradient
+        perceptual = perceptual_term(self.metric, first, seen).mean()
         wide = torch.promote_types(torch.promote_types(reference.dtype, distorted.dtype), torch.float32)
         mse = (distorted.to(wide) - reference.to(wide)).square().mean()
         return Terms(self._mse_weight * mse + weight * perceptual, mse, perceptual)
