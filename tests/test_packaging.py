@@ -25,7 +25,12 @@ from pim.catalogue import SHIPPED
 from pim.peer_catalogue import PEERS
 
 ROOT = Path(__file__).resolve().parents[1]
-HOMES = {"pim": ROOT / "pim", "pim/datasets": ROOT / "datasets", "pim/eval": ROOT / "eval"}  # in the wheel: here
+HOMES = {  # in the wheel: here
+    "pim": ROOT / "pim",
+    "pim/datasets": ROOT / "datasets",
+    "pim/eval": ROOT / "eval",
+    "ntc": ROOT / "ntc",
+}
 WHEEL_LIMIT = 25_000_000  # bytes
 BUILD = """
 import sys, setuptools.build_meta
@@ -68,7 +73,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist of a copy of this tree."""
     copy, target = tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")
     rubbish = shutil.ignore_patterns("__pycache__", "*.pyc", "golden")
-    for folder in ("pim", "datasets", "eval", "tests"):
+    for folder in ("pim", "datasets", "eval", "ntc", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, symlinks=True, ignore=rubbish)
     for name in ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, copy)
@@ -94,7 +99,7 @@ def test_the_declared_dependencies_are_what_is_imported() -> None:
     said = project()["project"]
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
     peers = {module for peer in PEERS.values() for module in peer.modules}
-    foreign = imported - set(sys.stdlib_module_names) - {"pim"} - peers
+    foreign = imported - set(sys.stdlib_module_names) - {"pim", "ntc"} - peers - {"constriction"}
     providers = packages_distributions()
     assert {providers[name][0].lower() for name in foreign} == {_name(line) for line in said["dependencies"]}
     assert {peer.distribution.lower() for peer in PEERS.values()} <= set(
