@@ -55,7 +55,7 @@ MEASURED = {
 
 
 def perceptual_term(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
-    """The value of every pair as a loss, (N,): a distance as it is, a similarity as what it lacks to its best value."""
+    """The value of every pair as a loss: a distance as it is, a similarity as what it lacks to its best value."""
     value: Tensor = metric(reference, distorted)
     best = metric.info.value_range[1]
     return value if metric.lower_is_better else best - value

@@ -28,7 +28,7 @@ DRAWS = 4096  # shifts and flips drawn ahead; then they repeat
 
 
 class Terms(NamedTuple):
-    """One loss and what it consists of, each 0-d, mean over the batch."""
+    """A loss and what it consists of, (N,) each, or 0-d for single images."""
 
     loss: Tensor
     mse: Tensor  # over [0, 1], of the distorted images as they came
@@ -160,11 +160,11 @@ class Distortion(nn.Module):
         return self
 
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """The loss; see `terms`."""
-        return self.terms(reference, distorted).loss
+        """The mean loss of a batch, 0-d; see `terms`."""
+        return self.terms(reference, distorted).loss.mean()
 
     def terms(self, reference: Tensor, distorted: Tensor) -> Terms:
-        """The loss of a batch and what it consists of.
+        """The loss of every image and what it consists of.
 
         Args:
             reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1].
@@ -178,9 +178,9 @@ class Distortion(nn.Module):
         weight = self.weight
         first, second = self._window(reference, distorted)
         seen = _Clamp.apply(second if weight else second.detach())  # without weight, without the cost of its gradient
-        perceptual = perceptual_term(self.metric, first, seen).mean()
+        perceptual = perceptual_term(self.metric, first, seen)
         wide = torch.promote_types(torch.promote_types(reference.dtype, distorted.dtype), torch.float32)
-        mse = (distorted.to(wide) - reference.to(wide)).square().mean()
+        mse = (distorted.to(wide) - reference.to(wide)).square().mean((-3, -2, -1))
         return Terms(self._mse_weight * mse + weight * perceptual, mse, perceptual)
 
     def extra_repr(self) -> str:
