@@ -65,10 +65,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment that can be asked for by name."""
+    """How an experiment of the catalogue is run."""
 
     name: str
-    summary: str
-    paper: str
     run: Callable[[Context], Findings]
     steps: Callable[[Preset], int]  # that `watch` will count

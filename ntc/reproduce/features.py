@@ -207,4 +207,4 @@ def _steps(preset: Preset) -> int:
     return runs * EPOCHS[preset] * (60_000 // Schedule(1).batch)
 
 
-EXPERIMENTS = (Experiment("features", "features of digits in few bits", "arXiv 2007.11797", _run, _steps),)
+EXPERIMENTS = (Experiment("features", _run, _steps),)

@@ -194,15 +194,12 @@ def _glorot(net: nn.Module) -> nn.Module:
     return net
 
 
-def _experiment(plan: Plan, summary: str) -> Experiment:
+def _experiment(plan: Plan) -> Experiment:
     def steps(preset: Preset) -> int:
         per_epoch = 60_000 // Schedule(1).batch
         return (len(SEEDS) + 1) * len(plan.lambdas[preset]) * plan.epochs[preset] * per_epoch
 
-    return Experiment(plan.name, summary, "arXiv 1906.06624", lambda context: _run(plan, context), steps)
+    return Experiment(plan.name, lambda context: _run(plan, context), steps)
 
 
-EXPERIMENTS = (
-    _experiment(DENSE, "LeNet300-100 in a few kilobytes"),
-    _experiment(CONVOLUTIONAL, "LeNet5-Caffe in a few kilobytes"),
-)
+EXPERIMENTS = tuple(_experiment(plan) for plan in (DENSE, CONVOLUTIONAL))

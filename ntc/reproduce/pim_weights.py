@@ -170,4 +170,4 @@ def _steps(preset: Preset) -> int:
     return len(METRICS[preset]) * (2 + len(STEPS)) * 1000  # about: the number of rows is only known with the data
 
 
-EXPERIMENTS = (Experiment("pim-weights", "the shipped weights in fewer bytes", "arXiv 1906.06624", _run, _steps),)
+EXPERIMENTS = (Experiment("pim-weights", _run, _steps),)

@@ -131,7 +131,4 @@ def _steps(preset: Preset) -> int:
     return (len(LATENTS) + 1) * len(LAMBDAS) * RECIPES[preset].steps
 
 
-SAWBRIDGE = Experiment(
-    "sawbridge", "neural and Karhunen-Loeve codes of the sawbridge", "arXiv 2011.05065", _run, _steps
-)
-EXPERIMENTS = (SAWBRIDGE,)
+EXPERIMENTS = (Experiment("sawbridge", _run, _steps),)

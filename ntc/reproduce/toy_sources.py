@@ -133,18 +133,12 @@ def _transform_claims(plan: Plan, outcome: Outcome, preset: Preset) -> list[Clai
     return made
 
 
-def _experiment(plan: Plan, summary: str) -> Experiment:
+def _experiment(plan: Plan) -> Experiment:
     return Experiment(
         plan.source.name,
-        summary,
-        "arXiv 2007.03034",
         lambda context: _run(plan, context),
         lambda preset: (2 + len(PROXIES)) * len(plan.lambdas) * RECIPES[preset].steps,
     )
 
 
-EXPERIMENTS = (
-    _experiment(LAPLACE, "codes of the Laplace source against the exact optimum"),
-    _experiment(BANANA, "codes of the banana against vector quantisation"),
-    _experiment(RING, "codes of a ring, which no smooth map turns into a Gaussian, against vector quantisation"),
-)
+EXPERIMENTS = tuple(_experiment(plan) for plan in (LAPLACE, BANANA, RING))
