@@ -21,6 +21,7 @@ from ntc.toys.sources import Source
 from ntc.toys.training import Recipe
 from ntc.toys.transform_code import PROXIES, Proxy, TransformCode, mlp_code
 from ntc.toys.vector_quantizer import Codebook
+from pim.errors import InputError
 from pim.eval.bd_rate import Curve, bd_rate
 
 CLASSICAL, VARIATIONAL, BEST = "alternating ECVQ", "variational ECVQ", "soft"
@@ -29,7 +30,7 @@ ONE_CODE_STEPS, ONE_CODE_EXCESS = 2, 3.0  # times as many steps as for one lambd
 CODEWORDS = {1: 128, 2: 256}  # by dimension
 UNIFORM_WIDTH = 40.0  # over which codewords of the Laplace source start
 WIDTHS = {1: 50, 2: 100}  # of the networks
-RECIPES = {"quick": Recipe(6_000), "full": Recipe(100_000, 1024)}
+RECIPES = {"quick": Recipe(4_000, learning_rate=5e-3), "full": Recipe(100_000, 1024)}
 TEST = {"quick": 1_000_000, "full": 10_000_000}
 
 
@@ -106,11 +107,16 @@ def _curve(outcome: Outcome, method: str) -> Curve:
 
 
 def _one_code_claim(outcome: Outcome) -> Claim:
-    excess = {method: bd_rate(_curve(outcome, "noise"), _curve(outcome, method)).pchip for method in ONE_CODE}
+    statement, expected = (
+        "one code for all lambdas against one code for each: BD-rate",
+        f"at most {ONE_CODE_EXCESS:g} %",
+    )
+    try:
+        excess = {method: bd_rate(_curve(outcome, "noise"), _curve(outcome, method)).pchip for method in ONE_CODE}
+    except InputError as error:  # codes that learned nothing
+        return Claim(statement, "our bar", expected, str(error), False)
     said = ", ".join(f"{method} {value:+.2f} %" for method, value in excess.items())
-    statement = "one code for all lambdas against one code for each: BD-rate"
-    holds = min(excess.values()) <= ONE_CODE_EXCESS
-    return Claim(statement, "our bar", f"at most {ONE_CODE_EXCESS:g} %", said, holds)
+    return Claim(statement, "our bar", expected, said, min(excess.values()) <= ONE_CODE_EXCESS)
 
 
 def _first_words(source: Source, count: int) -> torch.Tensor:
