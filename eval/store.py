@@ -257,11 +257,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-        connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-    elif version != VERSION:
+    if _version(connection) == 0:
+        connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables at this moment
+        if _version(connection) == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in (*_SCHEMA.split(";"), f"PRAGMA user_version = {VERSION}"):
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    if (version := _version(connection)) != VERSION:
         raise DataError(f"{path} has version {version}, this program reads {VERSION}; choose another --run")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _explained(error: sqlite3.Error, folder: Path) -> PimError:
