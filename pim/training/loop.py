@@ -164,7 +164,7 @@ class _Run:
         self._use_average()
         outcome = Outcome(
             self._validate(self.settings),
-            self._validate(replace(self.settings, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, shift=0)),
+            self._validate(self.settings.bare()),
             VALIDATION_BATCHES * VALIDATION_BATCH if len(self.held_out) else 0,
             time.monotonic() - began,
         )
