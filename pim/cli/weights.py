@@ -1,4 +1,4 @@
-"""`pim weights`: which weight files there are, where they lie, and whether they are whole."""
+"""`pim weights`: which weight files there are, where they lie, whether they are whole; smaller ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pim.cli import common
+from pim.cli import common, weights_compress
 from pim.cli.output import csv_line, destination, json_text, one_line
 from pim.errors import PimError
 
@@ -25,7 +25,9 @@ Example:
   pim weights check
 """
 
-app = typer.Typer(help="List weight files and check that they are whole.")
+app = typer.Typer(help="List weight files, check that they are whole, compress them.")
+app.command("compress", epilog=weights_compress.COMPRESS_EXAMPLES)(weights_compress.compress)
+app.command("expand", epilog=weights_compress.EXPAND_EXAMPLES)(weights_compress.expand)
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)
