@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a .json or .csv file")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    reference = crops(asked.videos, asked.count, SIZE, asked.seed)
+    reference = crops(asked.videos, asked.count, SIZE, asked.seed, gap=40)
     distorted = coarse(reference, asked.seed)
     psnr = -10 * (reference - distorted).square().mean((1, 2, 3)).log10().mean().item()
     rows = []
