@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from pim import look
 from pim.eval.bd_rate import Curve
-from pim.eval.drawing import environment
 from pim.eval.report_charts import Axis, Chart, Series, dots, line
 from pim.info import MetricInfo
 
@@ -26,7 +26,7 @@ def draw(by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, Metri
     charts = [_chart(metric, curves, infos[metric], codecs) for metric, curves in shown.items()]
     top = -(-len(charts) // ACROSS) * CHART_HEIGHT + LINE // 2
     return (
-        environment()
+        look.environment("pim.eval")
         .get_template("rates.svg")
         .render(
             charts=charts,

@@ -7,17 +7,15 @@ needs 4.8 MB of script. The page asks for nothing from anywhere, which its conte
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pim import look
 from pim._version import VERSION
 from pim.eval import report_plots as plots
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions
-from pim.eval.drawing import asset, environment
 from pim.eval.figures import Figure
 from pim.eval.published import published
 from pim.eval.report_cases import Case, Gallery, cases
@@ -106,27 +104,18 @@ def page(sections: Sequence[Section]) -> str:
     Returns:
         HTML. Whatever came from files is escaped, and characters that cannot be seen are spelled out.
     """
-    style, script = asset("report.css"), asset("report.js")
+    style, script = look.style("pim.eval", "report.css"), look.script("pim.eval", "report.js")
     return (
-        environment()
+        look.environment("pim.eval")
         .get_template("report.html")
         .render(
             sections=sections,
             overview=_overview(sections) if len(sections) > 1 else None,
             style=style,
             script=script,
-            policy=_policy(style, script),
+            policy=look.policy(style, script, img="data:"),
             version=VERSION,
         )
-    )
-
-
-def _policy(style: str, script: str) -> str:
-    """Nothing but these two texts and pictures inside the page."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
-    return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "base-uri 'none'; form-action 'none'"
     )
 
 

@@ -84,6 +84,22 @@ def fast() -> bool:
     return importlib.util.find_spec("constriction") is not None
 
 
+def cost(symbols: Whole, index: Whole, tables: Tables) -> float:
+    """Bits that a block takes in a stream: its ideal code length under the tables, escapes included.
+
+    Args:
+        symbols: (n,).
+        index: (n,): which table codes each.
+        tables: The tables.
+    """
+    symbols, index = _block(symbols, index, tables)
+    entry, escaped = _entries(symbols, index, tables)
+    at = tables.start[index] + entry
+    bits = PRECISION * len(at) - float(np.log2(tables.cdf[at + 1] - tables.cdf[at]).sum())
+    values = [_value(_distance(symbols, index, tables, i)) for i in np.flatnonzero(escaped).tolist()]
+    return bits + sum(2 * value.bit_length() - 1 for value in values)
+
+
 class Encoder:
     """Codes blocks of symbols into one stream."""
 
@@ -107,19 +123,14 @@ class Encoder:
         symbols, index = _block(symbols, index, tables)
         if len(symbols) and max(int(symbols.max()), -int(symbols.min())) > LARGEST:
             raise InputError(f"latents must stay within +-{LARGEST}; got {np.abs(symbols).max()}: the model is broken")
-        entry = symbols - tables.low[index]
-        escape = tables.symbols[index]
-        escaped = (entry < 0) | (entry >= escape)
-        entry = np.where(escaped, escape, entry).astype(np.int32)
+        entry, escaped = _entries(symbols, index, tables)
         for number, members in _groups(index):
             self._backend.encode(entry[members], tables.table(number))
-        for at in np.flatnonzero(escaped):
-            over = int(symbols[at]) - int(tables.low[index[at]])
-            self._put_escaped(over - int(escape[at]) if over >= 0 else over)
+        for at in np.flatnonzero(escaped).tolist():
+            self._put_escaped(_value(_distance(symbols, index, tables, at)))
 
-    def _put_escaped(self, distance: int) -> None:
-        """How far beyond the table, in Elias' gamma code: 0, 1, 2 .. above it, -1, -2 .. below it."""
-        value = 2 * distance + 1 if distance >= 0 else -2 * distance
+    def _put_escaped(self, value: int) -> None:
+        """A positive number in Elias' gamma code."""
         digits = bin(value)[2:]
         code = "0" * (len(digits) - 1) + digits
         self._backend.encode(np.array([int(bit) for bit in code], dtype=np.int32), _EVEN)
@@ -188,6 +199,25 @@ def _block(symbols: Whole, index: Whole, tables: Tables) -> tuple[NDArray[np.int
     if len(index) and not (index.min() >= 0 and index.max() < len(tables)):
         raise InputError(f"there are tables 0 to {len(tables) - 1}; got index {index.min()} to {index.max()}")
     return symbols.astype(np.int64), index.astype(np.int64)
+
+
+def _entries(symbols: NDArray[np.int64], index: NDArray[np.int64], tables: Tables) -> tuple[Ints, NDArray[np.bool_]]:
+    """Entries of the tables that stand for the symbols, and which of them are escapes."""
+    entry = symbols - tables.low[index]
+    escape = tables.symbols[index]
+    escaped = (entry < 0) | (entry >= escape)
+    return np.where(escaped, escape, entry).astype(np.int32), escaped
+
+
+def _distance(symbols: NDArray[np.int64], index: NDArray[np.int64], tables: Tables, at: int) -> int:
+    """How far an escaped symbol lies beyond its table: 0, 1, 2 .. above it, -1, -2 .. below it."""
+    over = int(symbols[at]) - int(tables.low[index[at]])
+    return over - int(tables.symbols[index[at]]) if over >= 0 else over
+
+
+def _value(distance: int) -> int:
+    """Distances as positive numbers: 0, -1, 1, -2 .. become 1, 2, 3, 4 .."""
+    return 2 * distance + 1 if distance >= 0 else -2 * distance
 
 
 def _groups(index: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:

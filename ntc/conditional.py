@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ntc.bounds import lower_bound
 from ntc.prior import LIKELIHOOD_BOUND
+from ntc.quantize import soft_round_inverse
 
 SCALES = 64  # entries of the table
 SMALLEST_SCALE, LARGEST_SCALE = 0.11, 256.0
@@ -35,26 +36,28 @@ def index_of(scale: Tensor) -> Tensor:
     return torch.bucketize(scale.detach().double(), table).clamp_max(SCALES - 1)
 
 
-def likelihood(y: Tensor, mean: Tensor | float, scale: Tensor) -> Tensor:
+def likelihood(y: Tensor, mean: Tensor | float, scale: Tensor, alpha: Tensor | float | None = None) -> Tensor:
     """Probability of the unit interval around y under a Gaussian; at rounded y, their probability.
 
     Args:
         y: Any shape.
         mean: Broadcast to y.
         scale: Broadcast to y; below 0.11 it counts as 0.11, with the gradient of `lower_bound`.
+        alpha: What lies around the mean was soft-rounded with this before noise came; None: it was not.
 
     Returns:
         The shape of y, in [0, 1].
     """
     scale = lower_bound(scale, SMALLEST_SCALE)
+    # Mirrored to the upper side, where erfc keeps its digits.
     distance = (y - mean).abs()
+    near, far = distance - 0.5, distance + 0.5
+    if alpha is not None:
+        near, far = soft_round_inverse(near, alpha), soft_round_inverse(far, alpha)
     root = math.sqrt(0.5)
-    # Both terms lie in the lower tail, where erfc keeps its digits.
-    upper = torch.erfc((distance - 0.5) / scale * root)
-    lower = torch.erfc((distance + 0.5) / scale * root)
-    return 0.5 * (upper - lower)
+    return 0.5 * (torch.erfc(near / scale * root) - torch.erfc(far / scale * root))
 
 
-def bits(y: Tensor, mean: Tensor | float, scale: Tensor) -> Tensor:
+def bits(y: Tensor, mean: Tensor | float, scale: Tensor, alpha: Tensor | float | None = None) -> Tensor:
     """Bits of every noisy or rounded latent, >= 0; at most 29.9, with a gradient even there."""
-    return -torch.log2(lower_bound(likelihood(y, mean, scale), LIKELIHOOD_BOUND))
+    return -torch.log2(lower_bound(likelihood(y, mean, scale, alpha), LIKELIHOOD_BOUND))

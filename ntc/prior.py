@@ -109,26 +109,27 @@ class FactorisedDensity(nn.Module):
         """Natural logarithm of the density without noise, the shape of x."""
         return self._unflat(log_density(self._flat(x), self.layers()), x)
 
-    def likelihood(self, x: Tensor, alpha: Tensor | float | None = None) -> Tensor:
+    def likelihood(self, x: Tensor, alpha: Tensor | float | None = None, centre: Tensor | float = 0.0) -> Tensor:
         """Density of the latent plus uniform noise; at rounded latents, their probability.
 
         Args:
             x: (N, C, ...), noisy or rounded.
             alpha: The latents are soft-rounded with this before the noise; None: they are not.
+            centre: From where they are soft-rounded.
 
         Returns:
             The shape of x, in (0, 1].
         """
         low, high = x - 0.5, x + 0.5
         if alpha is not None:
-            low, high = soft_round_inverse(low, alpha), soft_round_inverse(high, alpha)
+            low, high = (soft_round_inverse(edge - centre, alpha) + centre for edge in (low, high))
         flat = torch.cat([self._flat(low), self._flat(high)], dim=2)
         lower, upper = logits(flat, self.layers()).chunk(2, dim=2)
         return self._unflat(interval_probability(lower, upper), x)
 
-    def bits(self, x: Tensor, alpha: Tensor | float | None = None) -> Tensor:
-        """Bits of every noisy or rounded latent, >= 0, the shape of x; at most 29.9."""
-        return -torch.log2(lower_bound(self.likelihood(x, alpha), LIKELIHOOD_BOUND))
+    def bits(self, x: Tensor, alpha: Tensor | float | None = None, centre: Tensor | float = 0.0) -> Tensor:
+        """Bits of every noisy or rounded latent, >= 0, the shape of x; at most 29.9. Arguments as `likelihood`."""
+        return -torch.log2(lower_bound(self.likelihood(x, alpha, centre), LIKELIHOOD_BOUND))
 
     @torch.no_grad()
     def quantile(self, logit: float) -> Tensor:

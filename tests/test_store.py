@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 
@@ -80,6 +82,21 @@ def test_a_second_process_is_refused_with_exit_code_2(tmp_path: Path) -> None:
         pass
 
 
+def test_readers_that_come_while_the_tables_are_made_find_them(tmp_path: Path) -> None:
+    def look(folder: Path) -> int:
+        gate.wait()
+        with reading(folder) as store:
+            return len(store.runs())
+
+    gate = threading.Barrier(6)
+    with ThreadPoolExecutor(6) as pool:
+        for attempt in range(15):
+            folder = tmp_path / str(attempt)
+            folder.mkdir()
+            (folder / TABLE).touch()
+            assert list(pool.map(look, [folder] * 6)) == [0] * 6
+
+
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "s")])
@@ -103,8 +120,8 @@ def test_a_full_disk_is_reported_and_committed_rows_stay(tmp_path: Path) -> None
 
 def limit(store: Store) -> None:
     """No more pages than there are: what a full disk does to SQLite."""
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store._database.connection.execute("PRAGMA page_count").fetchone()[0]
+    store._database.connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def test_foreign_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pim._version import VERSION
-from pim.cli import compare, data, evaluate, map, metrics, ntc, report, score, train, weights
+from pim.cli import compare, data, evaluate, map, metrics, ntc, rate, report, score, train, weights
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
 from pim.cli.output import one_line
 from pim.errors import PimError
@@ -70,6 +70,7 @@ app.command(epilog=train.EXAMPLES)(train.train)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=report.EXAMPLES)(report.report)
 app.add_typer(data.app, name="data")
+app.add_typer(rate.app, name="rate")
 app.add_typer(weights.app, name="weights")
 app.add_typer(ntc.app, name="ntc")
 

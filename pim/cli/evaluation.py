@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from pim.eval.judgements import Plan
     from pim.eval.plan import Treatment
     from pim.eval.run import RunOptions
+    from pim.eval.scoring import Engine
     from pim.eval.session import Outcome
     from pim.metric import Metric
+
+EngineName = Literal["local", "ray"]
 
 FAILURES_SHOWN = 20
 LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
@@ -90,6 +93,7 @@ class Asked:
     shifts: tuple[int, ...]
     run: RunOptions
     analysis: AnalysisOptions
+    engine: Engine
     quiet: bool
 
 
@@ -99,6 +103,26 @@ class Result:
 
     outcomes: list[Outcome]
     flips: list[Flips]
+
+
+@contextmanager
+def chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterator[Engine]:
+    """Who computes: this process, or Ray for as long as the block lasts.
+
+    Raises:
+        UsageError: if ray is not installed, or actors are asked of this process.
+    """
+    if name == "local":
+        if actors is not None:
+            raise UsageError("--actors is for --engine ray; --workers is how many threads open pictures here")
+        from pim.eval.scoring import InThisProcess
+
+        yield InThisProcess(workers)
+        return
+    from pim.eval.ray_engine import OnRay
+
+    with OnRay(actors, workers) as engine:
+        yield engine
 
 
 def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
@@ -154,7 +178,7 @@ def _one(asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path
         return progress(dataset.name, total, done=done, quiet=asked.quiet)
 
     with _interruptible(folder):
-        return evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch)
+        return evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch, asked.engine)
 
 
 @contextmanager
