@@ -15,16 +15,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rating_toys import pictures
-from scipy.special import expit
 
 from pim.database import Database
 from pim.errors import DataError, InputError, PimError, UsageError
 from pim.rating import store
-from pim.rating.bradley_terry import fit
-from pim.rating.choosing import LeastJudged, MostInformative, Tally, wins_of
+from pim.rating.choosing import LeastJudged, MostInformative, Tally
 from pim.rating.plan import APART, Settings, apart_in, order_of
 from pim.rating.prepare import Ready, prepare
 from pim.rating.study import Answer, Stale, Standing, Study, UnknownRater
@@ -322,31 +321,12 @@ def test_the_most_informative_is_what_is_least_settled_and_what_nobody_looks_at(
     assert chooser.pick(only, tally, rng) == 3
 
 
-def simulated(rule: Callable[[list[tuple[str, str, str]]], Any], seed: int, budget: int) -> np.ndarray:
-    """Expected agreement with new answers on pairs that were never asked, after each tenth of the budget."""
-    rng = np.random.default_rng(seed)
-    theta = rng.normal(0, 3, 10)
-    pairs = np.array(list(itertools.combinations(range(10), 2)))
-    rng.shuffle(pairs)
-    held, asked = pairs[:9], pairs[9:]
-    chance = 0.025 + 0.95 * expit(theta[asked[:, 0]] - theta[asked[:, 1]])
-    right = 0.025 + 0.95 * expit(theta[held[:, 0]] - theta[held[:, 1]])
-    tally, seen = Tally.empty(len(asked)), np.zeros((20, len(asked)), dtype=bool)
-    chooser = rule([("r", str(a), str(b)) for a, b in asked])
-    found = []
-    for number in range(budget):
-        open_ = ~seen[number % 20]
-        pick = chooser.pick(open_, tally, rng) if chooser else int(rng.choice(np.flatnonzero(open_)))
-        seen[number % 20, pick] = True
-        (tally.first if rng.random() < chance[pick] else tally.second)[pick] += 1
-        if (number + 1) % (budget // 10) == 0:
-            mean = fit(wins_of(asked[:, 0], asked[:, 1], tally.first, tally.second, 10)).mean
-            gap = mean[held[:, 0]] - mean[held[:, 1]]
-            found.append(np.mean(np.where(gap > 0, right, 1 - right)))
-    return np.array(found)
+def test_active_choice_needs_fewer_answers_than_random_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from active_choice import World, shares, simulate
 
-
-def test_active_choice_needs_fewer_answers_than_random_choice() -> None:
-    active = np.mean([simulated(MostInformative, seed, 100) for seed in range(20)], axis=0)
-    random = np.mean([simulated(lambda triplets: None, seed, 100) for seed in range(20)], axis=0)
-    assert (active >= random[-1]).argmax() + 1 <= 6, (active, random)
+    curves, best = simulate([World(references=2, candidates=12, spread=3, answers=10)], 20, ("random", "active"))
+    random, active = curves[3]["random"], curves[3]["active"]
+    assert shares(active, random, 10).middle <= 0.6
+    assert shares(random, random, 10).middle == pytest.approx(1, abs=0.1)
+    assert 0.5 < random.mean(axis=0)[0] < active.mean(axis=0).max() < best[3]
