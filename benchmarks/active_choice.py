@@ -121,11 +121,11 @@ def _gaps(world: World, tally: Tally, asked: NDArray[np.intp], held: NDArray[np.
 
 
 def needed(active: Array, goal: float) -> float:
-    """Answers per candidate after which a curve first reaches a goal; NaN if it never does."""
+    """Answers per candidate after which a curve first reaches a goal; infinite if it never does."""
     curve_ = np.concatenate([[0.5], active])
-    above = np.flatnonzero(curve_ >= goal)
+    above = np.flatnonzero(curve_ >= goal - 1e-9)
     if not len(above):
-        return float("nan")
+        return float("inf")
     place = int(above[0])
     before, after = curve_[place - 1], curve_[place]
     return (place - 1 + float((goal - before) / (after - before))) / PER_CANDIDATE
@@ -145,7 +145,7 @@ def shares(active: Array, random: Array, answers: int) -> Spread:
     for _ in range(DRAWS):
         drawn = rng.integers(0, len(active), len(active))
         draws.append(needed(active[drawn].mean(axis=0), float(random[drawn, at].mean())) / answers)
-    low, high = np.nanquantile(draws, [0.025, 0.975])
+    low, high = np.quantile(draws, [0.025, 0.975], method="inverted_cdf")  # some may be infinite
     return Spread(float(low), needed(active.mean(axis=0), float(random[:, at].mean())) / answers, float(high))
 
 
