@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pim.errors import PimError, UsageError
 from pim.eval.decode import DecodedWave
-from pim.eval.pictures import PlannedPair
+from pim.eval.pictures import Places, PlannedPair
 from pim.image import OpenedImage
 from pim.metric import Metric, Prepared, ensure_finite
 
@@ -27,7 +27,7 @@ class Duo:
     distorted: OpenedImage
 
 
-def usable(decoded: DecodedWave, pairs: Sequence[PlannedPair]) -> tuple[list[Duo], dict[int, PimError]]:
+def usable(decoded: DecodedWave, pairs: Places) -> tuple[list[Duo], dict[int, PimError]]:
     """The pairs of a wave whose images are open and of one size, and what is wrong with the others."""
     duos: list[Duo] = []
     failed: dict[int, PimError] = {}
@@ -58,7 +58,7 @@ class Calculator:
         self._block = -1
         self._prepared: dict[tuple[str, ...], Prepared] = {}
 
-    def values(self, duos: Sequence[Duo], pairs: Sequence[PlannedPair], block: int, reused: bool) -> dict[int, Value]:
+    def values(self, duos: Sequence[Duo], pairs: Places, block: int, reused: bool) -> dict[int, Value]:
         """The value of every pair, or why there is none.
 
         Args:
@@ -80,11 +80,11 @@ class Calculator:
             found |= self._batch(batch, pairs, reused)
         return found
 
-    def alone(self, duo: Duo, pairs: Sequence[PlannedPair]) -> Value:
+    def alone(self, duo: Duo, pairs: Places) -> Value:
         """The value of a pair in a batch of its own, nothing prepared."""
         return self._batch([duo], pairs, False)[duo.place]
 
-    def _batch(self, duos: list[Duo], pairs: Sequence[PlannedPair], reused: bool) -> dict[int, Value]:
+    def _batch(self, duos: list[Duo], pairs: Places, reused: bool) -> dict[int, Value]:
         try:
             with torch.inference_mode():
                 computed = self._compute(duos, pairs, reused)
@@ -98,7 +98,7 @@ class Calculator:
             return {duos[0].place: self._explained(error, pairs[duos[0].place])}
         return {duo.place: self._checked(value, pairs[duo.place]) for duo, value in zip(duos, computed, strict=True)}
 
-    def _compute(self, duos: list[Duo], pairs: Sequence[PlannedPair], reused: bool) -> Tensor:
+    def _compute(self, duos: list[Duo], pairs: Places, reused: bool) -> Tensor:
         distorted = self._stack([duo.distorted for duo in duos])
         if not reused:
             return self._call(self._stack([duo.reference for duo in duos]), distorted)

@@ -6,12 +6,12 @@ Threads suffice: decoders of image files release the interpreter lock, and a kil
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pim.errors import PimError
-from pim.eval.pictures import Picture, PlannedPair
+from pim.eval.pictures import Picture, Places
 from pim.eval.waves import Wave
 from pim.image import OpenedImage, OpenOptions
 
@@ -30,7 +30,7 @@ class DecodedWave:
 
 
 def decoded(
-    waves: Iterable[Wave], pairs: Sequence[PlannedPair], options: OpenOptions, workers: int, budget: int = BUDGET
+    waves: Iterable[Wave], pairs: Places, options: OpenOptions, workers: int, budget: int = BUDGET
 ) -> Generator[DecodedWave]:
     """Open the pictures of every wave, the references of a block once.
 
@@ -64,9 +64,7 @@ class _Pending:
         return DecodedWave(self.wave, references, distorted)
 
 
-def _pending(
-    waves: Iterable[Wave], pairs: Sequence[PlannedPair], submit: Callable[[Picture], Future[Opened]]
-) -> Iterator[_Pending]:
+def _pending(waves: Iterable[Wave], pairs: Places, submit: Callable[[Picture], Future[Opened]]) -> Iterator[_Pending]:
     block, known = -1, dict[Picture, Future[Opened]]()
     for wave in waves:
         if wave.block != block:

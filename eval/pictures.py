@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -104,3 +104,6 @@ class PlannedPair:
         """A text that changes when one of the pictures does."""
         both = json.dumps([self.reference.stamp(verify), self.distorted.stamp(verify)])
         return hashlib.sha256(both.encode()).hexdigest()[:32]
+
+
+Places = Mapping[int, PlannedPair] | Sequence[PlannedPair]  # pairs by their place in the plan, all or some

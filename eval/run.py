@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
 from pim.errors import PimError
-from pim.eval.compute import Calculator, Duo, Value, is_identical, usable
-from pim.eval.decode import DecodedWave, decoded
+from pim.eval.compute import Value
 from pim.eval.fingerprint import describe, digest
 from pim.eval.pictures import PlannedPair
+from pim.eval.scoring import Engine, InThisProcess, Job, Scored
 from pim.eval.store import Score, Store
 from pim.eval.waves import Wave, waves
-from pim.image import OpenedImage, OpenOptions
+from pim.image import OpenOptions
 from pim.metric import Metric
 
 COMMIT_ROWS = 512
@@ -65,6 +65,7 @@ def score(
     metrics: Sequence[Metric],
     options: RunOptions,
     watch: Watch,
+    engine: Engine | None = None,
 ) -> tuple[str, ...]:
     """Compute what the table does not have yet.
 
@@ -75,6 +76,7 @@ def score(
         metrics: With different names, on the device.
         options: How to compute.
         watch: Shows how far it is.
+        engine: Who computes; None: this process.
 
     Returns:
         A line for every failure: pairs that failed are named, and do not stop the others.
@@ -83,54 +85,49 @@ def score(
         UsageError: if a metric cannot be used at all.
         PimError: if the table cannot be written; what was committed stays.
     """
-    calculators: dict[int, Calculator] = {}
-    for metric in metrics:
-        description = describe(metric, options.device, options.opening)
-        number = store.add_metric(digest(description), description).metric
-        calculators[number] = Calculator(metric, options.device)
-        if options.rescore:
-            store.forget(number)
-    missing = {number: _missing(store, number, ids, options.keep_failed) for number in calculators}
-    done = len(pairs) - len(set[int]().union(*missing.values()))
+    engine = engine or InThisProcess(options.workers)
+    numbers = [_number(store, metric, options) for metric in metrics]
+    missing = tuple(_missing(store, number, ids, options.keep_failed) for number in numbers)
+    done = len(pairs) - len(set[int]().union(*missing))
     if done < len(pairs):
+        job = _job(pairs, missing, options)
         with watch(len(pairs), done) as advance:
-            _compute(store, pairs, ids, calculators, missing, options, advance)
-    _check(store, pairs, ids, calculators, options)
-    return _failures(store, ids, list(calculators))
+            _compute(engine.perform(job, metrics), job, _Writer(store, ids, numbers), advance)
+    _check(store, pairs, ids, dict(zip(numbers, metrics, strict=True)), options, engine)
+    return _failures(store, ids, numbers)
 
 
-def _missing(store: Store, metric: int, ids: Sequence[int], keep_failed: bool) -> set[int]:
+def _number(store: Store, metric: Metric, options: RunOptions) -> int:
+    """The number (metric_id) of a metric in the table."""
+    description = describe(metric, options.device, options.opening)
+    number = store.add_metric(digest(description), description).metric
+    if options.rescore:
+        store.forget(number)
+    return number
+
+
+def _missing(store: Store, metric: int, ids: Sequence[int], keep_failed: bool) -> frozenset[int]:
     """Places of the plan that have no value of this metric."""
     known = {pair for pair, score in store.scores(metric).items() if keep_failed or score.value is not None}
-    return {place for place, pair in enumerate(ids) if pair not in known}
+    return frozenset(place for place, pair in enumerate(ids) if pair not in known)
 
 
-def _compute(
-    store: Store,
-    pairs: Sequence[PlannedPair],
-    ids: Sequence[int],
-    calculators: dict[int, Calculator],
-    missing: dict[int, set[int]],
-    options: RunOptions,
-    advance: Advance,
-) -> None:
-    wanted = set[int]().union(*missing.values())
+def _job(pairs: Sequence[PlannedPair], missing: tuple[frozenset[int], ...], options: RunOptions) -> Job:
+    """What is left of the waves of the whole plan."""
     every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
-    repeated = {a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block}
-    left = [wave for wave in every if wanted.intersection(wave.pairs)]
-    writer = _Writer(store, ids)
+    repeated = frozenset(a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block)
+    wanted = set[int]().union(*missing)
+    left = tuple(wave for wave in every if not wanted.isdisjoint(wave.pairs))
+    return Job(left, pairs, missing, repeated, options.opening, options.device)
+
+
+def _compute(results: Iterator[Scored], job: Job, writer: _Writer, advance: Advance) -> None:
+    wanted = job.places()
     try:
-        with closing(decoded(left, pairs, options.opening, options.workers)) as stream:
-            for item in stream:
-                duos, failed = usable(item, pairs)
-                for number, calculator in calculators.items():
-                    chosen = [duo for duo in duos if duo.place in missing[number]]
-                    values: dict[int, Value] = {p: e for p, e in failed.items() if p in missing[number]}
-                    values |= calculator.values(chosen, pairs, item.wave.block, item.wave.block in repeated)
-                    writer.add(number, values)
-                writer.note(duos, item, pairs)
-                writer.commit_if_due()
-                advance(len(wanted.intersection(item.wave.pairs)))
+        for scored in results:
+            writer.add(scored)
+            writer.commit_if_due()
+            advance(len(wanted & scored.places()))
     finally:
         writer.commit()  # also when stopped: what is computed is kept
 
@@ -150,8 +147,8 @@ def _batch_size(pairs: Sequence[PlannedPair], options: RunOptions) -> int:
 class _Writer:
     """Collects values and commits them now and then."""
 
-    def __init__(self, store: Store, ids: Sequence[int]) -> None:
-        self._store, self._ids = store, ids
+    def __init__(self, store: Store, ids: Sequence[int], metrics: Sequence[int]) -> None:
+        self._store, self._ids, self._metrics = store, ids, metrics
         self._clear()
 
     def _clear(self) -> None:
@@ -160,21 +157,12 @@ class _Writer:
         self._pictures: dict[str, str] = {}
         self._since = time.monotonic()
 
-    def add(self, metric: int, values: dict[int, Value]) -> None:
-        """Keep the values of one metric, by place."""
-        self._scores += [score_of(self._ids[place], metric, value) for place, value in values.items()]
-
-    def note(self, duos: Sequence[Duo], item: DecodedWave, pairs: Sequence[PlannedPair]) -> None:
-        """Keep what was seen of the images."""
-        self._identical |= {self._ids[duo.place]: is_identical(duo) for duo in duos}
-        chosen = [pairs[place] for place in item.wave.pairs]
-        for pictures, opened in (
-            ([pair.reference for pair in chosen], item.references),
-            ([pair.distorted for pair in chosen], item.distorted),
-        ):
-            for picture, image in zip(pictures, opened, strict=True):
-                if isinstance(image, OpenedImage):
-                    self._pictures[picture.name] = opening_of(image)
+    def add(self, scored: Scored) -> None:
+        """Keep what came of some pairs."""
+        for metric, values in zip(self._metrics, scored.values, strict=True):
+            self._scores += [score_of(self._ids[place], metric, value) for place, value in values.items()]
+        self._identical |= {self._ids[place]: equal for place, equal in scored.identical.items()}
+        self._pictures |= scored.pictures
 
     def commit_if_due(self) -> None:
         """Commit after enough rows or enough time."""
@@ -195,42 +183,47 @@ def score_of(pair: int, metric: int, value: Value) -> Score:
     return Score(pair, metric, value)
 
 
-def opening_of(image: OpenedImage) -> str:
-    """How a file was opened, without what is its own: equal for files treated alike."""
-    decoding = image.decoding
-    height, width = image.pixels.shape[:2]
-    text = f"{decoding.format}, {decoding.mode}, {decoding.bit_depth} bit, {width} x {height}"
-    return "; ".join([text, *decoding.notes])
-
-
 def _check(
     store: Store,
     pairs: Sequence[PlannedPair],
     ids: Sequence[int],
-    calculators: dict[int, Calculator],
+    metrics: Mapping[int, Metric],
     options: RunOptions,
+    engine: Engine,
 ) -> None:
     """Compute some rows of every new metric once more, each alone; one that differs becomes a failure."""
     checked = {metric.metric for metric in store.metrics() if metric.checked}
-    for number, calculator in calculators.items():
-        if number in checked:
-            continue
-        scores = store.scores(number)
-        done = [place for place, pair in enumerate(ids) if pair in scores and scores[pair].value is not None]
-        chosen = [done[i * len(done) // CHECKED_ROWS] for i in range(CHECKED_ROWS)] if done else []
-        alone = [Wave(place, (place,)) for place in sorted(set(chosen))]
-        wrong = []
-        typical = float(np.median(_sizes(scores[ids[place]] for place in chosen)))
-        for item in decoded(alone, pairs, options.opening, options.workers):
-            for duo in usable(item, pairs)[0]:
-                row = scores[ids[duo.place]]
-                again = calculator.alone(duo, pairs)
-                if not agrees(row.value, again, typical, options.device):
-                    wrong.append(_unsteady(row, again, calculator.metric.name, pairs[duo.place]))
+    scores = {number: store.scores(number) for number in metrics if number not in checked}
+    if not scores:
+        return
+    chosen = [_spread([place for place, pair in enumerate(ids) if _has_value(scores[n], pair)]) for n in scores]
+    alone = tuple(Wave(place, (place,)) for place in sorted(frozenset().union(*chosen)))
+    job = Job(alone, pairs, tuple(chosen), frozenset(), options.opening, options.device, alone=True)
+    again: list[dict[int, Value]] = [{} for _ in scores]
+    for scored in engine.perform(job, [metrics[number] for number in scores]):
+        for known, values in zip(again, scored.values, strict=True):
+            known |= {place: value for place, value in values.items() if place in scored.identical}  # opened again
+    for number, values in zip(scores, again, strict=True):
+        rows = {place: scores[number][ids[place]] for place in values}
+        typical = float(np.median(_sizes(rows.values())))
+        wrong = [
+            _unsteady(rows[place], value, metrics[number].name, pairs[place])
+            for place, value in values.items()
+            if not agrees(rows[place].value, value, typical, options.device)
+        ]
         if wrong:
             store.write(wrong, {}, {})
         else:
             store.mark_checked(number)
+
+
+def _has_value(scores: Mapping[int, Score], pair: int) -> bool:
+    return pair in scores and scores[pair].value is not None
+
+
+def _spread(places: Sequence[int]) -> frozenset[int]:
+    """Some of the places, far from each other."""
+    return frozenset(places[i * len(places) // CHECKED_ROWS] for i in range(CHECKED_ROWS)) if places else frozenset()
 
 
 def _sizes(scores: Iterable[Score]) -> list[float]:

@@ -21,6 +21,7 @@ from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
 from pim.eval.fingerprint import describe, digest, versions
 from pim.eval.judgements import About, Judgement, Plan
 from pim.eval.run import RunOptions, Watch, score
+from pim.eval.scoring import Engine
 from pim.eval.store import Score, Store, StoredRun, reading, writing
 from pim.files import write_text
 from pim.metric import Metric
@@ -54,6 +55,7 @@ def evaluate(
     run_options: RunOptions,
     analysis_options: AnalysisOptions,
     watch: Watch,
+    engine: Engine | None = None,
 ) -> Outcome:
     """Score what is missing, analyse everything, write the summary.
 
@@ -65,6 +67,7 @@ def evaluate(
         run_options: How to compute.
         analysis_options: How numbers are made from values.
         watch: Shows how far it is.
+        engine: Who computes; None: this process.
 
     Raises:
         UsageError: if another process is at work in the folder, or a metric cannot be used at all.
@@ -82,7 +85,7 @@ def evaluate(
         run = StoredRun(0, asked, datetime.now(UTC).isoformat(), versions())
         store.add_run(digest({"asked": asked, "rows": rows}), run, rows)
         _note_request(folder, run, described)
-        failures = score(store, plan.pairs, ids, metrics, run_options, watch)
+        failures = score(store, plan.pairs, ids, metrics, run_options, watch, engine)
         outcome = _outcome(store, analysis_options, failures)
     write_text(folder / SUMMARY, _json(tables.document(outcome.analysis)))
     return outcome

@@ -18,7 +18,7 @@ from pim.errors import DataError, PimError, UsageError
 class Layout:
     """What kind of database a file holds."""
 
-    schema: str  # statements that make its tables
+    schema: str  # statements that make its tables, each with a semicolon, which stands nowhere else
     version: int  # stored in the file; another one is refused
     otherwise: str  # what to do with a file that cannot be used, such as "choose another --run"
     synchronous: Literal["NORMAL", "FULL"] = "NORMAL"  # FULL: a commit survives a power failure as well
@@ -76,14 +76,20 @@ class Database:
         self.connection.execute("PRAGMA journal_mode = WAL")
         self.connection.execute(f"PRAGMA synchronous = {self._layout.synchronous}")
         self.connection.execute("PRAGMA foreign_keys = ON")
-        version, expected = int(self.rows("PRAGMA user_version")[0][0]), self._layout.version
-        if version == 0 and not self.rows("SELECT 1 FROM sqlite_master"):
-            made = f"BEGIN IMMEDIATE; {self._layout.schema} PRAGMA user_version = {expected}; COMMIT;"
-            self.connection.executescript(made)
-        elif version != expected:
+        if self._version() == 0:
+            self.connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables at this moment
+            if self._version() == 0 and not self.rows("SELECT 1 FROM sqlite_master"):
+                for statement in (*self._layout.schema.split(";"), f"PRAGMA user_version = {self._layout.version}"):
+                    self.connection.execute(statement)
+            self.connection.execute("COMMIT")
+        if (version := self._version()) != self._layout.version:
+            expected = self._layout.version
             raise DataError(
                 f"{self.path} has version {version}, this program reads {expected}; {self._layout.otherwise}"
             )
+
+    def _version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
 
     def _explained(self, error: sqlite3.Error) -> PimError:
         text = str(error)

@@ -68,9 +68,9 @@ def make_toy(root: Path, references: int = 6, levels: int = 4, types: tuple[str,
     return Dataset("toy", "opinion", root, tuple(rows), higher_is_better=True)
 
 
-def make_plan(root: Path, references: int = 6, levels: int = 4) -> Plan:
+def make_plan(root: Path, references: int = 6, levels: int = 4, types: tuple[str, ...] = ("noise", "shift")) -> Plan:
     """The plan of `make_toy`."""
-    return plan_of(make_toy(root, references, levels))
+    return plan_of(make_toy(root, references, levels, types))
 
 
 def save(path: Path, pixels: np.ndarray) -> None:

@@ -6,6 +6,8 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from math import inf
 from pathlib import Path
 
@@ -78,6 +80,21 @@ def test_a_second_process_is_refused_with_exit_code_2(tmp_path: Path) -> None:
     assert UsageError.exit_code == 2
     with writing(tmp_path):  # the lock is free again
         pass
+
+
+def test_readers_that_come_while_the_tables_are_made_find_them(tmp_path: Path) -> None:
+    def look(folder: Path) -> int:
+        gate.wait()
+        with reading(folder) as store:
+            return len(store.runs())
+
+    gate = threading.Barrier(6)
+    with ThreadPoolExecutor(6) as pool:
+        for attempt in range(15):
+            folder = tmp_path / str(attempt)
+            folder.mkdir()
+            (folder / TABLE).touch()
+            assert list(pool.map(look, [folder] * 6)) == [0] * 6
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -118,6 +118,20 @@ def evaluate(
     device: common.Device = "auto",
     batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
+    engine: Annotated[
+        evaluation.EngineName,
+        typer.Option("--engine", help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray])."),
+    ] = "local",
+    actors: Annotated[
+        int | None,
+        typer.Option(
+            "--actors",
+            metavar="N",
+            min=1,
+            show_default=False,
+            help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",
+        ),
+    ] = None,
     seed: common.Seed = 20240229,
     quiet: common.Quiet = False,
 ) -> None:
@@ -160,26 +174,30 @@ def evaluate(
     )
     from pim.eval.run import RunOptions
 
-    metrics = common.load_metrics(metric, device)
-    asked = evaluation.Asked(
-        source=source,
-        selection=evaluation.Selection(tuple(subset or ()), tuple(distortion or ()), tuple(level or ())),
-        folder=run,
-        resize=resize,
-        shifts=tuple(shift or ()),
-        run=RunOptions(
-            device=common.chosen_device(device),
-            opening=common.open_options(background, None, max_pixels),
-            batch_size=batch_size,
-            workers=workers,
-            keep_failed=keep_failed,
-            rescore=rescore,
-            verify=verify,
-        ),
-        analysis=options,
-        quiet=quiet,
+    far = engine == "ray" and device != "auto"  # the device is one of the actors'; this machine need not have it
+    run_options = RunOptions(
+        device=device if far else common.chosen_device(device),
+        opening=common.open_options(background, None, max_pixels),
+        batch_size=batch_size,
+        workers=workers,
+        keep_failed=keep_failed,
+        rescore=rescore,
+        verify=verify,
     )
-    evaluation.show(evaluation.perform(asked, metrics), form, target, values)
+    with evaluation.chosen_engine(engine, actors, workers) as chosen:
+        asked = evaluation.Asked(
+            source=source,
+            selection=evaluation.Selection(tuple(subset or ()), tuple(distortion or ()), tuple(level or ())),
+            folder=run,
+            resize=resize,
+            shifts=tuple(shift or ()),
+            run=run_options,
+            analysis=options,
+            engine=chosen,
+            quiet=quiet,
+        )
+        result = evaluation.perform(asked, common.load_metrics(metric, "cpu" if far else device))
+    evaluation.show(result, form, target, values)
 
 
 def _analysis_options(draws: int, seed: int, bca: bool, fit: int) -> AnalysisOptions:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from pim.eval.judgements import Plan
     from pim.eval.plan import Treatment
     from pim.eval.run import RunOptions
+    from pim.eval.scoring import Engine
     from pim.eval.session import Outcome
     from pim.metric import Metric
+
+EngineName = Literal["local", "ray"]
 
 FAILURES_SHOWN = 20
 LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
@@ -90,6 +93,7 @@ class Asked:
     shifts: tuple[int, ...]
     run: RunOptions
     analysis: AnalysisOptions
+    engine: Engine
     quiet: bool
 
 
@@ -101,6 +105,26 @@ class Result:
     flips: list[Flips]
 
 
+@contextmanager
+def chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterator[Engine]:
+    """Who computes: this process, or Ray for as long as the block lasts.
+
+    Raises:
+        UsageError: if ray is not installed, or actors are asked of this process.
+    """
+    if name == "local":
+        if actors is not None:
+            raise UsageError("--actors is for --engine ray; --workers is how many threads open pictures here")
+        from pim.eval.scoring import InThisProcess
+
+        yield InThisProcess(workers)
+        return
+    from pim.eval.ray_engine import OnRay
+
+    with OnRay(actors, workers) as engine:
+        yield engine
+
+
 def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
     """Evaluate the metrics on every part of the data set.
 
@@ -109,7 +133,7 @@ def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
     """
     result = Result([], [])
     for dataset in datasets(asked.source):
-        dataset = _looked_at(dataset, asked)
+        dataset = _with_floor(looked_at(dataset, asked.source.allow_missing, asked.quiet), asked.source)
         folder = asked.folder or Path("runs") / asked.source.name
         folder = folder / dataset.name if asked.source.name == "bapps" else folder
         common.note(f"every value is kept in {folder}", asked.quiet)
@@ -154,7 +178,7 @@ def _one(asked: Asked, dataset: Dataset, metrics: Sequence[Metric], folder: Path
         return progress(dataset.name, total, done=done, quiet=asked.quiet)
 
     with _interruptible(folder):
-        return evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch)
+        return evaluate(folder, plan, metrics, request, asked.run, asked.analysis, watch, asked.engine)
 
 
 @contextmanager
@@ -222,16 +246,25 @@ def _with_floor(dataset: Dataset, source: Source) -> Dataset:
     return with_jpeg_floor(dataset) if source.name == "imagenet-c" else dataset
 
 
-def _looked_at(dataset: Dataset, asked: Asked) -> Dataset:
-    """The data set, fit to be scored; files that turn out unreadable will fail one by one."""
+def looked_at(dataset: Dataset, allow_missing: bool, quiet: bool) -> Dataset:
+    """The data set, fit to be scored; files that turn out unreadable will fail one by one.
+
+    Args:
+        dataset: As read.
+        allow_missing: Be content with the rows whose files are there.
+        quiet: Show no progress.
+
+    Raises:
+        ManifestError: if it must not be scored.
+    """
     from pim.datasets.pictures import check_pictures
 
-    dataset.require_whole(asked.source.allow_missing)
+    dataset.require_whole(allow_missing)
     if len(dataset) <= LOOKED_AT:
-        with progress("look", len(dataset), unit="rows", quiet=asked.quiet) as advance:
+        with progress("look", len(dataset), unit="rows", quiet=quiet) as advance:
             dataset = check_pictures(dataset, progress=advance)
         dataset.require_whole(allow_missing=True)
-    return _with_floor(dataset, asked.source)
+    return dataset
 
 
 def show(result: Result, form: common.FormatName, target: Path | None, values: Path | None) -> None:

@@ -1,0 +1,124 @@
+"""Codec files: weights, tables and their story in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntc.models.build import build
+from ntc.models.codec import Codec
+from ntc.models.config import CodecConfig
+from ntc.models.factorised import Factorised
+from ntc.models.hyperprior import Hyperprior
+from ntc.tables import Tables
+from pim import weights
+from pim.errors import PimError, WeightsError
+
+KIND = "ntc"  # in the header of the file
+_TABLES, _ID = "tables.", "id"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A codec out of a file, and its story."""
+
+    codec: Codec  # in evaluation mode
+    training: dict[str, Any]
+
+
+def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
+    """Write a codec, whole or not at all.
+
+    Args:
+        path: A .safetensors file.
+        codec: After `export`.
+        training: Data, settings, results, versions.
+
+    Raises:
+        UsageError: if its tables are missing or stale.
+        PimError: if it cannot be written.
+    """
+    codec.check_exported()
+    assert codec.id is not None
+    tensors = dict(codec.state_dict())
+    for name, tables in _tables_of(codec).items():
+        for part in ("cdf", "start", "low"):
+            tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
+    tensors[_ID] = torch.tensor(list(codec.id), dtype=torch.uint8)
+    weights.write(path, tensors, weights.WeightHeader(KIND, codec.config.to_dict(), training))
+
+
+def load(path: str | Path, device: str = "cpu") -> Stored:
+    """Read a codec.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, no codec, or its tables do not belong to its weights.
+    """
+    header, tensors = weights.read(path)
+    if header.kind != KIND:
+        raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a codec")
+    try:
+        config = CodecConfig.from_dict(header.config)
+        tables = _read_tables(tensors)
+        codec_id = bytes(tensors.pop(_ID).tolist())
+        _check_shapes(config, tensors)
+        codec = build(config)
+        codec.load_state_dict(tensors)
+        _put_tables(codec, tables)
+        codec.eval()
+        fresh = codec.freeze()
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, PimError):
+            raise WeightsError(f"{path} is no usable codec: {error}") from error
+        raise WeightsError(f"{path} is no usable codec: {' '.join(str(error).split())[:200]}") from error
+    if fresh != codec_id:
+        raise WeightsError(f"{path}: the tables do not belong to the weights; train or fetch the codec again")
+    codec.id = codec_id
+    return Stored(codec.to(device), header.training)
+
+
+def shipped() -> dict[str, Path]:
+    """The codec files inside the package, by name."""
+    folder = Path(str(resources.files("ntc"))) / "pretrained"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _tables_of(codec: Codec) -> dict[str, Tables]:
+    return {coding.name: coding.tables for coding in codec.codings()}
+
+
+def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
+    if isinstance(codec, Hyperprior):
+        codec.hyper_prior.tables, codec.scales = tables["z"], tables["y"]
+    elif isinstance(codec, Factorised):
+        codec.prior.tables = tables["y"]
+    for coding in codec.codings():
+        wanted = codec.config.width if coding.name == "z" else codec.config.latents
+        if isinstance(codec, Hyperprior) and coding.name == "y":
+            wanted = 64
+        if len(coding.tables) != wanted:
+            raise WeightsError(f"{len(coding.tables)} tables for {coding.name} instead of {wanted}")
+
+
+def _read_tables(tensors: dict[str, Tensor]) -> dict[str, Tables]:
+    """Take the tables out of the tensors."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name in [name for name in tensors if name.startswith(_TABLES)]:
+        _, which, part = name.split(".")
+        parts.setdefault(which, {})[part] = tensors.pop(name).to(torch.int32).numpy()
+    return {which: Tables(**found) for which, found in parts.items()}
+
+
+def _check_shapes(config: CodecConfig, tensors: dict[str, Tensor]) -> None:
+    """Compare with what the settings say, before any memory is taken for that."""
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        odd = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
+        raise WeightsError(f"the tensors do not fit the settings: {', '.join(odd[:3])}")
