@@ -8,9 +8,9 @@ from pim.eval.bootstrap import LEVEL
 from pim.eval.figures import Collected, Comparison, compare
 from pim.eval.tables import aligned, comparison_foot, comparison_lines, pivot
 from vggmetric.fitting import agreement
+from vggmetric.fitting.ablation import Ablation
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.fit import Fit
-from vggmetric.fitting.ratings import Ratings
 
 MANY_FOLDS = 8  # beyond, the scores of folds are given in a table of their own width, downwards
 EXPLAINED = (
@@ -25,21 +25,27 @@ def text(fitted: Fit, bench: Bench) -> str:
         _heading(fitted, bench),
         _forms(fitted),
         _folds(fitted),
-        agreement_text(fitted.measured, list(fitted.lines), bench.ratings),
+        f"{_agreement(fitted.measured)}{EXPLAINED}\n",
+        _differences(compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))) + "\n",
         _shares(fitted),
     ]
     return "\n".join(parts)
 
 
-def agreement_text(measured: Collected, lines: Sequence[str], ratings: Ratings, loss: bool = True) -> str:
-    """Agreement of all lines with intervals, and their differences."""
-    comparisons = compare(measured.measured, list(lines), agreement.headlines(ratings, loss))
-    return f"{_agreement(measured)}{EXPLAINED}\n\n{differences_text(comparisons)}"
+def ablation_text(found: Ablation, bench: Bench, form: str) -> str:
+    """What is lost without layers, in two ways."""
+    dropped, refitted = found.comparisons(bench)
+    parts = [
+        f"a weight for every {form}; photos held out in {bench.split.folds} folds",
+        f"fitted without\n\n{_agreement(found.refitted)}\n{_differences(refitted)}",
+        f"weights set to 0, the others as they were\n\n{_agreement(found.dropped)}\n{_differences(dropped)}",
+        EXPLAINED,
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
-def differences_text(comparisons: Sequence[Comparison]) -> str:
-    """Differences between lines, with what the p values are."""
-    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) + "\n" if comparisons else ""
+def _differences(comparisons: Sequence[Comparison]) -> str:
+    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) if comparisons else ""
 
 
 def _heading(fitted: Fit, bench: Bench) -> str:
