@@ -137,7 +137,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     asked.folder.mkdir(parents=True, exist_ok=True)
     patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, asked.patches, seed=asked.seed))
-    coders = [LearnedCoder(twin, store.load(trained(asked, patches, twin)).codec) for twin in TWINS]
+    coders = [LearnedCoder.of(twin, [store.load(trained(asked, patches, twin)).codec]) for twin in TWINS]
     pictures = sorted(asked.pictures.glob("*.png"))[: asked.count]
     judges = asked.judge or [*JUDGES]
     points = measured(coders, pictures, judges)

@@ -21,7 +21,7 @@ from torch import Tensor
 from ntc import coding
 from ntc.models.codec import BEST_QUALITY, Codec
 from pim.classics import psnr
-from pim.errors import InputError
+from pim.errors import InputError, UsageError
 from pim.eval.rate_curves import LUMA, RatePoint
 
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
@@ -92,32 +92,45 @@ ANCHORS = {
 
 @dataclass(frozen=True)
 class LearnedCoder:
-    """A learned codec, at each of its lambdas."""
+    """Learned codecs as one curve: one for several lambdas, or several for one each."""
 
     name: str
-    codec: Codec  # in evaluation mode, exported
+    codecs: Mapping[str, tuple[Codec, int | None]]  # by lambda: a codec, exported, and its quality
+
+    @classmethod
+    def of(cls, name: str, codecs: Sequence[Codec]) -> LearnedCoder:
+        """The curve through all lambdas of some codecs.
+
+        Raises:
+            UsageError: if two have the same lambda.
+        """
+        found: dict[float, tuple[Codec, int | None]] = {}
+        for codec in codecs:
+            lambdas = codec.config.lambdas
+            for level, value in enumerate(lambdas):
+                if value in found:
+                    raise UsageError(f"{name}: two codecs have lambda {value:g}; give them different names")
+                quality = round(BEST_QUALITY * level / (len(lambdas) - 1)) if codec.config.conditioned else None
+                found[value] = codec, quality
+        return cls(name, {f"{value:g}": found[value] for value in sorted(found)})
 
     @property
     def settings(self) -> list[str]:
-        """The lambdas."""
-        return [f"{value:g}" for value in self.codec.config.lambdas]
+        """The lambdas, rising."""
+        return list(self.codecs)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The id of weights and tables."""
-        assert self.codec.id is not None
-        return {"codec": self.codec.id.hex(), "torch": torch.__version__}
+        """The ids of weights and tables."""
+        ids = {value: (codec.id or b"").hex() for value, (codec, _) in self.codecs.items()}
+        return {"codecs": ids, "torch": torch.__version__}
 
     def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
         """The file of a picture, and what the codec makes of that file."""
-        where = next(self.codec.parameters()).device
-        stream = coding.compress(self.codec, as_tensor(picture).to(where), self._quality(setting))
-        return stream, coding.to_8_bit(coding.decompress(self.codec, stream, picture.size))
-
-    def _quality(self, setting: str) -> int | None:
-        if not self.codec.config.conditioned:
-            return None
-        return round(BEST_QUALITY * self.settings.index(setting) / (len(self.settings) - 1))
+        codec, quality = self.codecs[setting]
+        where = next(codec.parameters()).device
+        stream = coding.compress(codec, as_tensor(picture).to(where), quality)
+        return stream, coding.to_8_bit(coding.decompress(codec, stream, picture.size))
 
 
 def as_picture(pixels: NDArray[np.float32]) -> Picture:

@@ -83,9 +83,10 @@ def test_descents_are_kept_and_drawn(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "first.csv").read_text().splitlines()))
     assert rows == list(csv.DictReader((tmp_path / "again.csv").read_text().splitlines()))
     assert len(rows) == 4
-    for row in rows:
-        assert float(row["value after"]) < float(row["value before"])
-    assert all(float(row["psnr"]) > float(row["psnr before"]) for row in rows if row["metric"] == "mse")
+    assert all(float(row["metric"]) < float(row["metric before"]) for row in rows)
+    of_mse = [row for row in rows if row["descended"] == "mse"]
+    assert all(float(row["psnr"]) > float(row["psnr before"]) for row in of_mse)
+    assert all(float(row["mirrored"]) == pytest.approx(float(row["metric"]), rel=1e-3) for row in of_mse)
     with Image.open(tmp_path / "sheet.png") as drawn:
         assert drawn.width == 4 * 32 + 3 * 4
 
