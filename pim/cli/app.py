@@ -26,7 +26,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pim._version import VERSION
-from pim.cli import compare, data, evaluate, map, metrics, rate, report, score, train, weights
+from pim.cli import compare, data, evaluate, map, metrics, ntc, rate, report, score, train, weights
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
 from pim.cli.output import one_line
 from pim.errors import PimError
@@ -72,6 +72,7 @@ app.command(epilog=report.EXAMPLES)(report.report)
 app.add_typer(data.app, name="data")
 app.add_typer(rate.app, name="rate")
 app.add_typer(weights.app, name="weights")
+app.add_typer(ntc.app, name="ntc")
 
 
 def _print_version(wanted: bool) -> None:
