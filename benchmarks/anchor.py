@@ -20,13 +20,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from contact_sheet import sheet
+from contact_sheet import save, sheet
 from timing import report, setting
 from torch import Tensor, nn
 from video_crops import crops
 
 import pim
-from pim.files import written_whole
 from pim.loss import Distortion
 
 CROP, BATCH = 48, 8
@@ -140,8 +139,7 @@ def main() -> None:
         rows.append({"loss": name, **judged(done.network, held_out, asked.metric), **faults, "seconds": done.seconds})
         columns[name] = done.network(held_out[:4]).detach().clamp(0, 1)
     if asked.picture is not None:
-        with written_whole(asked.picture) as stream:
-            sheet(columns).save(stream, "PNG", optimize=True)
+        save(sheet(columns), asked.picture)
     about = setting(steps=asked.steps, batch=f"{BATCH} of {CROP}x{CROP}", seed=asked.seed, held_out=asked.held_out)
     report(rows, about, asked.output)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
+
+from pim.files import written_whole
 
 GAP, CAPTION = 4, 14  # pixels
 
@@ -30,3 +33,12 @@ def sheet(columns: Mapping[str, Tensor], scale: int = 1) -> Image.Image:
             picture = Image.fromarray(np.ascontiguousarray(pixels)).resize((width, height), Image.Resampling.NEAREST)
             drawn.paste(picture, (left, CAPTION + row * (height + GAP)))
     return drawn
+
+
+def save(drawn: Image.Image, path: Path) -> None:
+    """Write a sheet, whole or not at all; .jpg is smaller, everything else is PNG."""
+    with written_whole(path) as stream:
+        if path.suffix.lower() == ".jpg":
+            drawn.save(stream, "JPEG", quality=92, subsampling="4:4:4", optimize=True)
+        else:
+            drawn.save(stream, "PNG", optimize=True)

@@ -26,6 +26,8 @@ VALUE_COLUMNS = (
     "second_value",  # of the second pair of a choice
 )
 
+LOSS = "NLL"  # negative log-likelihood, whose differences are small
+
 EXPLAINED = {  # what the numbers of a kind of data set are
     "opinion": "agreement with opinion scores: 1 is perfect, 0 is none, negative is the wrong way round",
     "two_afc": "percent of people who agree with the choice of the metric",
@@ -154,6 +156,8 @@ def number_form(figure: Figure | Comparison) -> Callable[[float], str]:
     """How a statistic is written."""
     if figure.statistic in (choices.STATISTIC, sameness.STATISTIC, "adjacent"):
         return lambda value: f"{100 * value:.2f}"
+    if figure.statistic == LOSS:
+        return lambda value: f"{value:.4f}"
     if figure.statistic.startswith(("mean ", "RMSE")):
         return lambda value: f"{value:.4g}"
     return lambda value: f"{value:.3f}"

@@ -177,7 +177,7 @@ class Distortion(nn.Module):
         """
         weight = self.weight
         first, second = self._window(reference, distorted)
-        seen = _Clamp.apply(second if weight else second.detach())  # without weight, without the cost of its gradient
+        seen = clamp(second if weight else second.detach())  # without weight, without the cost of its gradient
         perceptual = perceptual_term(self.metric, first, seen)
         wide = torch.promote_types(torch.promote_types(reference.dtype, distorted.dtype), torch.float32)
         mse = (distorted.to(wide) - reference.to(wide)).square().mean((-3, -2, -1))
@@ -216,7 +216,7 @@ class Distortion(nn.Module):
 
 
 class _Clamp(torch.autograd.Function):
-    """Clamp to [0, 1] with gradient 1 everywhere: what overshoots still learns."""
+    """What overshoots still learns."""
 
     @staticmethod
     def forward(ctx: Any, image: Tensor) -> Tensor:
@@ -225,6 +225,12 @@ class _Clamp(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient
+
+
+def clamp(image: Tensor) -> Tensor:
+    """An image clamped to [0, 1], with gradient 1 everywhere; infinities become 0 and 1, NaN stays."""
+    clamped: Tensor = _Clamp.apply(image)
+    return clamped
 
 
 def _frozen(metric: str | Metric) -> Metric:

@@ -90,21 +90,9 @@ class Page:
         """One command of the DevTools protocol, and its answer."""
         return self._pipe.call(method, parameters, self._session)
 
-    def open(
-        self, where: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False, ratio: float = 1
-    ) -> None:
-        """Show a file or an address and wait until it is loaded.
-
-        Args:
-            where: The file or address.
-            width: Of the window, in CSS pixels.
-            height: Of the window, in CSS pixels.
-            dark: Whether the system prefers dark pages.
-            ratio: Pixels of the screen per CSS pixel.
-        """
-        self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=ratio, mobile=False
-        )
+    def open(self, where: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Show a file or an address and wait until it is loaded; sizes are in CSS pixels."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=0, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Page.navigate", url=where if isinstance(where, str) else where.resolve().as_uri())
@@ -166,12 +154,18 @@ def _code(key: str) -> dict[str, Any]:
 
 
 @contextmanager
-def page(program: str, profile: Path) -> Iterator[Page]:
-    """A fresh browser with one tab; it ends with the block."""
+def page(program: str, profile: Path, ratio: float = 1) -> Iterator[Page]:
+    """A fresh browser with one tab; it ends with the block.
+
+    Args:
+        program: From `find`.
+        profile: An empty folder.
+        ratio: Pixels of the screen per CSS pixel. What DevTools emulate is not the same: it resamples.
+    """
     (read_commands, commands), (answers, write_answers) = os.pipe(), os.pipe()
     start = [sys.executable, "-c", LAUNCHER, str(read_commands), str(write_answers)]
     running = subprocess.Popen(
-        [*start, program, *FLAGS, f"--user-data-dir={profile}"],
+        [*start, program, *FLAGS, f"--force-device-scale-factor={ratio}", f"--user-data-dir={profile}"],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

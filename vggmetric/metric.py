@@ -31,6 +31,8 @@ from vggmetric.features import STRIDES, operations
 from vggmetric.head import Head
 from vggmetric.resample import spread
 
+_BUFFER = "weights_"  # and the tap: a buffer of its weights
+
 
 class VGGMetric(Metric):
     """Perceptual distance between two images: 0 for identical ones, larger for more different ones.
@@ -62,9 +64,9 @@ class VGGMetric(Metric):
         self.trained_on = tuple(head.story.get("trained_on", ()))
         network = loading.load(head.backbone, backbone, pool=head.pool)
         self.embedding = Embedding(network, head.norm, head.eps, head.scales, cache_dtype)
-        self._indices = {tap: f"weights_{tap}" for tap in head.taps}
-        for tap, name in self._indices.items():
-            self.register_buffer(name, head.weights[tap].clone(), persistent=False)
+        self.taps = head.taps
+        for tap in self.taps:
+            self.register_buffer(_BUFFER + tap, head.weights[tap].clone(), persistent=False)
         self.eval().requires_grad_(False)
 
     @classmethod
@@ -143,7 +145,7 @@ class VGGMetric(Metric):
             yield tap, spatial[0] if distorted.ndim == 3 else spatial
 
     def _analyse(self, image: Tensor) -> Analysis:
-        return self.embedding.analyse(image, self.head.taps)
+        return self.embedding.analyse(image, self.taps)
 
     def _compare(self, features: Analysis | Tensor, distorted: Tensor) -> Tensor:
         return torch.stack(list(self._shares(features, distorted).values())).sum(0)
@@ -162,11 +164,11 @@ class VGGMetric(Metric):
         return self._compare_map(reference, distorted)
 
     def _shares(self, first: Analysis | Tensor, second: Tensor) -> dict[str, Tensor]:
-        found = self.embedding.differences(first, second, self.head.taps)
+        found = self.embedding.differences(first, second, self.taps)
         return {tap: (found[tap] * weights).sum(1) for tap, weights in self._weights().items()}
 
     def _weights(self) -> dict[str, Tensor]:
-        return {tap: self.get_buffer(name) for tap, name in self._indices.items()}
+        return {tap: self.get_buffer(_BUFFER + tap) for tap in self.taps}
 
 
 def describe(head: Head, name: str) -> MetricInfo:

@@ -111,10 +111,10 @@ def _reasons(line: Rater, others: Sequence[Rater]) -> Iterator[str]:
     if at_least(wrong, SLIP) < TOO_MANY_SLIPS:
         yield f"{wrong.hits} of {wrong.n} catch trials wrong"
     usual = total(other.repeats for other in others)
-    if usual.value is not None and at_most(line.repeats, usual.value) < ODD:
+    if usual.n and at_most(line.repeats, _expected(usual)) < ODD:
         yield f"{line.repeats.hits} of {line.repeats.n} repeats as before, others {usual.hits} of {usual.n}"
     usual = total(other.others for other in others)
-    if len(others) > 1 and usual.value is not None and at_most(line.others, usual.value) < ODD:
+    if len(others) > 1 and usual.n and at_most(line.others, _expected(usual)) < ODD:
         yield f"{line.others.hits} of {line.others.n} answers with the majority, others {usual.hits} of {usual.n}"
     if two_sided(line.left) < ODD:
         yield f"{line.left.hits} of {line.left.n} answers for the left side"
@@ -122,6 +122,11 @@ def _reasons(line: Rater, others: Sequence[Rater]) -> Iterator[str]:
         yield f"half of the answers within {line.seconds:.2f} seconds"
     if line.partial > OFTEN_PARTIAL * line.done:
         yield f"{line.partial} of {line.done} answers while pictures did not fit the window"
+
+
+def _expected(usual: Share) -> float:
+    """What the share of others lets expect; never certainty (Laplace's rule of succession)."""
+    return (usual.hits + 1) / (usual.n + 2)
 
 
 def total(shares: Iterator[Share]) -> Share:

@@ -14,6 +14,7 @@ let standing = null; // what the server said last
 let trial = null; // { token, width, height, since, looks, seen, open } of what is shown
 let mode = { panes: 3, whole: true };
 let side = "left"; // what is shown where there is one pane
+let visit = 0; // counts changes of the rater, so that a slow answer to an earlier one changes nothing
 let showing = 0; // number of the trial shown last, so that a slow picture cannot appear in a later one
 
 // --- talking to the server
@@ -91,6 +92,7 @@ function showStanding(next, told) {
 }
 
 function enterView() {
+  visit++;
   sessionStorage.removeItem(RATER);
   standing = trial = null;
   byId("who").textContent = "Compare pictures";
@@ -162,8 +164,11 @@ function place() {
   const frameWidth = Math.min(width, Math.floor((room - (panes - 1) * GAP) / panes));
   const frameHeight = Math.min(height, Math.max(LEAST, Math.floor(window.innerHeight - besides(inner))));
   for (const one of all(".frame")) resize(one, frameWidth, frameHeight);
-  for (const one of all(".frame")) snap(one, ratio);
   const whole = frameWidth >= width && frameHeight >= height;
+  for (const one of all(".frame")) {
+    snap(one, ratio);
+    one.tabIndex = whole ? -1 : 0; // with something to scroll
+  }
   mode = { panes, whole, width: Math.round(frameWidth * ratio), height: Math.round(frameHeight * ratio) };
   stage.classList.toggle("partial", !whole);
 }
@@ -181,14 +186,13 @@ function resize(part, width, height) {
   part.style.height = height + "px";
 }
 
-// A frame that begins between two pixels of the screen would blur its picture.
+// A frame that begins between two pixels of the screen would blur its picture or its edges.
 function snap(frame, ratio) {
-  frame.style.transform = "";
+  frame.style.left = frame.style.top = "0";
   const box = frame.getBoundingClientRect();
   const off = (at) => (Math.round(at * ratio) - at * ratio) / ratio;
-  const x = off(box.left + window.scrollX);
-  const y = off(box.top + window.scrollY);
-  if (x || y) frame.style.transform = `translate(${x}px, ${y}px)`;
+  frame.style.left = off(box.left + window.scrollX) + "px";
+  frame.style.top = off(box.top + window.scrollY) + "px";
 }
 
 // Says what keeps the pictures from being seen as they are; true if that changed the room they have.
@@ -267,7 +271,9 @@ async function refresh() {
 }
 
 async function proceed(name, body, told) {
+  const now = visit;
   const reply = await call(name, body);
+  if (now !== visit) return;
   if (reply.status === 200) return showStanding(reply.body, told);
   if (reply.status === 404) {
     enterView();
