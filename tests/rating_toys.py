@@ -16,20 +16,23 @@ from conftest import ROOT
 from PIL import Image, ImageFilter
 
 SHOWN = "document.querySelector('[data-view=trial]').offsetHeight > 0 && trial !== null && trial.open"
-# What a rater perceives: mean squared differences from the reference, of the pixels that the page holds.
-LOOK = f"""(() => {{
+# What a rater perceives: mean squared differences from the reference, of the pixels that the page holds, seen from
+# so far away that `far` pixels merge into one along each side.
+LOOK = f"""((far) => {{
   if (!({SHOWN}) || performance.now() - trial.since < QUICK) return standing && standing.trial === null ? "done" : null;
   const pixels = (name) => {{
     const image = document.querySelector(`[data-image="${{name}}"]`);
-    const canvas = new OffscreenCanvas(image.naturalWidth, image.naturalHeight).getContext("2d");
-    canvas.drawImage(image, 0, 0);
-    return canvas.getImageData(0, 0, image.naturalWidth, image.naturalHeight).data;
+    const [width, height] = [Math.round(image.naturalWidth / far), Math.round(image.naturalHeight / far)];
+    const canvas = new OffscreenCanvas(width, height).getContext("2d");
+    canvas.imageSmoothingQuality = "high";
+    canvas.drawImage(image, 0, 0, width, height);
+    return canvas.getImageData(0, 0, width, height).data;
   }};
   const reference = pixels("reference");
   const squared = (sum, value, i) => sum + (value - reference[i]) ** 2;
   const error = (name) => pixels(name).reduce(squared, 0) / reference.length;
   return [trial.token, error("left"), error("right")];
-}})()"""
+}})"""
 
 
 def pictures(root: Path, references: int = 4, size: tuple[int, int] = (48, 32), levels: int = 4) -> list[Path]:
@@ -92,8 +95,8 @@ class Server:
 class SimulatedRater:
     """A person of limited attention who compares squared errors, in a tab of a real browser."""
 
-    def __init__(self, tab: browser.Page, name: str, seed: int, noise: float = 0.5) -> None:
-        self.tab, self.name, self.noise = tab, name, noise
+    def __init__(self, tab: browser.Page, name: str, seed: int, noise: float = 0.5, far: int = 1) -> None:
+        self.tab, self.name, self.noise, self.far = tab, name, noise, far
         self.rng = np.random.default_rng(seed)
         self.given: dict[str, bool] = {}  # by trial: whether the right one was chosen
         self.finished = False
@@ -109,7 +112,7 @@ class SimulatedRater:
         """Answer, if there is a question; whether there was one."""
         if self.tab.run("document.body.dataset.at === 'rest'"):
             self.tab.click("#go-on")
-        seen = self.tab.run(LOOK)
+        seen = self.tab.run(f"{LOOK}({self.far})")
         self.finished = seen == "done"
         if not isinstance(seen, list):
             return False

@@ -159,11 +159,11 @@ def serve(
         listening = _listen(host, port)
         try:
             print(_address(listening, host, token), flush=True)
-            told = f"{len(given.triplets)} triplets, {store.count(kept)} answers so far in {file}; Ctrl-C stops"
+            told = f"triplets: {len(given.triplets)}; answers in {file} so far: {store.count(kept)}; Ctrl-C stops"
             common.note(told, quiet)
             answer_requests(application(ready.study, ready.gallery, Access(host, token)), listening)
         except KeyboardInterrupt:
-            told = f"stopped; {store.count(kept)} answers are kept in {file}, the same command goes on"
+            told = f"stopped; answers kept in {file}: {store.count(kept)}; the same command goes on"
             raise common.Interrupted(told) from None
         finally:
             listening.close()

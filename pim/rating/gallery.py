@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Facts:
     stamp: str  # size and time of the file, to tell without reading that it is as it was
     width: int
     height: int
-    clear: bool  # whether its coarse version can be told from it at a glance
+    clear: bool | None  # whether its coarse version can be told from it at a glance; None: not looked at
 
 
 def stamp_of(path: Path) -> str:
@@ -53,6 +53,7 @@ def stamp_of(path: Path) -> str:
 
 def survey(
     paths: Mapping[str, Path],
+    references: Collection[str],
     options: OpenOptions,
     known: Mapping[str, Facts],
     progress: Callable[[int], None] = lambda count: None,
@@ -61,6 +62,7 @@ def survey(
 
     Args:
         paths: By name.
+        references: Names of those that catch trials may be made of.
         options: How to open.
         known: What an earlier survey found, by name.
         progress: Called with 1 after every picture.
@@ -72,9 +74,11 @@ def survey(
     problems = []
     for name, path in sorted(paths.items()):
         try:
-            stamp = stamp_of(path)
-            before = known.get(name)
-            found[name] = before if before is not None and before.stamp == stamp else _look(path, stamp, options)
+            stamp, is_reference, before = stamp_of(path), name in references, known.get(name)
+            if before is not None and before.stamp == stamp and not (is_reference and before.clear is None):
+                found[name] = before
+            else:
+                found[name] = _look(path, stamp, is_reference, options)
         except InputError as error:
             problems.append(str(error))
         progress(1)
@@ -84,10 +88,11 @@ def survey(
     return found
 
 
-def _look(path: Path, stamp: str, options: OpenOptions) -> Facts:
+def _look(path: Path, stamp: str, is_reference: bool, options: OpenOptions) -> Facts:
     opened = open_image(path, options)
-    clear = float(np.abs(coarse(opened.pixels) - opened.pixels).max()) >= CLEAR
-    return Facts(sha256_of(path), stamp, opened.decoding.width, opened.decoding.height, clear)
+    pixels, decoding = opened.pixels, opened.decoding
+    clear = float(np.abs(coarse(pixels) - pixels).max()) >= CLEAR if is_reference else None
+    return Facts(sha256_of(path), stamp, decoding.width, decoding.height, clear)
 
 
 def coarse(pixels: Pixels) -> Pixels:

@@ -48,7 +48,7 @@ def prepare(file: Database, given: TripletSet, asked: Mapping[str, Any], watch: 
     options = OpenOptions(background=settings.background, max_pixels=settings.max_pixels)
     known = {picture.name: picture.facts for picture in store.pictures(file).values()}
     with watch(len(given.paths)) as advance:
-        facts = survey(given.paths, options, known, advance)
+        facts = survey(given.paths, given.references, options, known, advance)
     if differ := sizes_differ([(t.reference, t.a, t.b) for t in given.triplets], facts):
         rest = f" and {len(differ) - NAMED} more" if len(differ) > NAMED else ""
         raise DataError(

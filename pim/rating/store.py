@@ -25,7 +25,7 @@ _SCHEMA = """
 CREATE TABLE study (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE pictures (
     picture_id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, path TEXT NOT NULL, sha256 TEXT NOT NULL,
-    stamp TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, clear INTEGER NOT NULL,
+    stamp TEXT NOT NULL, width INTEGER NOT NULL, height INTEGER NOT NULL, clear INTEGER,
     token TEXT NOT NULL UNIQUE, coarse_token TEXT NOT NULL UNIQUE);
 CREATE TABLE triplets (
     triplet_id INTEGER PRIMARY KEY, reference INTEGER NOT NULL REFERENCES pictures,
@@ -161,7 +161,14 @@ def pictures(file: Database) -> dict[int, Picture]:
         "SELECT picture_id, name, path, sha256, stamp, width, height, clear, token, coarse_token FROM pictures"
     )
     return {
-        number: Picture(number, name, Path(path), Facts(sha256, stamp, width, height, bool(clear)), token, coarse)
+        number: Picture(
+            number,
+            name,
+            Path(path),
+            Facts(sha256, stamp, width, height, None if clear is None else bool(clear)),
+            token,
+            coarse,
+        )
         for number, name, path, sha256, stamp, width, height, clear, token, coarse in rows
     }
 
@@ -195,7 +202,7 @@ def keep_set(file: Database, given: TripletSet, facts: Mapping[str, Facts]) -> N
             sql.execute(
                 "INSERT INTO pictures (name, path, sha256, stamp, width, height, clear, token, coarse_token) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (name) DO UPDATE SET path = excluded.path, stamp = excluded.stamp",
+                "ON CONFLICT (name) DO UPDATE SET path = excluded.path, stamp = excluded.stamp, clear = excluded.clear",
                 (name, str(path), about.sha256, about.stamp, about.width, about.height, about.clear, *new_tokens(2)),
             )
         known = {picture.name: picture.picture for picture in pictures(file).values()}

@@ -99,12 +99,9 @@ def from_folders(references: Path, candidates: Sequence[Path]) -> TripletSet:
     here = [_listed(folder) for folder in folders]
     stems = [set(found.files) for found in here]
     lacking = [
-        *(
-            f"{folder} lacks {stem}"
-            for folder, inside in zip(folders, stems, strict=True)
-            for stem in stems[0] - inside
-        ),
-        *(f"{references} lacks {stem}" for inside in stems[1:] for stem in inside - stems[0]),
+        f"{folder} lacks {stem}"
+        for folder, inside in zip(folders, stems, strict=True)
+        for stem in set.union(*stems) - inside
     ]
     paths: dict[str, Path] = {}
     triplets = []
@@ -156,7 +153,7 @@ def _questions(triplets: Sequence[Triplet]) -> tuple[Finding, ...]:
         *finding("error", "a candidate is compared with itself", pointless),
         *finding("error", "questions are there more than once", doubled),
         *finding(
-            "error", "names that a table cannot hold (line breaks, spaces at an end, no UTF-8); rename", unwritable
+            "error", "names cannot stand in a table: line breaks, spaces at an end, no UTF-8; rename them", unwritable
         ),
     )
 
