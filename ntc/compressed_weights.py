@@ -1,8 +1,8 @@
 """Weight files of PIM in a fraction of their size, without training: uniform quantisation and entropy coding.
 
 The file of arXiv 1906.06624 without its training: one step for each tensor, in proportion to its weights.
-Expanding gives an ordinary weight file with quantised values. Frequencies of kernels would not help: those of
-trained PIMs have a flat spectrum.
+Expanding gives an ordinary weight file with quantised values. Coding kernels by frequency made the files of
+the shipped metrics larger, so weights are coded as they are.
 """
 
 from __future__ import annotations
