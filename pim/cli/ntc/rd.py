@@ -43,6 +43,15 @@ def rd(
             "--anchor", metavar="NAME", show_default=False, help="jpeg, webp or none; by default both. May be repeated."
         ),
     ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            metavar="NAME",
+            show_default=False,
+            help="A learned codec that ships, or a .safetensors file. May be repeated.",
+        ),
+    ] = None,
     curve: Annotated[
         list[Path] | None,
         typer.Option(
@@ -85,7 +94,7 @@ def rd(
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
-        coders = _anchors(anchor)
+        coders = [*_learned(codec), *_anchors(anchor)]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         points = [*measured, *points]
@@ -120,6 +129,14 @@ def _anchors(names: list[str] | None) -> list[Coder]:
         if name not in (*ANCHORS, "none"):
             raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
     return [ANCHORS[name] for name in chosen if name != "none"]
+
+
+def _learned(names: list[str] | None) -> list[Coder]:
+    if not names:
+        return []
+    from ntc.rd_codec import coders
+
+    return list(coders(names))
 
 
 def _measured(
