@@ -93,15 +93,19 @@ def test_descents_are_kept_and_drawn(tmp_path: Path) -> None:
 
 def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
+        (tmp_path / "videos" / folder).mkdir(parents=True)
         for number in range(21):
             noise = np.random.default_rng(number).integers(0, 256, (180, 200, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(tmp_path / folder / f"{number}.png")
-    measured = benchmark("loss_calibration.py", tmp_path, "--metric", "ssim", "--count", 1)
+            Image.fromarray(noise).save(tmp_path / "videos" / folder / f"{number}.png")
+    measured = benchmark("loss_calibration.py", tmp_path / "videos", "--metric", "ssim", "--count", 1)
     assert "cosine" in measured
     small = ("--metric", "ssim", "--steps", 2, "--crops", 2, "--held-out", 2)
-    benchmark("anchor.py", tmp_path, *small, "--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    files = ("--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    small = (tmp_path / "videos", tmp_path / "kept", *small, *files)
+    benchmark("anchor.py", *small)
     with (tmp_path / "anchor.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["loss"] for row in rows] == ["MSE", "ssim + anchor", "ssim alone"]
     assert all(row["steps not finite"] == "0" for row in rows)
+    assert not benchmark("anchor.py", *small).startswith("MSE\n")
+    assert rows == list(csv.DictReader((tmp_path / "anchor.csv").read_text().splitlines()))
