@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,42 +19,60 @@ SETTINGS = 9  # qualities that a curve consists of
 
 @dataclass(frozen=True)
 class LearnedCoder:
-    """A learned codec at several qualities, or at its only one."""
+    """A learned codec at several qualities, or several for one rate each as one curve."""
 
     name: str
-    codec: Codec  # in evaluation mode
+    codecs: Mapping[str, tuple[Codec, int | None]]  # by setting: a codec in evaluation mode, and its quality
+
+    @classmethod
+    def of(cls, name: str, codecs: Sequence[Codec]) -> LearnedCoder:
+        """One codec at evenly spread qualities from 0 to 255, as they stand in files, or codecs by their lambda.
+
+        Raises:
+            UsageError: if these codecs are no curve: one for several rates beside others, or two of one lambda.
+        """
+        if any(codec.config.conditioned for codec in codecs):
+            if len(codecs) > 1:
+                raise UsageError(f"{name}: a codec for several rates is a curve by itself; give it another name")
+            qualities = [round(i * BEST_QUALITY / (SETTINGS - 1)) for i in range(SETTINGS)]
+            return cls(name, {str(quality): (codecs[0], quality) for quality in qualities})
+        by_lambda = sorted(codecs, key=lambda codec: codec.config.lambdas)
+        found = {f"{codec.config.lambdas[0]:g}": (codec, None) for codec in by_lambda}
+        if len(found) < len(codecs):
+            raise UsageError(f"{name}: two codecs have one lambda; give them different names")
+        return cls(name, found)
 
     @property
     def settings(self) -> Sequence[str]:
-        """Qualities as they stand in files, 0 to 255, evenly spread; "0" alone for codecs of one rate."""
-        if not self.codec.config.conditioned:
-            return ("0",)
-        return tuple(str(round(i * BEST_QUALITY / (SETTINGS - 1))) for i in range(SETTINGS))
+        """From few bits to many."""
+        return tuple(self.codecs)
 
     @property
     def identity(self) -> dict[str, object]:
         """The weights that decode, those that encode, and the version of the files."""
-        encoder = hashlib.sha256()
-        for name, tensor in sorted(self.codec.state_dict().items()):
-            encoder.update(name.encode() + tensor.cpu().numpy().tobytes())
-        return {"codec": (self.codec.id or b"").hex(), "weights": encoder.hexdigest(), "version": VERSION}
+        encoders, ids = hashlib.sha256(), []
+        for codec in {id(codec): codec for codec, _ in self.codecs.values()}.values():
+            ids.append((codec.id or b"").hex())
+            for name, tensor in sorted(codec.state_dict().items()):
+                encoders.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return {"codecs": ids, "weights": encoders.hexdigest(), "version": VERSION}
 
     def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
         """The file of a picture, and what its decoder makes of that."""
-        quality = int(setting) if self.codec.config.conditioned else None
-        data = compress(self.codec, as_tensor(picture), quality)
-        return data, to_8_bit(decompress(self.codec, data))
+        codec, quality = self.codecs[setting]
+        data = compress(codec, as_tensor(picture), quality)
+        return data, to_8_bit(decompress(codec, data, picture.size))
 
 
 def coders(names: Sequence[str]) -> list[LearnedCoder]:
-    """The codecs of these names: those that ship, or files.
+    """The codecs of these names: those that ship, or files; `NAME=FILE` puts several under one name.
 
     Raises:
-        UsageError: if one is unknown, or two are called the same.
+        UsageError: if one is unknown, or those of one name are no curve.
         WeightsError: if a file cannot be used.
     """
-    made = [LearnedCoder(Path(name).stem, load(find(name)).codec) for name in dict.fromkeys(names)]
-    called = [coder.name for coder in made]
-    if repeated := sorted({name for name in called if called.count(name) > 1}):
-        raise UsageError(f"two codecs are called {repeated[0]!r}; rename one file")
-    return made
+    named: dict[str, list[Codec]] = {}
+    for text in dict.fromkeys(names):
+        name, _, file = text.rpartition("=")
+        named.setdefault(name or Path(file).stem, []).append(load(find(file)).codec)
+    return [LearnedCoder.of(name, codecs) for name, codecs in named.items()]

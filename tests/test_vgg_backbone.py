@@ -68,15 +68,19 @@ def test_a_missing_backbone_is_told_with_all_the_ways_to_supply_it(nowhere: Path
     ):
         assert part in text
     assert "\n" not in text
-    assert "pim weights get vgg16 --id oxford;" in (missing("oxford12") or "")
+    assert missing("tv1k") == "the backbone tv1k is not here; to fetch it: pim weights get vgg16"
+    assert missing("oxford12") == "the backbone oxford12 is not here; to fetch it: pim weights get vgg16 --id oxford"
     assert missing("rand3") is None
 
 
 def test_places_are_tried_in_their_order(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, str(nowhere / "named.pth"))
+    (nowhere / "named.pth").touch()
     order = places("tv1k")
     assert [path.name for path in order] == ["named.pth", cached("tv1k").name, cached("tv1k", True).name, TV1K.file]
-    for path in reversed(order):
+    assert find("tv1k") == order[0]
+    monkeypatch.delenv(VARIABLE)
+    for path in reversed(order[1:]):
         path.touch()
         assert find("tv1k") == path
 
@@ -174,9 +178,29 @@ def test_a_wrong_or_damaged_file_is_named_with_what_is_wrong(
     path.unlink()
     with pytest.raises(WeightsError, match=r"cannot read .*nowhere\.pth"):
         loading.load("tv1k", nowhere / "nowhere.pth")
-    monkeypatch.setenv(VARIABLE, str(published))
+    path.write_bytes(published.read_bytes())
     known_as(monkeypatch, published, "oxford", digits=8)
-    said(f"which {VARIABLE} names, holds the backbone oxford, not tv1k")
+    path.rename(nowhere / "torch" / "hub" / "checkpoints" / TV1K.file)
+    monkeypatch.setitem(BACKBONES, "oxford", replace(BACKBONES["oxford"], size=0))
+    said(r"vgg16-397923af\.pth holds the backbone oxford, not tv1k")
+
+
+def test_a_variable_for_another_backbone_is_passed_over_and_a_wrong_one_is_told(
+    tensors: dict[str, torch.Tensor], nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = nowhere / "other.safetensors"
+    loading.save(other, tensors, BACKBONES["oxford"])
+    monkeypatch.setenv(VARIABLE, str(other))
+    with pytest.raises(MetricUnavailable, match=rf"not found in {VARIABLE} \(which holds another one\), {nowhere}"):
+        find("tv1k")
+    cached("tv1k").touch()
+    assert find("tv1k") == cached("tv1k")
+    assert find("oxford") == find("oxford12") == other
+    monkeypatch.setenv(VARIABLE, str(nowhere / "nothing.pth"))
+    said = f"{VARIABLE} names {nowhere}/nothing.pth, which is no file"
+    assert missing("tv1k") == said
+    with pytest.raises(MetricUnavailable, match=said):
+        find("tv1k")
 
 
 def test_tensors_of_other_shapes_or_values_are_refused(tensors: dict[str, torch.Tensor], nowhere: Path) -> None:
@@ -207,8 +231,10 @@ def test_the_real_layers_are_recognised_by_their_hash(
     kernel = loading.load("oxford12").convolutions[0].weight
     assert kernel[0, 0, 0, 0].item() == pytest.approx(0.48001540, abs=1e-8)
     assert kernel[0, 2, 0, 0].item() == pytest.approx(0.42947057, abs=1e-8)
-    with pytest.raises(WeightsError, match=f"which {VARIABLE} names, holds the backbone oxford12, not tv1k"):
+    with pytest.raises(MetricUnavailable, match="which holds another one"):
         loading.load("tv1k")
+    with pytest.raises(WeightsError, match="holds the backbone oxford12, not tv1k"):
+        loading.load("tv1k", shared / OXFORD12)
 
 
 def test_looking_for_backbones_imports_no_torch() -> None:

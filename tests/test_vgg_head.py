@@ -11,6 +11,7 @@ import torch
 
 from pim import weights
 from pim.errors import UsageError, WeightsError
+from pim.files import sha256_of
 from vggmetric import Head, VGGMetric
 from vggmetric.features import CHANNELS, TAPS
 from vggmetric.head import shipped, uniform
@@ -128,8 +129,9 @@ def test_the_heads_that_ship_are_what_their_names_say() -> None:
 
 def test_a_metric_takes_name_hash_and_history_from_its_head(head: Head, tmp_path: Path) -> None:
     dataclasses.replace(head, story={"trained_on": ["tid2013"]}).write(tmp_path / "mine.safetensors")
-    metric = VGGMetric.from_head(tmp_path / "mine.safetensors")
-    assert (metric.name, metric.weights_hash, metric.trained_on) == ("mine", head.sha256, ("tid2013",))
+    metric, digest = VGGMetric.from_head(tmp_path / "mine.safetensors"), sha256_of(tmp_path / "mine.safetensors")
+    assert (metric.name, metric.weights_hash, metric.trained_on) == ("mine", digest, ("tid2013",))
+    assert VGGMetric(head).weights_hash == head.sha256
     assert metric.settings["backbone"] == "rand447"
     with pytest.raises(UsageError, match="unknown head 'unifrom'; did you mean 'uniform'"):
         VGGMetric.from_head("unifrom")

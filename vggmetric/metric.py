@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pim.errors import UsageError, did_you_mean
+from pim.files import sha256_of
 from pim.info import MetricInfo
 from pim.metric import Metric, Prepared, full_precision
 from vggmetric import head as heads
@@ -93,11 +94,14 @@ class VGGMetric(Metric):
             MetricUnavailable: if the weights of the backbone are not here.
             WeightsError: if a file is missing, damaged, or not what it should be.
         """
-        if not isinstance(head, Head):
-            path = _head_file(head)
-            head = Head.read(path)
-            info = describe(head, path.stem) if info is None else info
-        return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        if isinstance(head, Head):
+            return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        path = _head_file(head)
+        read = Head.read(path)
+        info = describe(read, path.stem) if info is None else info
+        metric = cls(read, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        metric.weights_hash = sha256_of(path)
+        return metric
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -124,19 +128,7 @@ class VGGMetric(Metric):
         return {tap: share[0] if distorted.ndim == 3 else share for tap, share in shares.items()}
 
     def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Where the share of every tap comes from; together they are the map of a call with `spatial`.
-
-        Args:
-            reference: As for a call.
-            distorted: As for a call.
-
-        Yields:
-            Tap and its map, (N, 1, H, W), or (1, H, W) for a single pair.
-
-        Raises:
-            InputError: as a call.
-            UsageError: as a call.
-        """
+        """Where the share of every tap comes from; see `Metric.layer_maps`."""
         first, second = self._checked(reference, distorted)
         with full_precision(second):
             found = self.embedding.maps(first, second, self._weights())

@@ -37,19 +37,19 @@ def rd(
         list[str] | None,
         typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures, or folders of them, to code."),
     ] = None,
-    anchor: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--anchor", metavar="NAME", show_default=False, help="jpeg, webp or none; by default both. May be repeated."
-        ),
-    ] = None,
     codec: Annotated[
         list[str] | None,
         typer.Option(
             "--codec",
-            metavar="NAME",
+            metavar="[NAME=]FILE",
             show_default=False,
-            help="A learned codec that ships, or a .safetensors file. May be repeated.",
+            help="A learned codec that ships, or a file; those of one NAME make one curve. May be repeated.",
+        ),
+    ] = None,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--anchor", metavar="NAME", show_default=False, help="jpeg, webp or none; by default both. May be repeated."
         ),
     ] = None,
     curve: Annotated[
@@ -88,13 +88,13 @@ def rd(
     the percentage of bits that a codec needs more (negative: fewer) than another at equal quality. As text, both tables
     are printed; as CSV the points, which --curve reads again. A measurement that was killed goes on where it was.
     """
-    _check(images, curve, only, plot)
+    _check(images, codec, curve, only, plot)
     common.keep_inputs(target, [*(images or []), *map(str, curve or [])])
     points, failed = rd_output.stored(curve or [], only), 0
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
-        coders = [*_learned(codec), *_anchors(anchor)]
+        coders = [*_anchors(anchor), *_learned(codec)]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         points = [*measured, *points]
@@ -112,8 +112,14 @@ def rd(
         raise typer.Exit(1)
 
 
-def _check(images: list[str] | None, curve: list[Path] | None, only: list[str] | None, plot: Path | None) -> None:
-    if not images and not curve:
+def _check(
+    images: list[str] | None,
+    codec: list[str] | None,
+    curve: list[Path] | None,
+    only: list[str] | None,
+    plot: Path | None,
+) -> None:
+    if not images and (codec or not curve):
         raise UsageError("give pictures to code, or tables of points with --curve; see pim ntc rd --help")
     if only and not curve:
         raise UsageError("--only chooses among the codecs of --curve tables; there is none")
