@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import sqlite3
 import time
@@ -116,12 +117,14 @@ def test_three_raters_finish_a_study_whose_server_is_killed(
     rated = table.read(exported)
     rated.require_whole()
     assert sum(record.n or 0 for record in rated.records()) == found.answers
-    ran = cli(
-        "eval", "table", exported, "-m", "psnr", "--run", tmp_path / "run", "--draws", 100, "--format", "csv", "-q"
-    )
-    assert ran.code == 0, ran.err
-    psnr = next(line for line in ran.out.splitlines() if "2AFC" in line and "psnr" in line)
-    assert float(psnr.split(",")[5]) > 0.7, psnr
+    evaluated = cli("eval", "table", exported, "-m", "psnr", "--run", tmp_path / "run", "--format", "json", "-q")
+    assert evaluated.code == 0, evaluated.err
+    figures = {(f["metric"], f["part"]): f["value"] for f in json.loads(evaluated.out)["analyses"][0]["figures"]}
+    assert 0.7 < figures["psnr", "all"] < figures["(best possible)", "all"], "they compare squared errors, with noise"
+    head = tmp_path / "head.safetensors"
+    fitted = cli("fit", exported, "-o", head, "--backbone", "rand0", "--form", "layer", "--resamples", 0, "-q")
+    assert fitted.code == 0, fitted.err
+    assert head.is_file()
 
 
 def shown_pixels(tab: browser.Page, name: str, ratio: float) -> np.ndarray[Any, Any]:

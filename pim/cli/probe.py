@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  pim probe examples/reference.png --box 40,60,64,64 -m pim-small -m ssim
+  pim probe examples/reference.png --box 30,60,32,32 -m pim-small -m ssim
   pim probe faces.csv -m head.safetensors --control random.safetensors
 """
 COLUMNS = ("image", "x", "y", "w", "h")
