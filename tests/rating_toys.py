@@ -74,7 +74,8 @@ class Server:
     def start(self) -> Server:
         """Wait until it has told its address."""
         command = [sys.executable, "-m", "pim", "rate", "serve", *map(str, self.arguments), "--port", str(self.port)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )

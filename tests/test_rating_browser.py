@@ -165,6 +165,15 @@ def test_a_double_click_a_held_key_and_a_stale_tab_answer_once(shared_tab: brows
         shared_tab.key_down("a")
     shared_tab.key_up("a")
     shared_tab.wait(f"{DONE} === 2 && {OPEN_LONG}", "the answer does not arrive")
+    box = shared_tab.run(
+        "(b => [b.left + 9, b.top + 9])(document.querySelector('[data-answer]').getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):  # the second half of a double click whose first half answered
+        at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 2}
+        shared_tab.call("Input.dispatchMouseEvent", type=kind, **at)
+    assert shared_tab.run("trial.open")
+    assert shared_tab.run("(trial.since = performance.now(), answer('left'), trial.open)"), "nobody judges in no time"
+    shared_tab.wait(OPEN_LONG, "there is no question")
     stale = shared_tab.another()
     enter(stale, server, "dora ")
     assert stale.run(DONE) == 2
