@@ -11,14 +11,15 @@ from torch import Tensor
 
 from pim.datasets.frames import find_sources, read_frames
 
-GAP = 20  # frames between two crops of a video
 
+def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, gap: int = 20, held_out: bool = False) -> Tensor:
+    """Random crops of video frames, (count, 3, size, size) in [0, 1]; every video in turn, one crop every `gap` frames.
 
-def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, held_out: bool = False) -> Tensor:
-    """Random crops of video frames, one frame in 20, (count, 3, size, size) in [0, 1]; every video in turn."""
+    Videos are those of training, or those that are held out of it.
+    """
     rng = np.random.default_rng(seed)
     sources = [s for s in find_sources(paths) if s.held_out == held_out]
-    streams = [_crops_of(source.path, size, rng) for source in sources]
+    streams = [_crops_of(source.path, size, gap, rng) for source in sources]
     found: list[np.ndarray] = []
     while streams and len(found) < count:
         for stream in list(streams):
@@ -32,11 +33,11 @@ def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, held_out: 
     return torch.from_numpy(np.stack(found[:count])).permute(0, 3, 1, 2).float() / 255
 
 
-def _crops_of(path: Path, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def _crops_of(path: Path, size: int, gap: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     for number, frame in enumerate(read_frames(path)):
         height, width = frame.shape[:2]
         if min(height, width) < size:
             return
-        if number % GAP == 0:
+        if number % gap == 0:
             top, left = rng.integers(height - size + 1), rng.integers(width - size + 1)
             yield frame[top : top + size, left : left + size]

@@ -77,18 +77,18 @@ def luma(pixels: Pixels) -> Array:
     return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
 
 
-def controls(pixels: Pixels, box: Box, avoid: Sequence[Box] = (), most: int = MOST) -> list[Box]:
+def controls(pixels: Pixels, box: Box, avoid: Sequence[Box] = (), loosen: float = 1.0) -> list[Box]:
     """Boxes that look like one box in mean, standard deviation and gradients of luma, the most alike first.
 
     Args:
         pixels: (H, W, 3).
         box: Inside.
         avoid: Further boxes that no control may touch.
-        most: How many to return at most.
+        loosen: Factor on how far a control may be from the box: 20 % in mean, 25 % in the others.
 
     Returns:
-        Boxes of the same size that touch neither the box nor those to avoid, and share at most a quarter of their
-        area with each other.
+        At most 24 boxes of the same size that touch neither the box nor those to avoid, and share at most a quarter
+        of their area with each other.
     """
     step = max(1, min(box.width, box.height) // 8)
     height, width = pixels.shape[:2]
@@ -103,7 +103,7 @@ def controls(pixels: Pixels, box: Box, avoid: Sequence[Box] = (), most: int = MO
     found: list[Box] = []
     for place in np.argsort(worst, axis=None, kind="stable"):
         row, column = np.unravel_index(place, worst.shape)
-        if worst[row, column] > 1 or len(found) == most:
+        if worst[row, column] > loosen or len(found) == MOST:
             break
         candidate = Box(int(xs[column]), int(ys[row]), box.width, box.height)
         touches = any(candidate.shared(other) > 0 for other in (box, *avoid))

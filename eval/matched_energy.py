@@ -13,6 +13,7 @@ from pim.eval.boxes import Box
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
+Errors = NDArray[np.int64]  # in levels
 
 NOISE, QUALITY, SIGMA = 12.0, 15, 1.5  # levels; of JPEG; of the blur in pixels
 EDGE = 4  # pixels over which a distortion fades in
@@ -58,15 +59,15 @@ def energy(pixels: Pixels, change: Array, box: Box, gain: float = 1.0) -> int:
 def matched(pixels: Pixels, change: Array, box: Box, target: int, seed: int) -> Pixels | None:
     """The picture with a change inside a box, scaled so that the squared error is what it shall be, exactly.
 
-    The gain is found by bisection; the rest, at most a thousandth, is made up for by single levels in samples
-    that the change left alone.
+    The gain is found by bisection; the rest, at most a thousandth, is made up for by moving few samples by one
+    level.
 
     Args:
         pixels: (H, W, 3).
         change: (H, W, 3), in levels.
         box: Where.
         target: Sum of squared errors, above 0.
-        seed: Of the samples that make up for the rest.
+        seed: Of the choice among equal samples.
 
     Returns:
         (H, W, 3), or None where the gain would pass 4 or the rest cannot be made up for.
@@ -79,22 +80,36 @@ def matched(pixels: Pixels, change: Array, box: Box, target: int, seed: int) -> 
         low, high = (middle, high) if energy(pixels, change, box, middle) <= target else (low, middle)
     errors = _errors(pixels, change, box, low)
     rest = target - _energy(errors)
-    untouched = np.flatnonzero((errors == 0) & (window(box) > 0.5))
-    if rest > REST * target or rest > len(untouched):
+    if rest > REST * target or not _make_up(errors, pixels[box.slices], window(box) > 0.5, rest, seed):
         return None
-    chosen = np.random.default_rng(seed).choice(untouched, rest, replace=False)
-    part = pixels[box.slices]
-    errors.flat[chosen] = np.where(part.flat[chosen] < 128, 1, -1)
     found = pixels.copy()
-    found[box.slices] = part + errors
+    found[box.slices] = pixels[box.slices] + errors
     return found
 
 
-def _errors(pixels: Pixels, change: Array, box: Box, gain: float) -> NDArray[np.int64]:
+def _make_up(errors: Errors, part: Pixels, inside: NDArray[np.bool_], rest: int, seed: int) -> bool:
+    """Add an exact energy by moving samples one level further, few samples first; whether that can be done."""
+    order = np.random.default_rng(seed).permutation(errors.size)
+    away = np.where(errors == 0, np.where(part < 128, 1, -1), np.sign(errors))
+    moved = part + errors + away
+    free = (inside & (moved >= 0) & (moved <= 255)).flat[order]
+    cost = (2 * np.abs(errors) + 1).flat[order]  # of a step from e to e + 1
+    while rest > 0:
+        able = free & (cost <= rest)
+        if not able.any():
+            return False
+        place = int(np.argmax(np.where(able, cost, 0)))
+        errors.flat[order[place]] += away.flat[order[place]]
+        rest -= int(cost[place])
+        free[place] = False
+    return True
+
+
+def _errors(pixels: Pixels, change: Array, box: Box, gain: float) -> Errors:
     part = pixels[box.slices].astype(np.float64)
     seen = np.rint(np.clip(part + gain * window(box) * change[box.slices], 0, 255))
     return (seen - part).astype(np.int64)
 
 
-def _energy(errors: NDArray[np.int64]) -> int:
+def _energy(errors: Errors) -> int:
     return int(np.sum(errors**2))

@@ -3,9 +3,9 @@
     S = D(box) / median_j D(control_j)
 
 is 1 for a metric that counts errors alike wherever they are, such as mean squared error, and above 1 for one
-that cares more about what is in the box. Two controls keep S from being read as more than it is: the box with
-its content scrambled (upside down, or cut into tiles that change places), and another metric that knows nothing
-of content, such as one with random weights.
+that cares more about what is in the box. All get the squared error of the median box. Two controls keep S from
+being read as more than it is: the box with its content scrambled (upside down, or cut into tiles that change
+places), and another metric that knows nothing of content, such as one with random weights.
 """
 
 from __future__ import annotations
@@ -81,6 +81,7 @@ class ProbeOptions:
 
     distortions: tuple[str, ...] = ("noise", "jpeg", "blur")
     scramble: Scramble = "turn"
+    loosen: float = 1.0  # factor on how far a control box may be from the box
     seed: int = 0
     device: str = "cpu"
 
@@ -119,7 +120,7 @@ def probe(
         InputError: if the box does not fit, or the picture is not for one of the metrics.
     """
     target.box.check(target.pixels, target.image)
-    alike = controls(target.pixels, target.box, target.avoid)
+    alike = controls(target.pixels, target.box, target.avoid, options.loosen)
     found: list[Response] = []
     refused: list[Refusal] = []
     for distortion in options.distortions:
@@ -144,7 +145,7 @@ class _Pictures:
 
 def _pictures(target: Target, alike: Sequence[Box], distortion: str, options: ProbeOptions) -> _Pictures:
     change = residual(target.pixels, distortion, options.seed)
-    wanted = energy(target.pixels, change, target.box)
+    wanted = int(np.median([energy(target.pixels, change, box) for box in (target.box, *alike)]))
     if wanted == 0:
         return _Pictures(None, [], None, None, [])
 
@@ -168,7 +169,7 @@ def _reason(alike: Sequence[Box], pictures: _Pictures) -> str:
     if len(alike) < FEWEST:
         return f"only {len(alike)} boxes look like it in brightness and texture, {FEWEST} are needed"
     if pictures.inside is None:
-        return "the distortion changes nothing in the box, or its energy cannot be met"
+        return f"its energy is not met in the box, where it takes more than {LARGEST_GAIN:g} times the distortion"
     return (
         f"the energy is met in only {len(pictures.controls)} of {len(alike)} control boxes, {FEWEST} are needed: "
         f"elsewhere it takes more than {LARGEST_GAIN:g} times the distortion"

@@ -101,7 +101,7 @@ class CompressibleBottleneck(nn.Module):
         if count > LARGEST_BATCH or count * coder.cheapest.sum() / 8 > len(data) + 8:
             raise InputError(f"the features are damaged: {count} vectors do not fit into {len(data)} bytes")
         symbols = Decoder(data[head:], coder).get(_index(count, self.density.channels))
-        whole = torch.from_numpy(symbols.reshape(count, -1)).to(self.log_scale)
+        whole = torch.from_numpy(symbols.reshape(count, self.density.channels)).to(self.log_scale)
         return (whole + offset) / torch.exp(self.log_scale)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntc.container import codec_of
 from ntc.models.build import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
@@ -17,9 +19,10 @@ from ntc.models.factorised import Factorised
 from ntc.models.hyperprior import Hyperprior
 from ntc.tables import Tables
 from pim import weights
-from pim.errors import PimError, WeightsError
+from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
 
 KIND = "ntc"  # in the header of the file
+DEFAULT = "ntc-small"
 _TABLES, _ID = "tables.", "id"
 
 
@@ -80,6 +83,60 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         raise WeightsError(f"{path}: the tables do not belong to the weights; train or fetch the codec again")
     codec.id = codec_id
     return Stored(codec.to(device), header.training)
+
+
+def find(name: str | None) -> Path:
+    """The file of a codec.
+
+    Args:
+        name: Of a codec that ships, or a path; None: the one that ships.
+
+    Raises:
+        UsageError: if there is no such codec.
+    """
+    known = shipped()
+    if name is None:
+        if not known:
+            raise UsageError("no codec ships with this package; train one with `pim ntc train`, and name its file")
+        return known.get(DEFAULT) or next(iter(known.values()))
+    if name in known:
+        return known[name]
+    if name.endswith(".safetensors") or Path(name).exists():
+        return Path(name)
+    raise UsageError(f"unknown codec {name!r}: {did_you_mean(name, known)} A path must end in .safetensors")
+
+
+def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:
+    """The codec that made a file.
+
+    Args:
+        data: The content of the file.
+        name: A codec to use whatever the file says, as in `find`; None: the one of those that ship that fits.
+        device: Where to compute.
+
+    Raises:
+        InputError: if the file is no coded image, or none of the codecs that ship made it.
+        UsageError: if the name is unknown.
+    """
+    if name is not None:
+        return _cached(find(name), device)
+    wanted = codec_of(data)
+    for path in shipped().values():
+        codec = _cached(path, device)
+        if codec.id == wanted:
+            return codec
+    raise InputError(f"was coded by {wanted.hex()}, which is no codec that ships; name its file with --codec")
+
+
+def _cached(path: Path, device: str) -> Codec:
+    """Load a file once, as long as it stays as it is."""
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _loaded(path.resolve(), changed, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int, device: str) -> Codec:
+    return load(path, device).codec
 
 
 def shipped() -> dict[str, Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,22 @@ class Metric(nn.Module):
             else:
                 value = self._compare(first, second) if known else self._pair(first, second)
         return value[0] if distorted.ndim == 3 else value
+
+    def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The parts of the map by layer of a network, for metrics that have them; they add up to the map.
+
+        Args:
+            reference: As for a call.
+            distorted: As for a call.
+
+        Yields:
+            Layer and its map, (N, 1, H, W), or (1, H, W) for a single pair.
+
+        Raises:
+            InputError: as a call.
+            UsageError: if the metric has no maps by layer.
+        """
+        raise UsageError(f"{self.name} has no maps by layer; the metrics on VGG-16 have")
 
     def _checked(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Any, Tensor]:
         """The features of a prepared reference, or the reference as a batch; and the distorted batch."""

@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -61,3 +63,45 @@ def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
     with (tmp_path / "harness.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["pim eval to loop"]) > 0
+
+
+def test_a_step_of_training_with_a_metric_against_one_without(tmp_path: Path) -> None:
+    small = ("--metric", "ssim", "--case", "16x32x1", "--channels", 4, "--rounds", 2, "--threads", 1)
+    benchmark("loss_step.py", *small, "--output", tmp_path / "steps.csv")
+    with (tmp_path / "steps.csv").open() as stream:
+        alone, both = csv.DictReader(stream)
+    assert (alone["loss"], both["loss"], float(alone["to mse"])) == ("mse", "ssim + mse", 1.0)
+
+
+def test_descents_are_kept_and_drawn(tmp_path: Path) -> None:
+    small = ("--metric", "mse", "--metric", "ssim", "--size", 32, "--steps", 20, "--threads", 1)
+    arguments = (ROOT / "examples" / "reference.png", tmp_path, *small, "--sheet", tmp_path / "sheet.png")
+    first = benchmark("descend.py", *arguments, "--output", tmp_path / "first.csv")
+    again = benchmark("descend.py", *arguments, "--output", tmp_path / "again.csv")
+    assert "mse-noise: " in first
+    assert "mse-noise: " not in again
+    rows = list(csv.DictReader((tmp_path / "first.csv").read_text().splitlines()))
+    assert rows == list(csv.DictReader((tmp_path / "again.csv").read_text().splitlines()))
+    assert len(rows) == 4
+    assert all(float(row["metric"]) < float(row["metric before"]) for row in rows)
+    of_mse = [row for row in rows if row["descended"] == "mse"]
+    assert all(float(row["psnr"]) > float(row["psnr before"]) for row in of_mse)
+    assert all(float(row["mirrored"]) == pytest.approx(float(row["metric"]), rel=1e-3) for row in of_mse)
+    with Image.open(tmp_path / "sheet.png") as drawn:
+        assert drawn.width == 4 * 32 + 3 * 4
+
+
+def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        for number in range(21):
+            noise = np.random.default_rng(number).integers(0, 256, (180, 200, 3), dtype=np.uint8)
+            Image.fromarray(noise).save(tmp_path / folder / f"{number}.png")
+    measured = benchmark("loss_calibration.py", tmp_path, "--metric", "ssim", "--count", 1)
+    assert "cosine" in measured
+    small = ("--metric", "ssim", "--steps", 2, "--crops", 2, "--held-out", 2)
+    benchmark("anchor.py", tmp_path, *small, "--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    with (tmp_path / "anchor.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["loss"] for row in rows] == ["MSE", "ssim + anchor", "ssim alone"]
+    assert all(row["steps not finite"] == "0" for row in rows)

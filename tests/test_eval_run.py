@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
+import json
+import os
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
@@ -307,46 +307,122 @@ def test_pictures_are_resized_by_their_shorter_side(tmp_path: Path) -> None:
     assert plan.pairs[0].reference.open(OpenOptions()).pixels.shape == (14, 10, 3)
 
 
+# Forks before anything has begun a thread: ten runs then cost one start of the interpreter.
 SCRIPT = """
-import sys
+import json, os, random, signal, sys, time
 sys.path.insert(0, {tests!r})
 from pathlib import Path
-from eval_toys import MeanAbsolute, make_plan
-from test_eval_run import run
-from pim.eval.run import RunOptions
 import pim.eval.run
-pim.eval.run.COMMIT_SECONDS = 0.02
+from eval_toys import MeanAbsolute, make_plan
+from test_eval_run import begin
+from pim.datasets.dataset import Dataset
+from pim.errors import UsageError
+from pim.eval.store import reading
+
+pim.eval.run.COMMIT_SECONDS = 0.0
 root = Path({root!r})
-import pickle
-plan = pickle.loads((root / "plan").read_bytes())
-print("ready", flush=True)
-run(root / "killed", plan, [MeanAbsolute(seconds=0.01)], RunOptions(batch_size=3))
+plan = make_plan(root / "set", references=10, levels=6)
+
+def child(seconds, then=lambda: None):
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(told)
+        try:
+            begin(root / "run", plan, seconds, lambda: os.write(tell, b"."))
+            os.write(tell, b".")
+            then()
+        except UsageError as error:
+            print(error, file=sys.stderr)
+            os._exit(2)
+        os._exit(0)
+    os.close(tell)
+    return pid, told
+
+def rows():
+    if not (root / "run" / "scores.sqlite").exists():
+        return 0
+    with reading(root / "run") as store:
+        return sum(len(store.scores(metric.metric)) for metric in store.metrics())
+
+{body}
+"""
+
+KILLED = """
+moments = random.Random(5)
+found = []
+for number in range(10):
+    pid, told = child(0.1 if number < 7 else 0.0, lambda: time.sleep(60))
+    if number % 2:
+        os.read(told, 1)  # until a value is committed, or nothing is left
+    time.sleep(moments.uniform(0, 0.4))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(told)
+    found.append(rows())
+pid, _ = child(0.0)
+found.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+print(json.dumps(found))
+"""
+
+TOGETHER = """
+first, told = child(0.05)
+os.read(told, 1)
+second, _ = child(0.0)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in (second, first)]
+print(json.dumps(codes))
 """
 
 
-@pytest.mark.slow
-def test_a_run_killed_again_and_again_ends_in_the_table_of_an_undisturbed_one(tmp_path: Path) -> None:
-    import pickle
+def begin(folder: Path, plan: Plan, seconds: float, seen: Callable[[], object]) -> None:
+    """A run of slow batches that tells when it gets on."""
 
+    def advance(count: int = 1, note: str = "") -> None:
+        seen()
+
+    metrics, options = [MeanAbsolute(seconds=seconds)], RunOptions(batch_size=3)
+    evaluate(folder, plan, metrics, {"dataset": "toy"}, options, QUICK, lambda *_: nullcontext(advance))
+
+
+def in_children(root: Path, body: str) -> tuple[list[int], str]:
+    """What a script printed on stdout, and on stderr."""
+    script = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), root=str(root), body=body)
+    threads = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
+    done = subprocess.run([sys.executable, "-c", script], env=os.environ | threads, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> Outcome:
+    """A run of the same pictures in `whole`."""
     plan = make_plan(tmp_path / "set", references=10, levels=6)
-    (tmp_path / "plan").write_bytes(pickle.dumps(plan))
-    undisturbed = run(tmp_path / "whole", plan, [MeanAbsolute()], RunOptions(batch_size=3))
-    script = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), root=str(tmp_path))
-    rng = random.Random(5)
-    killed = 0
-    for _ in range(30):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        process.stdout.readline()
-        if killed < 4:
-            time.sleep(rng.uniform(0.05, 0.4))
-            process.kill()
-        code = process.wait()
-        process.stdout.close()
-        if code == 0:
-            break
-        killed += 1
-    assert killed >= 2
-    (first,), (second,) = values(tmp_path / "whole").values(), values(tmp_path / "killed").values()
-    assert first == second  # bit for bit
-    assert analyse_again(tmp_path / "killed", QUICK).analysis.figures == undisturbed.analysis.figures
+    return run(tmp_path / "whole", plan, [MeanAbsolute()], RunOptions(batch_size=3))
+
+
+def same_tables(root: Path, undisturbed: Outcome) -> bool:
+    (first,), (second,) = values(root / "whole").values(), values(root / "run").values()
+    again = analyse_again(root / "run", QUICK).analysis.figures
+    return first == second and again == undisturbed.analysis.figures  # bit for bit
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_in_the_table_of_an_undisturbed_one(
+    tmp_path: Path, undisturbed: Outcome
+) -> None:
+    (*rows, code), _ = in_children(tmp_path, KILLED)
+    assert code == 0
+    assert len(rows) == 10
+    assert rows == sorted(rows)  # no committed row was lost
+    assert len([count for count in rows if 0 < count < 120]) >= 3
+    assert same_tables(tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+def test_of_two_processes_on_one_folder_the_second_leaves_and_does_no_harm(
+    tmp_path: Path, undisturbed: Outcome
+) -> None:
+    codes, told = in_children(tmp_path, TOGETHER)
+    assert codes == [2, 0]
+    assert f"another process is at work in {tmp_path / 'run'}" in told
+    assert same_tables(tmp_path, undisturbed)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch import Tensor, nn
 
 from ntc.losses import KEYS, PerceptualRateDistortion
@@ -141,3 +143,12 @@ def test_a_model_of_compressai_trains_with_one_line_changed(compressai, random_i
     assert all(np.isfinite(losses))
     assert losses[-1] < losses[0]
     assert all(torch.isfinite(p.grad).all() for p in main)
+
+
+@pytest.mark.slow
+def test_the_ten_lines_of_the_document_train_a_model_of_compressai(compressai) -> None:
+    text = (ROOT / "docs" / "training-loss.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```py\n(.*?)```", text, re.DOTALL)
+    ran: dict[str, object] = {}
+    exec(compile(code, "docs/training-loss.md", "exec"), ran)
+    assert sorted(ran["found"]) == sorted(KEYS)

@@ -23,6 +23,7 @@ import pytest
 import pim
 from pim.catalogue import SHIPPED
 from pim.peer_catalogue import PEERS
+from pim.vgg_catalogue import VGGS
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {
@@ -99,7 +100,7 @@ def test_every_folder_with_code_is_a_listed_package() -> None:
 def test_the_declared_dependencies_are_what_is_imported() -> None:
     said = project()["project"]
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
-    peers = {module for peer in PEERS.values() for module in peer.modules}
+    peers = {module for peer in PEERS.values() for module in peer.modules} - {"torchvision"}  # ours needs it too
     optional = {_name(line) for extra in ("ray", "ntc", "rate") for line in said["optional-dependencies"][extra]}
     foreign = imported - set(sys.stdlib_module_names) - {"pim", "vggmetric", "ntc"} - peers - optional
     providers = packages_distributions()
@@ -156,7 +157,7 @@ def test_the_wheel_holds_every_file_of_the_packages_and_nothing_else(wheel: dict
 @pytest.mark.slow
 def test_the_wheel_holds_weights_with_their_cards_taps_and_types(wheel: dict[str, bytes]) -> None:
     assert {"pim/py.typed", "pim/steerable_filters.npz", "pim/eval/published.csv"} <= set(wheel)
-    weights = {info.weights for info in SHIPPED.values() if info.weights is not None}
+    weights = {info.weights for info in (SHIPPED | VGGS).values() if info.weights is not None}
     assert weights
     for name in weights:
         assert f"pim/pretrained/{name}" in wheel

@@ -255,7 +255,7 @@ from pim.eval.session import evaluate
 from pim.zoo import load
 
 root = Path(sys.argv[1])
-with OnRay(actors=2) as ray:
+with OnRay(actors=1) as ray:
     for name in ("choices", "quadruples"):
         plan = plan_of(table.read(root / f"{name}.csv"))
         for engine in (InThisProcess(1), ray):

@@ -10,11 +10,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pim.errors import MetricUnavailable, UsageError, did_you_mean
+from pim.errors import MetricUnavailable, UsageError, WeightsError, did_you_mean
 from pim.peer_catalogue import checkpoints
-from pim.weights import cache_folder
+from pim.weights import cache_folder, read_header
 
-VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first
+VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
 RANDOM = re.compile(r"rand(\d{1,9})")
 _CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
@@ -96,33 +96,33 @@ def cached(name: str, half: bool = False) -> Path:
     return cache_folder() / f"vgg16_{name}_{'f16' if half else 'f32'}.safetensors"
 
 
+def published(backbone: Backbone) -> Path:
+    """Where torchvision keeps the file of a backbone; the cache, if torchvision does not know it."""
+    return (checkpoints() if backbone.published else cache_folder()) / backbone.file
+
+
+def in_cache() -> dict[str, Path]:
+    """The converted backbones that are here, by what `pim weights list` calls them."""
+    found = {f"vgg16 {name}{' f16' * half}": cached(name, half) for name in BACKBONES for half in (False, True)}
+    return {name: path for name, path in found.items() if path.is_file()}
+
+
 def places(name: str) -> list[Path]:
     """The files that may hold a backbone, in the order in which they are tried."""
     backbone = BACKBONES[name]
-    found = [Path(os.environ[VARIABLE]).expanduser()] if os.environ.get(VARIABLE) else []
-    found += [cached(name), cached(name, half=True)]
-    found.append((checkpoints() if backbone.published else cache_folder()) / backbone.file)
+    told = _named_file()
+    found = [] if told is None else [told]
+    found += [cached(name), cached(name, half=True), published(backbone)]
     # The first layers of the whole network will do for the part.
     return found if name != "oxford12" else [*found, *(path for path in places("oxford") if path not in found)]
 
 
 def missing(name: str) -> str | None:
-    """Why a backbone cannot be used here, and what to do; None if a file that may hold it is here."""
-    if named(name).random or any(path.is_file() for path in places(name)):
+    """Why a backbone cannot be used here, and how to fetch it; None if a file that may hold it is here."""
+    if named(name).random:
         return None
-    backbone = BACKBONES[name]
-    whole = BACKBONES["oxford"] if name == "oxford12" else backbone
-    size = f"{whole.size} bytes, " if whole.size else ""
-    digits = whole.sha256 if len(whole.sha256) == 64 else f"{whole.sha256}..."
-    looked = [str(path) for path in places(name)]
-    if not os.environ.get(VARIABLE):
-        looked.insert(0, f"{VARIABLE} (not set)")
-    how = "" if whole.id == "tv1k" else f" --id {whole.id}"
-    return (
-        f"the backbone {name} ({backbone.title}) is not part of this package and was not found in "
-        f"{', '.join(looked)}; to fetch it: pim weights get vgg16{how}; without a network: put {whole.file} "
-        f"({size}SHA-256 {digits}) into {checkpoints()}, or name it in {VARIABLE}"
-    )
+    short = f"the backbone {name} is not here; to fetch it: {_command(name)}"
+    return _lost() or (None if _holding(name) else short)
 
 
 def find(name: str) -> Path:
@@ -131,7 +131,53 @@ def find(name: str) -> Path:
     Raises:
         MetricUnavailable: if there is none, with the places and the ways to supply it.
     """
-    reason = missing(name)
-    if reason is not None:
+    found = _holding(name)
+    if (reason := _lost() or (None if found else _ways(name))) is not None:
         raise MetricUnavailable(reason)
-    return next(path for path in places(name) if path.is_file())
+    return found[0]
+
+
+def _named_file() -> Path | None:
+    """The file that the user names, if any."""
+    text = os.environ.get(VARIABLE)
+    return Path(text).expanduser() if text else None
+
+
+def _lost() -> str | None:
+    """That the file which the user names is not there."""
+    told = _named_file()
+    return f"{VARIABLE} names {told}, which is no file" if told is not None and not told.is_file() else None
+
+
+def _holding(name: str) -> list[Path]:
+    told = _named_file()
+    return [path for path in places(name) if path.is_file() and (path != told or _may_hold(path, name))]
+
+
+def _may_hold(path: Path, name: str) -> bool:
+    """False if it is certainly another backbone, which the variable names for another metric."""
+    good = ("oxford12", "oxford") if name == "oxford12" else (name,)
+    try:
+        header = read_header(path)
+    except WeightsError:
+        return path.stat().st_size not in {b.size for b in BACKBONES.values() if b.size and b.id not in good}
+    return header.config.get("backbone", name) in good
+
+
+def _command(name: str) -> str:
+    return "pim weights get vgg16" + ("" if name == "tv1k" else " --id oxford")
+
+
+def _ways(name: str) -> str:
+    """What is missing, where it was looked for, and all ways to supply it."""
+    backbone = BACKBONES[name]
+    whole = BACKBONES["oxford"] if name == "oxford12" else backbone
+    size = f"{whole.size} bytes, " if whole.size else ""
+    digits = whole.sha256 if len(whole.sha256) == 64 else f"{whole.sha256}..."
+    state = "not set" if _named_file() is None else "which holds another one"
+    looked = [f"{VARIABLE} ({state})", *(str(path) for path in places(name) if path != _named_file())]
+    return (
+        f"the backbone {name} ({backbone.title}) is not part of this package and was not found in "
+        f"{', '.join(looked)}; to fetch it: {_command(name)}; without a network: put {whole.file} "
+        f"({size}SHA-256 {digits}) into {checkpoints()}, or name it in {VARIABLE}"
+    )

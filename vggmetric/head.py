@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from vggmetric.features import CHANNELS, TAPS, Pool
 
 KIND = "vgg-head"
 _PREFIX = "w/"
+_SHIPPED = "vgg-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +140,9 @@ def uniform(backbone: str) -> Head:
 
 
 def shipped() -> dict[str, Path]:
-    """The heads inside the package, by name."""
-    folder = Path(str(resources.files("vggmetric"))) / "heads"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+    """The heads inside the package, by name: lpips is that of the metric vgg-lpips."""
+    found = weights.shipped().items()
+    return {name.removeprefix(_SHIPPED): path for name, path in found if name.startswith(_SHIPPED)}
 
 
 def _weights(tap: str, values: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ A file is recognised by what it is, never by its name alone:
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import zipfile
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import Tensor
 from pim import weights
 from pim.errors import WeightsError
 from pim.files import sha256_of
-from vggmetric.backbone import BACKBONES, RANDOM, VARIABLE, Backbone, find, named
+from vggmetric.backbone import BACKBONES, RANDOM, Backbone, find, named
 from vggmetric.features import CHANNELS, TAPS, Network, Pool
 
 KIND = "vgg-backbone"
@@ -135,8 +134,7 @@ def _read_published(backbone: Backbone, path: Path) -> dict[str, Tensor]:
 def _check_identity(backbone: Backbone, found: str, path: Path) -> None:
     accepted = (backbone.id, "oxford") if backbone.id == "oxford12" else (backbone.id,)
     if found not in accepted:
-        named_by = f", which {VARIABLE} names," if os.environ.get(VARIABLE) == str(path) else ""
-        raise WeightsError(f"{path}{named_by} holds the backbone {found}, not {backbone.id}")
+        raise WeightsError(f"{path} holds the backbone {found}, not {backbone.id}")
 
 
 def _checked(tensors: dict[str, Any], backbone: Backbone, path: Path) -> dict[str, Tensor]:

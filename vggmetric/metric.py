@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pim.errors import UsageError, did_you_mean
+from pim.files import sha256_of
 from pim.info import MetricInfo
 from pim.metric import Metric, Prepared, full_precision
 from vggmetric import head as heads
@@ -30,6 +31,8 @@ from vggmetric.embedding import Analysis, Embedding
 from vggmetric.features import STRIDES, operations
 from vggmetric.head import Head
 from vggmetric.resample import spread
+
+_BUFFER = "weights_"  # and the tap: a buffer of its weights
 
 
 class VGGMetric(Metric):
@@ -62,9 +65,9 @@ class VGGMetric(Metric):
         self.trained_on = tuple(head.story.get("trained_on", ()))
         network = loading.load(head.backbone, backbone, pool=head.pool)
         self.embedding = Embedding(network, head.norm, head.eps, head.scales, cache_dtype)
-        self._indices = {tap: f"weights_{tap}" for tap in head.taps}
-        for tap, name in self._indices.items():
-            self.register_buffer(name, head.weights[tap].clone(), persistent=False)
+        self.taps = head.taps
+        for tap in self.taps:
+            self.register_buffer(_BUFFER + tap, head.weights[tap].clone(), persistent=False)
         self.eval().requires_grad_(False)
 
     @classmethod
@@ -91,11 +94,14 @@ class VGGMetric(Metric):
             MetricUnavailable: if the weights of the backbone are not here.
             WeightsError: if a file is missing, damaged, or not what it should be.
         """
-        if not isinstance(head, Head):
-            path = _head_file(head)
-            head = Head.read(path)
-            info = describe(head, path.stem) if info is None else info
-        return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        if isinstance(head, Head):
+            return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        path = _head_file(head)
+        read = Head.read(path)
+        info = describe(read, path.stem) if info is None else info
+        metric = cls(read, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
+        metric.weights_hash = sha256_of(path)
+        return metric
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -122,19 +128,7 @@ class VGGMetric(Metric):
         return {tap: share[0] if distorted.ndim == 3 else share for tap, share in shares.items()}
 
     def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """Where the share of every tap comes from; together they are the map of a call with `spatial`.
-
-        Args:
-            reference: As for a call.
-            distorted: As for a call.
-
-        Yields:
-            Tap and its map, (N, 1, H, W), or (1, H, W) for a single pair.
-
-        Raises:
-            InputError: as a call.
-            UsageError: as a call.
-        """
+        """Where the share of every tap comes from; see `Metric.layer_maps`."""
         first, second = self._checked(reference, distorted)
         with full_precision(second):
             found = self.embedding.maps(first, second, self._weights())
@@ -143,7 +137,7 @@ class VGGMetric(Metric):
             yield tap, spatial[0] if distorted.ndim == 3 else spatial
 
     def _analyse(self, image: Tensor) -> Analysis:
-        return self.embedding.analyse(image, self.head.taps)
+        return self.embedding.analyse(image, self.taps)
 
     def _compare(self, features: Analysis | Tensor, distorted: Tensor) -> Tensor:
         return torch.stack(list(self._shares(features, distorted).values())).sum(0)
@@ -162,11 +156,11 @@ class VGGMetric(Metric):
         return self._compare_map(reference, distorted)
 
     def _shares(self, first: Analysis | Tensor, second: Tensor) -> dict[str, Tensor]:
-        found = self.embedding.differences(first, second, self.head.taps)
+        found = self.embedding.differences(first, second, self.taps)
         return {tap: (found[tap] * weights).sum(1) for tap, weights in self._weights().items()}
 
     def _weights(self) -> dict[str, Tensor]:
-        return {tap: self.get_buffer(name) for tap, name in self._indices.items()}
+        return {tap: self.get_buffer(_BUFFER + tap) for tap in self.taps}
 
 
 def describe(head: Head, name: str) -> MetricInfo:

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 WIDTH, RAW_BITS = 64, 2048
 SEEDS = (0, 1, 2)
-PRICES = {"quick": (1e-3, 3e-3, 1e-2), "full": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}  # nats for a bit
-EPOCHS = {"quick": 15, "full": 50}
+PRICES = {"quick": (3e-3, 1e-2), "full": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)}  # nats for a bit
+EPOCHS = {"quick": 10, "full": 50}
 STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of scalar coders, in units of the mean deviation of features
+RATE = 2e-3  # of learning
 HELD_OUT = 5_000  # training digits on which the price was chosen
-CHOSEN = {"quick": 3e-3, "full": 3e-3}  # by the error on held-out training digits
+CHOSEN = {"quick": 1e-2, "full": 3e-3}  # by the error on held-out training digits
 ENOUGH, SAVED = 100, 10  # bits for a digit; how many times fewer than with principal components
 EXCESS, FLUSH = 0.02, 16  # of real bytes over the estimate: share, bytes
 
@@ -89,7 +90,7 @@ def _train(context: Context, settings: Result, folder: Path) -> Classifier:
         net.load_state_dict(load(kept.read_bytes()))
         return net
     part, _ = digits.training_parts(folder, int(number(settings, "held_out")))
-    schedule = Schedule(int(number(settings, "epochs")), seed=int(number(settings, "seed")))
+    schedule = Schedule(int(number(settings, "epochs")), learning_rate=RATE, seed=int(number(settings, "seed")))
     note = f"price {settings['price']}, seed {settings['seed']}"
     priced = list(net.bottleneck.parameters()) if net.bottleneck is not None else []
     own = {id(parameter) for parameter in priced}

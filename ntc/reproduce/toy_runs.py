@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ntc.reproduce.experiment import Context
 from ntc.reproduce.ledger import Result
+from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.training import Measured, Recipe, Sampler, measure, measure_codebook, train
 from ntc.toys.transform_code import LinearCode, TransformCode
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
@@ -63,7 +64,7 @@ def run_code(context: Context, run: Run, sample: Sampler, make: Callable[[], Cod
 
     def work() -> Result:
         code = fresh()
-        train(code, sample, run.lmbda, run.recipe, lambda steps: context.watch(steps, _label(run)))
+        train(code, sample, (run.lmbda, run.lmbda), run.recipe, lambda steps: context.watch(steps, _label(run)))
         measured = measure(code, sample, run.lmbda, run.test, TEST_SEED)
         _keep(context, run, code)
         return {**_result(measured), "used": used_symbols(code, sample)}
@@ -74,12 +75,30 @@ def run_code(context: Context, run: Run, sample: Sampler, make: Callable[[], Cod
     return result, code
 
 
+def run_conditional(
+    context: Context, run: Run, sample: Sampler, lambdas: Sequence[float], make: Callable[[], ConditionalCode]
+) -> list[Result]:
+    """Train one code for all lambdas between the first and the last, and measure it at each of them."""
+
+    def work() -> Result:
+        torch.manual_seed(run.recipe.seed)
+        code = make()
+        train(code, sample, (lambdas[0], lambdas[-1]), run.recipe, lambda steps: context.watch(steps, run.method))
+        _keep(context, run, code)
+        found = [measure(code, sample, lmbda, run.test, TEST_SEED) for lmbda in lambdas]
+        return {f"{key} at {i}": value for i, one in enumerate(found) for key, value in _result(one).items()}
+
+    together = context.ledger.run({**run.settings(), "up to lambda": lambdas[-1]}, work)
+    keys = ("rate", "distortion", "loss", "error")
+    return [{key: together[f"{key} at {i}"] for key in keys} for i in range(len(lambdas))]
+
+
 def run_variational(context: Context, run: Run, sample: Sampler, words: Tensor) -> tuple[Result, Codebook]:
     """Train a codebook by stochastic descent and measure it; codewords start at `words`."""
 
     def work() -> Result:
         quantizer = VariationalQuantizer(words)
-        train(quantizer, sample, run.lmbda, run.recipe, lambda steps: context.watch(steps, _label(run)))
+        train(quantizer, sample, (run.lmbda, run.lmbda), run.recipe, lambda steps: context.watch(steps, _label(run)))
         return _measure_book(context, run, quantizer.codebook(), sample)
 
     return _book(context, run, work)

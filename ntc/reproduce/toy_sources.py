@@ -5,6 +5,7 @@ Source: arXiv 2007.03034, sections III to V.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,18 +14,23 @@ import torch
 from ntc.reproduce import toy_figures
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
 from ntc.reproduce.ledger import Result, number
-from ntc.reproduce.toy_runs import Run, run_code, run_lloyd, run_variational
+from ntc.reproduce.toy_runs import Run, run_code, run_conditional, run_lloyd, run_variational
 from ntc.toys import limits, sources
+from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.sources import Source
 from ntc.toys.training import Recipe
 from ntc.toys.transform_code import PROXIES, Proxy, TransformCode, mlp_code
 from ntc.toys.vector_quantizer import Codebook
+from pim.errors import InputError
+from pim.eval.bd_rate import Curve, bd_rate
 
 CLASSICAL, VARIATIONAL, BEST = "alternating ECVQ", "variational ECVQ", "soft"
+ONE_CODE = {"one code, gains": False, "one code, gains and inputs": True}  # whether networks see lambda
+ONE_CODE_STEPS, ONE_CODE_EXCESS = 2, 3.0  # times as many steps as for one lambda; BD-rate in percent
 CODEWORDS = {1: 128, 2: 256}  # by dimension
 UNIFORM_WIDTH = 40.0  # over which codewords of the Laplace source start
 WIDTHS = {1: 50, 2: 100}  # of the networks
-RECIPES = {"quick": Recipe(6_000), "full": Recipe(100_000, 1024)}
+RECIPES = {"quick": Recipe(4_000, learning_rate=5e-3), "full": Recipe(100_000, 1024)}
 TEST = {"quick": 1_000_000, "full": 10_000_000}
 
 
@@ -55,6 +61,7 @@ def _run(plan: Plan, context: Context) -> Findings:
     outcome = _all(plan, context)
     rows = [_row(plan, method, lmbda, result) for (method, lmbda), result in outcome.rows.items()]
     claims = [*_classical_claims(plan, outcome), *_transform_claims(plan, outcome, context.preset)]
+    claims.append(_one_code_claim(outcome))
     figures = toy_figures.draw(plan.source, outcome.rows, outcome.codes, outcome.books)
     return Findings(rows, claims, figures)
 
@@ -74,11 +81,42 @@ def _all(plan: Plan, context: Context) -> Outcome:
             outcome.rows[proxy, lmbda], trained = run_code(context, run, source.sample, partial(_code, source, proxy))
             if proxy == BEST:
                 outcome.codes[lmbda] = trained
+    _conditional(plan, context, outcome)
     return outcome
 
 
 def _code(source: Source, proxy: Proxy) -> TransformCode:
     return mlp_code(source.dimensions, WIDTHS[source.dimensions], source.dimensions, proxy)
+
+
+def _conditional(plan: Plan, context: Context, outcome: Outcome) -> None:
+    """One code for all lambdas, in two forms."""
+    source, recipe = plan.source, RECIPES[context.preset]
+    recipe = replace(recipe, steps=ONE_CODE_STEPS * recipe.steps)
+    for method, informed in ONE_CODE.items():
+        run = Run(source.name, method, plan.lambdas[0], recipe, TEST[context.preset])
+        make = partial(ConditionalCode, source.dimensions, WIDTHS[source.dimensions], informed)
+        found = run_conditional(context, run, source.sample, plan.lambdas, make)
+        outcome.rows.update({(method, lmbda): row for lmbda, row in zip(plan.lambdas, found, strict=True)})
+
+
+def _curve(outcome: Outcome, method: str) -> Curve:
+    rows = [row for (name, _), row in outcome.rows.items() if name == method]
+    quality = [-10 * math.log10(number(row, "distortion")) for row in rows]
+    return Curve.through(method, [number(row, "rate") for row in rows], quality)
+
+
+def _one_code_claim(outcome: Outcome) -> Claim:
+    statement, expected = (
+        "one code for all lambdas against one code for each: BD-rate",
+        f"at most {ONE_CODE_EXCESS:g} %",
+    )
+    try:
+        excess = {method: bd_rate(_curve(outcome, "noise"), _curve(outcome, method)).pchip for method in ONE_CODE}
+    except InputError as error:  # codes that learned nothing
+        return Claim(statement, "our bar", expected, str(error), False)
+    said = ", ".join(f"{method} {value:+.2f} %" for method, value in excess.items())
+    return Claim(statement, "our bar", expected, said, min(excess.values()) <= ONE_CODE_EXCESS)
 
 
 def _first_words(source: Source, count: int) -> torch.Tensor:
@@ -134,10 +172,11 @@ def _transform_claims(plan: Plan, outcome: Outcome, preset: Preset) -> list[Clai
 
 
 def _experiment(plan: Plan) -> Experiment:
+    trainings = (2 + len(PROXIES)) * len(plan.lambdas) + len(ONE_CODE) * ONE_CODE_STEPS
     return Experiment(
         plan.source.name,
         lambda context: _run(plan, context),
-        lambda preset: (2 + len(PROXIES)) * len(plan.lambdas) * RECIPES[preset].steps,
+        lambda preset: trainings * RECIPES[preset].steps,
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.limits import Point
 from ntc.toys.transform_code import Coded, LinearCode, TransformCode
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer
@@ -49,9 +51,9 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def train(
-    code: TransformCode | LinearCode | VariationalQuantizer,
+    code: TransformCode | LinearCode | VariationalQuantizer | ConditionalCode,
     sample: Sampler,
-    lmbda: float,
+    lambdas: tuple[float, float],
     recipe: Recipe,
     watch: Watch = lambda steps: None,
 ) -> None:
@@ -60,7 +62,7 @@ def train(
     Args:
         code: What to train.
         sample: Draws from the source.
-        lmbda: Weight of the distortion.
+        lambdas: Weight of the distortion, from .. to; different only for a `ConditionalCode`.
         recipe: Steps, batch, learning rate, seed.
         watch: Told the number of steps done since it was last told.
 
@@ -74,7 +76,7 @@ def train(
             group["lr"] = learning_rate(recipe, step)
         if isinstance(code, TransformCode):
             code.risen = min(1.0, step / (RISE * recipe.steps))
-        loss = _loss(code, sample(recipe.batch, generator), lmbda, generator)
+        loss = _loss(code, sample(recipe.batch, generator), lambdas, generator)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(code.parameters(), CLIP)
@@ -84,9 +86,12 @@ def train(
         watch(1)
 
 
-def measure(code: TransformCode | LinearCode, sample: Sampler, lmbda: float, count: int, seed: int = 0) -> Measured:
+def measure(
+    code: TransformCode | LinearCode | ConditionalCode, sample: Sampler, lmbda: float, count: int, seed: int = 0
+) -> Measured:
     """L on `count` fresh samples with real quantisation."""
-    return _measure(lambda x: code.code(x), sample, lmbda, count, seed)
+    coded = partial(code.code, lmbda=lmbda) if isinstance(code, ConditionalCode) else code.code
+    return _measure(coded, sample, lmbda, count, seed)
 
 
 def measure_codebook(book: Codebook, sample: Sampler, lmbda: float, count: int, seed: int = 0) -> Measured:
@@ -114,10 +119,18 @@ def _measure(coded: Callable[[Tensor], Coded], sample: Sampler, lmbda: float, co
 
 
 def _loss(
-    code: TransformCode | LinearCode | VariationalQuantizer, x: Tensor, lmbda: float, generator: torch.Generator
+    code: TransformCode | LinearCode | VariationalQuantizer | ConditionalCode,
+    x: Tensor,
+    lambdas: tuple[float, float],
+    generator: torch.Generator,
 ) -> Tensor:
+    low, high = lambdas
     if isinstance(code, VariationalQuantizer):
-        losses: Tensor = code(x, lmbda)
+        losses: Tensor = code(x, low)
         return losses.mean()
-    coded: Coded = code(x, generator)
-    return (coded.bits + lmbda * coded.error).mean()
+    if isinstance(code, ConditionalCode):
+        lmbda = low * (high / low) ** torch.rand(len(x), generator=generator)
+        coded: Coded = code(x, lmbda, generator)
+        return ((coded.bits + lmbda * coded.error) / lmbda.sqrt()).mean()  # else high rates drown the others
+    coded = code(x, generator)
+    return (coded.bits + low * coded.error).mean()

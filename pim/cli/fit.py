@@ -145,7 +145,8 @@ def _compared(
         values = _held_out(fitted, bench, number)
         if others:
             values += _scored(plan, others, output.with_suffix(".runs") / plan.about.dataset.replace("/", "_"), setting)
-        found.append((plan, values, analyse(plan.about, plan.judgements, values, AnalysisOptions(intervals))))
+        options = AnalysisOptions(intervals, baseline=next(iter(fitted.lines)))
+        found.append((plan, values, analyse(plan.about, plan.judgements, values, options)))
     return found
 
 

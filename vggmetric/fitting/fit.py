@@ -105,9 +105,9 @@ def typical(bench: Bench, weights: Array) -> float:
 
 
 def shares(bench: Bench, weights: Array) -> dict[str, float]:
-    """The part of every layer in the sum of all distances."""
+    """The part of every layer in the sum of all distances; 0 if all weights are."""
     parts = bench.layout.pooled((bench.choices.quantities.mean(axis=0, dtype=np.float64) * weights)[None])[0]
-    return dict(zip(bench.layout.layers, (parts / parts.sum()).tolist(), strict=True))
+    return dict(zip(bench.layout.layers, (parts / (parts.sum() or 1.0)).tolist(), strict=True))
 
 
 def _share_errors(bench: Bench, forms: Mapping[FormName, Form], taken: Form, draws: int, seed: int) -> dict[str, float]:
