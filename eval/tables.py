@@ -177,7 +177,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 def _comparisons(analysis: Analysis) -> str:
     if not analysis.comparisons:
         return ""
-    return aligned(comparison_lines(analysis.comparisons)) + _wrapped(comparison_foot(analysis))
+    foot = comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
+    return aligned(comparison_lines(analysis.comparisons)) + _wrapped(foot)
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -191,9 +192,9 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return body
 
 
-def comparison_foot(analysis: Analysis) -> str:
-    """What the p values are, and how small they can be."""
-    tests, draws = sum(c.p is not None for c in analysis.comparisons), analysis.options.intervals.draws
+def comparison_foot(comparisons: Sequence[Comparison], draws: int) -> str:
+    """What the p values are, and how small they can be with so many bootstrap draws."""
+    tests = sum(c.p is not None for c in comparisons)
     told = f"two-sided, same rows and same draws; Holm over the {tests} tests of this table"
     smallest = tests * smallest_p(draws)
     if smallest > SMALL_P:
