@@ -132,6 +132,15 @@ def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name) 
     assert MEASURED[name].ratio / 3 < found.ratio < 3 * MEASURED[name].ratio
 
 
+def test_a_file_called_like_a_shipped_metric_has_no_calibration(tiny_pim, tmp_path) -> None:
+    namesake = tmp_path / "pim-small.safetensors"
+    namesake.write_bytes(tiny_pim.read_bytes())
+    loss = Distortion(str(namesake))
+    assert loss.metric.name == "pim-small"
+    assert loss.calibration is None
+    assert Distortion("pim-small").calibration == MEASURED["pim-small"]
+
+
 def test_the_weights_follow_when_the_anchor_is_set_between_steps(pair) -> None:
     loss = Distortion(Mean(), mse_weight=1.0, calibration=KNOWN)
     assert loss.weight == 0
