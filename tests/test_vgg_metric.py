@@ -294,6 +294,14 @@ def test_l2_pooling_is_the_root_of_a_weighted_mean_of_squares() -> None:
         torch.testing.assert_close(found[:, :, row, column], (total + 1e-12).sqrt())
 
 
+def test_eps_stands_inside_the_root() -> None:
+    features = torch.zeros(1, 64, 2, 3, dtype=torch.float64)
+    features[:, 5] = 1e-5  # its square is eps
+    unit = random_metric().embedding.normalise("relu1_1", features)
+    torch.testing.assert_close(unit[:, 5], torch.full((1, 2, 3), 0.5**0.5, dtype=torch.float64))
+    assert not unit[:, 6:].any()
+
+
 def test_without_normalisation_features_are_divided_by_their_scales() -> None:
     x, y = images(1, 20, 20, 0), images(1, 20, 20, 1)
     weights = {"relu1_1": torch.ones(1), "relu2_2": torch.ones(1)}
