@@ -116,12 +116,12 @@ def collect(
 
 
 def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a video file, or of a folder in natural order of names, (H, W, 3) sRGB.
+    """The frames of a video file, of a folder in natural order of names, or of one picture: (H, W, 3) sRGB.
 
     Raises:
         InputError: if a frame cannot be decoded.
     """
-    yield from _folder_frames(path) if path.is_dir() else _video_frames(path)
+    yield from _video_frames(path) if _is_video(path) else _pictures(_frame_files(path))
 
 
 def _expand(path: Path) -> list[tuple[Path, str]]:
@@ -175,7 +175,7 @@ def _crops_of(source: Source, settings: CropSettings) -> dict[str, NDArray[np.ge
     """Crops of one source: planned first, then taken while the frames stream by."""
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}/{source.name}".encode()).digest()[:8], "big")
     rng = np.random.Generator(np.random.PCG64(seed))
-    count = _count_frames(source.path)
+    count = count_frames(source.path)
     if count <= settings.largest_gap:
         raise DataError(f"{source.path}: {count} frames are too few; {settings.largest_gap + 1} or more are needed")
     wanted: dict[int, list[int]] = {}
@@ -214,7 +214,7 @@ def _crop(
         side = settings.size * largest**u_scale
         left, top = u_left * (width - side), u_top * (height - side)
         box = (left, top, left + side, top + side)
-        pair = [_reduce(frame, box, settings.size) for frame in (first, second)]
+        pair = [reduce_window(frame, box, settings.size) for frame in (first, second)]
         luma = pair[0] @ LUMA / 255
         if luma.std() >= settings.flat and settings.still <= _difference(*pair) <= settings.cut:
             ordered = pair[::-1] if swap else pair
@@ -223,7 +223,8 @@ def _crop(
     return None
 
 
-def _reduce(frame: NDArray[np.uint8], box: tuple[float, float, float, float], size: int) -> NDArray[np.uint8]:
+def reduce_window(frame: NDArray[np.uint8], box: tuple[float, float, float, float], size: int) -> NDArray[np.uint8]:
+    """The window (left, top, right, bottom) of a frame, resampled to (size, size, 3)."""
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
@@ -236,12 +237,24 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _frame_files(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+def _is_video(path: Path) -> bool:
+    return not path.is_dir() and path.suffix.lower() not in FRAME_SUFFIXES
 
 
-def _count_frames(path: Path) -> int:
-    if path.is_dir():
+def _frame_files(path: Path) -> list[Path]:
+    """The pictures in a folder in natural order, or the one picture at a path."""
+    if not path.is_dir():
+        return [path]
+    return sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
+
+
+def count_frames(path: Path) -> int:
+    """How many frames `read_frames` gives; videos are not decoded for that.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    if not _is_video(path):
         return len(_frame_files(path))
     av = _av()
     try:
@@ -265,10 +278,10 @@ def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
         raise InputError(f"{path} cannot be decoded: {error}") from error
 
 
-def _folder_frames(folder: Path) -> Iterator[NDArray[np.uint8]]:
+def _pictures(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
     from pim.image import open_image
 
-    for file in _frame_files(folder):
+    for file in files:
         yield (open_image(file).pixels * 255 + 0.5).astype(np.uint8)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.eval.bootstrap import row_mean_draws
-from pim.eval.estimate import Clusters, Estimate, Statistic, estimate, from_draws, mean_of
+from pim.eval.estimate import Clusters, Estimate, estimate, from_draws, mean_of, row_mean
 from pim.eval.figures import Collected
 from pim.eval.two_afc import ALGORITHMS, DISTORTIONS, ceiling_scores, one_sided_share, person_scores
 
@@ -60,24 +60,12 @@ def _category(table: ChoiceTable, place: int, mask: Mask, lines: Mapping[str, Ar
     if table.clustered:
         member = table.clusters.member[mask]
         used = np.unique(member)
-        return {name: estimate(_row_mean(values[mask], member), table.clusters, used) for name, values in lines.items()}
+        return {name: estimate(row_mean(values[mask], member), table.clusters, used) for name, values in lines.items()}
     columns = np.stack([values[mask] for values in lines.values()], axis=1)
     options = table.clusters.options
     draws = row_mean_draws(columns, options.draws, [options.seed, place])
     means = columns.mean(axis=0)
     return {name: from_draws(float(means[i]), draws[:, i]) for i, name in enumerate(lines)}
-
-
-def _row_mean(values: Array, member: NDArray[np.int64]) -> Statistic:
-    """The mean over drawn rows, from sums by cluster."""
-
-    def statistic(counts: Array) -> Array:
-        sums = np.bincount(member, weights=values, minlength=counts.shape[1])
-        sizes = np.bincount(member, minlength=counts.shape[1])
-        drawn = counts @ sizes
-        return np.where(drawn > 0, (counts @ sums) / np.where(drawn > 0, drawn, 1), np.nan)
-
-    return statistic
 
 
 def _means(

@@ -77,6 +77,25 @@ class Difference:
     p: float | None  # two-sided, not adjusted
 
 
+def row_mean(values: Array, member: NDArray[np.int64], weights: Array | None = None) -> Statistic:
+    """The mean over the rows of drawn clusters, from sums by cluster.
+
+    Args:
+        values: (n,).
+        member: (n,) cluster of every row.
+        weights: (n,) of the rows; None: all alike.
+    """
+    weights = np.ones(len(values)) if weights is None else weights
+
+    def statistic(counts: Array) -> Array:
+        sums = np.bincount(member, weights=weights * values, minlength=counts.shape[1])
+        sizes = np.bincount(member, weights=weights, minlength=counts.shape[1])
+        drawn = counts @ sizes
+        return np.where(drawn > 0, (counts @ sums) / np.where(drawn > 0, drawn, 1), np.nan)
+
+    return statistic
+
+
 def undefined(reason: str) -> Estimate:
     """An estimate that there is none of."""
     return Estimate(None, None, reason)

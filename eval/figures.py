@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from pim.eval.bootstrap import holm
@@ -59,6 +59,11 @@ class Collected:
     measured: list[Measured] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def draws(self) -> int:
+        """Bootstrap draws behind the intervals; 0 without any."""
+        return max((len(m.estimate.draws) for m in self.measured), default=0)
+
     def add(
         self, section: str, part: str, statistic: str, metric: str, estimate: Estimate, n: int, references: int | None
     ) -> None:
@@ -70,14 +75,27 @@ class Collected:
 
 
 def compare(
-    measured: Iterable[Measured], metrics: Collection[str], statistics: Sequence[tuple[str, str, str]]
+    measured: Iterable[Measured],
+    metrics: Collection[str],
+    statistics: Sequence[tuple[str, str, str]],
+    baseline: str | None = None,
 ) -> list[Comparison]:
-    """Each two metrics on the named (section, part, statistic), with p values adjusted over all of them."""
+    """Each two metrics on the named (section, part, statistic), with p values adjusted over all of them.
+
+    Args:
+        measured: With the draws that the metrics share.
+        metrics: Those to compare.
+        statistics: What by.
+        baseline: Compare the others with this metric only.
+    """
     found: list[Comparison] = []
     table = [m for m in measured if m.figure.metric in metrics]
     for section, part, statistic in statistics:
         rows = [m for m in table if (m.figure.section, m.figure.part, m.figure.statistic) == (section, part, statistic)]
-        for first, second in combinations(rows, 2):
+        known = [m for m in rows if m.figure.metric == baseline]
+        for first, second in combinations(rows, 2) if baseline is None else product(rows, known):
+            if first is second:
+                continue
             change = difference(first.estimate, second.estimate)
             if change is None or first.figure.n != second.figure.n:
                 continue

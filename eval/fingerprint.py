@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pim import metric as metric_module
 from pim._version import VERSION
@@ -40,7 +41,7 @@ def describe(metric: Metric, device: str, opening: OpenOptions) -> dict[str, Any
         "lower_is_better": metric.lower_is_better,
         "value_range": [repr(end) for end in metric.info.value_range],
         "summary": metric.info.summary,
-        "weights_hash": metric.weights_hash or _parameters_hash(metric),
+        "weights_hash": metric.weights_hash or parameters_hash(metric),
         "trained_on": list(metric.trained_on),
         "settings": metric.settings,
         "code": _code_of(metric),
@@ -56,15 +57,9 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def versions() -> dict[str, str]:
-    """The versions that a run notes."""
-    names = (*READERS, "scipy", "torch")
-    return {"pim": VERSION, "python": platform.python_version(), **{name: metadata.version(name) for name in names}}
-
-
-def _parameters_hash(metric: Metric) -> str | None:
-    """A hash of parameters and buffers that come from no weight file; None if there are none."""
-    state = metric.state_dict()
+def parameters_hash(module: nn.Module) -> str | None:
+    """A hash of parameters and persistent buffers, wherever they come from; None if there are none."""
+    state = module.state_dict()
     if not state:
         return None
     total = hashlib.sha256()
@@ -72,6 +67,12 @@ def _parameters_hash(metric: Metric) -> str | None:
         total.update(name.encode())
         total.update(state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The versions that a run notes."""
+    names = (*READERS, "scipy", "torch")
+    return {"pim": VERSION, "python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def _code_of(metric: Metric) -> str:

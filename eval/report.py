@@ -7,17 +7,11 @@ needs 4.8 MB of script. The page asks for nothing from anywhere, which its conte
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
+from pim import look
 from pim._version import VERSION
 from pim.eval import report_plots as plots
 from pim.eval import tables
@@ -110,47 +104,19 @@ def page(sections: Sequence[Section]) -> str:
     Returns:
         HTML. Whatever came from files is escaped, and characters that cannot be seen are spelled out.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_asset),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_visible,
-    )
-    style, script = _asset("report.css"), _asset("report.js")
-    return environment.get_template("report.html").render(
-        sections=sections,
-        overview=_overview(sections) if len(sections) > 1 else None,
-        style=style,
-        script=script,
-        policy=_policy(style, script),
-        version=VERSION,
-    )
-
-
-def _asset(name: str) -> str:
-    return resources.files("pim.eval").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy(style: str, script: str) -> str:
-    """Nothing but these two texts and pictures inside the page."""
-    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style, script)]
+    style, script = look.style("pim.eval", "report.css"), look.script("pim.eval", "report.js")
     return (
-        f"default-src 'none'; img-src data:; style-src 'sha256-{hashes[0]}'; script-src 'sha256-{hashes[1]}'; "
-        "base-uri 'none'; form-action 'none'"
+        look.environment("pim.eval")
+        .get_template("report.html")
+        .render(
+            sections=sections,
+            overview=_overview(sections) if len(sections) > 1 else None,
+            style=style,
+            script=script,
+            policy=look.policy(style, script, img="data:"),
+            version=VERSION,
+        )
     )
-
-
-def _visible(value: Any) -> Any:
-    r"""Text in which nothing is hidden: control characters, marks of direction and broken text become escapes.
-
-    >>> print(_visible("a\u202eb"))
-    a\u202eb
-    """
-    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
-        return value  # as it is: numbers, and what the template itself wrote
-    return re.sub(r"[^\n]", lambda c: c[0] if c[0].isprintable() else ascii(c[0])[1:-1], value)
 
 
 def _main_tables(analysis: Analysis) -> list[Table]:
@@ -168,7 +134,8 @@ def _main_tables(analysis: Analysis) -> list[Table]:
         found.append(_table("All rows", tables.pivot("statistic", pooled, lambda f: f.statistic), foot))
     if analysis.comparisons:
         lines = tables.comparison_lines(analysis.comparisons)
-        found.append(_table("Metrics compared in pairs", lines, tables.comparison_foot(analysis)))
+        foot = tables.comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
+        found.append(_table("Metrics compared in pairs", lines, foot))
     others = [
         (row.metric, row.part, row.statistic, f"{row.value:g}", row.source) for row in published(analysis.about.dataset)
     ]

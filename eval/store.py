@@ -8,20 +8,17 @@ other files, weights or settings stay in the table and are never found under the
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import filelock
-
-from pim.errors import DataError, PimError, UsageError
+from pim.database import Database, Layout, alone
+from pim.errors import DataError
 
 TABLE = "scores.sqlite"
 LOCK = "run.lock"
-VERSION = 1
 
 DONE, FAILED = 0, 1
 
@@ -43,6 +40,7 @@ CREATE TABLE scores (
     PRIMARY KEY (pair_id, metric_id)) WITHOUT ROWID;
 CREATE TABLE pictures (name TEXT PRIMARY KEY, decoding TEXT NOT NULL) WITHOUT ROWID;
 """
+_LAYOUT = Layout(_SCHEMA, 1, "choose another --run")
 
 
 @dataclass(frozen=True)
@@ -89,22 +87,9 @@ def writing(folder: Path) -> Iterator[Store]:
         DataError: if the table is damaged or of another version.
         PimError: if the folder cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / LOCK)
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UsageError(f"another process is at work in {folder}; wait for it, or choose another --run") from error
-    except OSError as error:
-        raise PimError(f"cannot work in {folder}: {error.strerror or error}") from error
-    try:
-        connection = _connect(folder / TABLE)
-        try:
-            yield Store(folder, connection)
-        finally:
-            connection.close()
-    finally:
-        lock.release()
+    busy = f"another process is at work in {folder}; wait for it, or choose another --run"
+    with alone(folder / LOCK, busy), closing(Database(folder / TABLE, _LAYOUT)) as database:
+        yield Store(folder, database)
 
 
 @contextmanager
@@ -116,19 +101,16 @@ def reading(folder: Path) -> Iterator[Store]:
     """
     if not (folder / TABLE).is_file():
         raise DataError(f"{folder} is not the folder of a run: it has no {TABLE}")
-    connection = _connect(folder / TABLE)
-    try:
-        yield Store(folder, connection)
-    finally:
-        connection.close()
+    with closing(Database(folder / TABLE, _LAYOUT)) as database:
+        yield Store(folder, database)
 
 
 class Store:
     """Reads and writes; every method is one transaction."""
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder
-        self._connection = connection
+        self._database, self._rows, self._transaction = database, database.rows, database.transaction
 
     def add_run(self, fingerprint: str, run: StoredRun, records: Iterable[Mapping[str, Any]]) -> int:
         """Note what is asked for, with its records; a run that is known already becomes the latest.
@@ -223,58 +205,3 @@ class Store:
     def pictures(self) -> dict[str, str]:
         """What opening decided, by name of the picture."""
         return dict(self._rows("SELECT name, decoding FROM pictures ORDER BY name"))
-
-    def _rows(self, query: str, *values: Any) -> list[Any]:
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise _explained(error, self.folder) from error
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._connection:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-        except sqlite3.Error as error:
-            raise _explained(error, self.folder) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30)
-        try:
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    except sqlite3.Error as error:
-        raise _explained(error, path.parent) from error
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if _version(connection) == 0:
-        connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables at this moment
-        if _version(connection) == 0 and not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
-            for statement in (*_SCHEMA.split(";"), f"PRAGMA user_version = {VERSION}"):
-                connection.execute(statement)
-        connection.execute("COMMIT")
-    if (version := _version(connection)) != VERSION:
-        raise DataError(f"{path} has version {version}, this program reads {VERSION}; choose another --run")
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _explained(error: sqlite3.Error, folder: Path) -> PimError:
-    text = str(error)
-    if "disk is full" in text or "disk I/O" in text:
-        return PimError(f"cannot write to {folder}: {text}. What was committed is kept; the same command continues")
-    if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
-        return DataError(f"{folder / TABLE} is damaged ({text}); move it away and run again")
-    return PimError(f"{folder / TABLE}: {text}")

@@ -27,6 +27,8 @@ VALUE_COLUMNS = (
     "second_value",  # of the second pair of a choice
 )
 
+LOSS = "NLL"  # negative log-likelihood, whose differences are small
+
 EXPLAINED = {  # what the numbers of a kind of data set are
     "opinion": "agreement with opinion scores: 1 is perfect, 0 is none, negative is the wrong way round",
     "two_afc": "percent of people who agree with the choice of the metric",
@@ -155,6 +157,8 @@ def number_form(figure: Figure | Comparison) -> Callable[[float], str]:
     """How a statistic is written."""
     if figure.statistic in (choices.STATISTIC, sameness.STATISTIC, "adjacent"):
         return lambda value: f"{100 * value:.2f}"
+    if figure.statistic == LOSS:
+        return lambda value: f"{value:.4f}"
     if figure.statistic.startswith(("mean ", "RMSE")):
         return lambda value: f"{value:.4g}"
     return lambda value: f"{value:.3f}"
@@ -173,7 +177,8 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 def _comparisons(analysis: Analysis) -> str:
     if not analysis.comparisons:
         return ""
-    return aligned(comparison_lines(analysis.comparisons)) + _wrapped(comparison_foot(analysis))
+    foot = comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
+    return aligned(comparison_lines(analysis.comparisons)) + _wrapped(foot)
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -187,9 +192,9 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return body
 
 
-def comparison_foot(analysis: Analysis) -> str:
-    """What the p values are, and how small they can be."""
-    tests, draws = sum(c.p is not None for c in analysis.comparisons), analysis.options.intervals.draws
+def comparison_foot(comparisons: Sequence[Comparison], draws: int) -> str:
+    """What the p values are, and how small they can be with so many bootstrap draws."""
+    tests = sum(c.p is not None for c in comparisons)
     told = f"two-sided, same rows and same draws; Holm over the {tests} tests of this table"
     smallest = tests * smallest_p(draws)
     if smallest > SMALL_P:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pim._version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from pim import loss as loss
     from pim.api import distance as distance
     from pim.api import load as load
     from pim.api import metrics as metrics
@@ -24,6 +25,7 @@ else:
         "distance": "pim.api",
         "load": "pim.api",
         "metrics": "pim.api",
+        "loss": "pim.loss",
         "Metric": "pim.metric",
         "PIM": "pim.model",
         "PIMConfig": "pim.config",
@@ -35,7 +37,8 @@ else:
             raise AttributeError(f"module 'pim' has no attribute {name!r}")
         import importlib
 
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        home = importlib.import_module(_HOMES[name])
+        return home if name == "loss" else getattr(home, name)
 
 
-__all__ = ["PIM", "Metric", "PIMConfig", "__version__", "distance", "load", "metrics", "open_image"]
+__all__ = ["PIM", "Metric", "PIMConfig", "__version__", "distance", "load", "loss", "metrics", "open_image"]

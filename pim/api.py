@@ -15,6 +15,8 @@ from pim.errors import InputError
 from pim.files import sha256_of
 from pim.info import MetricInfo
 from pim.peer_catalogue import PEERS, missing
+from pim.vgg_catalogue import VGGS
+from vggmetric import backbone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,8 +64,7 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
 
 def metrics() -> list[MetricStatus]:
     """Every built-in metric, the default first and those of other packages last; loads none."""
-    files = weights.shipped()
-    own = [_status(info, files.get(info.name)) for info in catalogue.SHIPPED.values()]
+    own = [_status(info) for info in (catalogue.SHIPPED | VGGS).values()]
     return [*own, *(MetricStatus(peer.info, missing(name), None) for name, peer in PEERS.items())]
 
 
@@ -106,7 +107,7 @@ def distance(
 def _named(name: str | None, device: str | None) -> Metric:
     name = catalogue.DEFAULT if name is None else name
     # A user's file or code may change between two calls; what ships does not.
-    return _kept(name, device) if name in catalogue.SHIPPED else load(name, device=device)
+    return _kept(name, device) if name in catalogue.SHIPPED or name in VGGS else load(name, device=device)
 
 
 @functools.lru_cache(maxsize=8)
@@ -149,9 +150,11 @@ def _called(image: ImageLike, otherwise: str) -> str:
     return str(image) if isinstance(image, str | Path) else otherwise
 
 
-def _status(info: MetricInfo, path: Path | None) -> MetricStatus:
+def _status(info: MetricInfo) -> MetricStatus:
     if info.weights is None:
         return MetricStatus(info, None, None)
+    path = weights.shipped_file(info.weights)
     if path is None:
         return MetricStatus(info, catalogue.missing_weights(info), None)
-    return MetricStatus(info, None, sha256_of(path))
+    reason = None if info.backbone is None else backbone.missing(info.backbone)
+    return MetricStatus(info, reason, sha256_of(path))

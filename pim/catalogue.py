@@ -7,6 +7,7 @@ from math import inf
 from pim.errors import UsageError, did_you_mean
 from pim.info import MetricInfo
 from pim.peer_catalogue import PEERS
+from pim.vgg_catalogue import VGGS
 
 _OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
 _PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
@@ -73,7 +74,8 @@ MS_SSIM = MetricInfo(
 
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM_SMALL.name
-BUILT_IN = {**SHIPPED, **{name: peer.info for name, peer in PEERS.items()}}  # every name, those of other packages last
+# Every name: those that work as installed, those that need a backbone, those of other packages.
+BUILT_IN = {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}
 
 
 def check_name(name: str) -> None:

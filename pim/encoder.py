@@ -83,7 +83,7 @@ class MarginalEncoder(nn.Module):
             hidden = F.relu(per_position(layer, hidden))
         if self.mus is not None:
             hidden = per_position(self.mus, hidden)
-        means = hidden.reshape(len(hidden), self.mixtures, self.latent, *hidden.shape[2:])
+        means = hidden.reshape(hidden.shape[0], self.mixtures, self.latent, *hidden.shape[2:])
         if self.logit is None:
             return Mixture(means, None)
         weights = features

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,23 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
     picture = PIL.Image.fromarray(np.round(pixels * 255).astype(np.uint8))
     factor = max(1, math.ceil(SMALLEST / min(picture.size)))
     return _framed(picture.resize((picture.width * factor, picture.height * factor), 0), low, high, caption)
+
+
+def sheet(pictures: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
+    """Pictures in rows from left to right, about as many rows as columns.
+
+    Args:
+        pictures: One or more, RGB.
+
+    Returns:
+        An RGB picture; each has the room of the largest.
+    """
+    columns = math.ceil(math.sqrt(len(pictures)))
+    width, height = (max(picture.size[axis] for picture in pictures) for axis in (0, 1))
+    canvas = PIL.Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), PAPER)
+    for number, picture in enumerate(pictures):
+        canvas.paste(picture, (number % columns * width, number // columns * height))
+    return canvas
 
 
 def ticks(low: float, high: float) -> list[float]:

@@ -21,3 +21,4 @@ class MetricInfo:
     licence: str = "Apache-2.0"  # of code and weights
     weights: str | None = None  # file name of shipped weights; None: the metric has none
     source: str = ""  # paper or package
+    backbone: str | None = None  # id of a network that has to be obtained separately, see `vggmetric.backbone`

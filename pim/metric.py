@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +75,7 @@ class Metric(nn.Module):
         """
         batch = self._enter(reference, "reference")
         checks.check_values({"reference": batch})
-        with _full_precision(batch):
+        with full_precision(batch):
             features = self._analyse(self._cast(batch))
         return Prepared(self._owner(), features, tuple(batch.shape), reference.ndim == 3, batch.device)
 
@@ -96,29 +96,48 @@ class Metric(nn.Module):
         """
         if spatial and not self.info.spatial:
             raise UsageError(f"{self.name} has no spatial map; pim.metrics() lists those that have one")
+        first, second = self._checked(reference, distorted)
+        known = isinstance(reference, Prepared)
+        with full_precision(second):
+            if spatial:
+                value = self._compare_map(first, second) if known else self._map(first, second)
+            else:
+                value = self._compare(first, second) if known else self._pair(first, second)
+        return value[0] if distorted.ndim == 3 else value
+
+    def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The parts of the map by layer of a network, for metrics that have them; they add up to the map.
+
+        Args:
+            reference: As for a call.
+            distorted: As for a call.
+
+        Yields:
+            Layer and its map, (N, 1, H, W), or (1, H, W) for a single pair.
+
+        Raises:
+            InputError: as a call.
+            UsageError: if the metric has no maps by layer.
+        """
+        raise UsageError(f"{self.name} has no maps by layer; the metrics on VGG-16 have")
+
+    def _checked(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Any, Tensor]:
+        """The features of a prepared reference, or the reference as a batch; and the distorted batch."""
+        images: dict[str, Tensor] = {}
         if isinstance(reference, Prepared):
             if reference.owner != self._owner():
                 raise UsageError(f"this reference was prepared by {reference.owner}, not by {self._owner()}")
-            prepared, single = reference, reference.single
-            candidate = self._enter(distorted, "distorted")
-            checks.check_pair(prepared.shape, candidate, prepared.device)
-            checks.check_values({"distorted": candidate})
+            shape, device, single = reference.shape, reference.device, reference.single
         else:
-            batch, candidate = self._enter(reference, "reference"), self._enter(distorted, "distorted")
-            single = reference.ndim == 3
-            checks.check_pair(tuple(batch.shape), candidate, batch.device)
-            checks.check_values({"reference": batch, "distorted": candidate})
-            prepared = None
+            batch = images["reference"] = self._enter(reference, "reference")
+            shape, device, single = tuple(batch.shape), batch.device, reference.ndim == 3
+        candidate = images["distorted"] = self._enter(distorted, "distorted")
+        checks.check_pair(shape, candidate, device)
+        checks.check_values(images)
         if single != (distorted.ndim == 3):
             raise InputError("reference and distorted must both be single images or both be batches")
-        with _full_precision(candidate):
-            first = self._cast(batch) if prepared is None else prepared.features
-            second = self._cast(candidate)
-            if spatial:
-                value = self._map(first, second) if prepared is None else self._compare_map(first, second)
-            else:
-                value = self._pair(first, second) if prepared is None else self._compare(first, second)
-        return value[0] if single else value
+        first = reference.features if isinstance(reference, Prepared) else self._cast(batch)
+        return first, self._cast(candidate)
 
     def _analyse(self, image: Tensor) -> Any:
         """What can be computed from the reference alone; (N, 3, H, W) in the metric's own precision."""
@@ -179,6 +198,6 @@ def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Ten
     return values
 
 
-def _full_precision(batch: Tensor) -> torch.autocast:
+def full_precision(batch: Tensor) -> torch.autocast:
     """Small differences drown in the rounding of half precision, so autocast stops here."""
     return torch.autocast(device_type=batch.device.type, enabled=False)

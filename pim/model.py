@@ -74,7 +74,8 @@ class PIM(Metric):
         self.cnn = Modules(band_network(config) for _ in range(config.bands))
         self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
-        self._noise: Tensor | None = None
+        self._noise: Tensor | None
+        self.register_buffer("_noise", self._draw_noise() if config.mixtures > 1 else None, persistent=False)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -233,13 +234,14 @@ class PIM(Metric):
         large = image.shape[-2] * image.shape[-1] > TILED
         return large and self.config.padding == "same" and not torch.is_grad_enabled()
 
+    def _draw_noise(self) -> Tensor:
+        config, period = self.config, NOISE_PERIOD
+        shape = (config.bands, self.samples, config.mixtures, config.latent, period, period)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(self.seed), dtype=torch.float32)
+
     def _noise_at(self, index: int, where: Place, like: Tensor) -> Tensor:
         """Standard normal noise (S, M, D, h, w) at some positions of a band, the same for every image and tile."""
-        if self._noise is None:
-            generator = torch.Generator().manual_seed(self.seed)
-            config = self.config
-            shape = (config.bands, self.samples, config.mixtures, config.latent, NOISE_PERIOD, NOISE_PERIOD)
-            self._noise = torch.randn(shape, generator=generator, dtype=torch.float32)
+        assert self._noise is not None
         field = self._noise[index].to(like)
         height, width = like.shape[-2:]
         rows = torch.arange(where[0].start or 0, (where[0].start or 0) + height, device=like.device) % NOISE_PERIOD
@@ -259,10 +261,6 @@ class PIM(Metric):
             if not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{path}: {name} contains values that are not finite")
         self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out the noise, which the seed makes again."""
-        return {**self.__dict__, "_noise": None}
 
 
 def _min_size(config: PIMConfig, info: MetricInfo) -> int:

@@ -1,6 +1,6 @@
 """Weight files: safetensors with their story in the header; found, checked, read and written here.
 
-A file holds the tensors of a PIM, and in its header, as JSON: format version, what it is, the
+A file holds the tensors of a PIM, a head or a backbone, and in its header, as JSON: format version, what it is, the
 settings of the network, how it was trained, licence. Nothing is ever downloaded here.
 """
 
@@ -28,7 +28,7 @@ KEY = "pim"  # the header entry that holds our JSON
 class WeightHeader:
     """The story of a weight file."""
 
-    kind: str  # "pim": the networks of a PIM
+    kind: str  # "pim": the networks of a PIM; "vgg-head", "vgg-backbone": see `vggmetric`
     config: dict[str, Any]  # settings of the network, see PIMConfig
     training: dict[str, Any] = field(default_factory=dict)  # data, counts, steps, seed, versions
     licence: str = "Apache-2.0"
@@ -68,7 +68,7 @@ def read_header(path: str | Path) -> WeightHeader:
         inner = json.loads(outer["__metadata__"][KEY])
         return _header(inner, path)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path} has no readable pim header; was it made by `pim train`?") from error
+        raise WeightsError(f"{path} has no readable pim header; was it made by `pim train` or `pim fit`?") from error
 
 
 def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
@@ -107,6 +107,11 @@ def shipped() -> dict[str, Path]:
     """The weight files inside the package, by metric name."""
     folder = Path(str(resources.files("pim"))) / "pretrained"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def shipped_file(name: str) -> Path | None:
+    """A weight file inside the package by its file name; None if it is not there."""
+    return shipped().get(Path(name).stem)
 
 
 def cache_folder() -> Path:

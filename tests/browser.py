@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import select
@@ -35,55 +36,25 @@ def find() -> str | None:
     return os.environ.get("PIM_CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
-class Page:
-    """One tab, and all that happened in it."""
+class Pipe:
+    """The wire to the browser, which all tabs share."""
 
     def __init__(self, commands: int, answers: int) -> None:
         self._commands, self._answers, self._rest, self._last = commands, answers, b"", 0
-        self._session: str | None = None
-        self.requests: list[str] = []
-        self.complaints: list[str] = []  # console messages, exceptions, refused resources
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Network", "Log"):
-            self.call(f"{domain}.enable")
+        self.tabs: dict[str | None, Page] = {}
 
-    def call(self, method: str, **parameters: Any) -> Any:
-        """One command of the DevTools protocol, and its answer."""
+    def call(self, method: str, parameters: dict[str, Any], session: str | None = None) -> Any:
+        """One command of the DevTools protocol, and its answer; events on the way go to their tabs."""
         self._last += 1
         message = {"id": self._last, "method": method, "params": parameters}
-        if self._session is not None:
-            message["sessionId"] = self._session
+        if session is not None:
+            message["sessionId"] = session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while (answer := self._next()).get("id") != self._last:
-            self._note(answer)
+            if (tab := self.tabs.get(answer.get("sessionId"))) is not None:
+                tab.note(answer)
         assert "error" not in answer, answer["error"]
         return answer["result"]
-
-    def open(self, file: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Show a file and wait until it is loaded."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.call("Emulation.setEmulatedMedia", features=[scheme])
-        self.call("Page.navigate", url=file.resolve().as_uri())
-        end = time.monotonic() + PATIENCE
-        while self.run("document.readyState") != "complete" or self.run("location.href") == "about:blank":
-            assert time.monotonic() < end, "the page does not load"
-        self.call("Page.bringToFront")
-
-    def run(self, script: str) -> Any:
-        """The value of an expression in the page."""
-        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
-        assert "exceptionDetails" not in result, result["exceptionDetails"]
-        return result["result"].get("value")
-
-    def press(self, key: str) -> None:
-        """One key, down and up."""
-        text = {"Enter": "\r", " ": " "}.get(key)
-        codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
-        code = {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **code, **({"text": text} if text else {}))
-        self.call("Input.dispatchKeyEvent", type="keyUp", **code)
 
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + PATIENCE
@@ -97,7 +68,77 @@ class Page:
         found: dict[str, Any] = json.loads(message)
         return found
 
-    def _note(self, event: dict[str, Any]) -> None:
+
+class Page:
+    """One tab, and all that happened in it."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe, self._session = pipe, None
+        self.requests: list[str] = []
+        self.complaints: list[str] = []  # console messages, exceptions, refused resources
+        target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        pipe.tabs[self._session] = self
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.call(f"{domain}.enable")
+
+    def another(self) -> Page:
+        """A further tab, in a window of its own."""
+        return Page(self._pipe)
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """One command of the DevTools protocol, and its answer."""
+        return self._pipe.call(method, parameters, self._session)
+
+    def open(self, where: Path | str, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        """Show a file or an address and wait until it is loaded; sizes are in CSS pixels."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=0, mobile=False)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+        self.call("Page.navigate", url=where if isinstance(where, str) else where.resolve().as_uri())
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'", "the page does not load")
+        self.call("Page.bringToFront")
+
+    def wait(self, condition: str, otherwise: str) -> None:
+        """Until an expression is true."""
+        end = time.monotonic() + PATIENCE
+        while not self.run(condition):
+            assert time.monotonic() < end, otherwise
+
+    def picture(self) -> bytes:
+        """What is in the window, as a PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def click(self, selector: str, count: int = 1) -> None:
+        """Click into the middle of the first element that is found, so often in a row."""
+        found = f"document.querySelector({selector!r}).getBoundingClientRect()"
+        x, y = self.run(f"(b => [b.left + b.width / 2, b.top + b.height / 2])({found})")
+        for number in range(1, count + 1):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=number)
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page."""
+        result = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in result, result["exceptionDetails"]
+        return result["result"].get("value")
+
+    def press(self, key: str) -> None:
+        """One key, down and up."""
+        self.key_down(key)
+        self.key_up(key)
+
+    def key_down(self, key: str) -> None:
+        """Press a key and keep it down."""
+        text = {"Enter": "\r"}.get(key, key if len(key) == 1 else None)
+        self.call("Input.dispatchKeyEvent", type="keyDown", **_code(key), **({"text": text} if text else {}))
+
+    def key_up(self, key: str) -> None:
+        """Let go of a key."""
+        self.call("Input.dispatchKeyEvent", type="keyUp", **_code(key))
+
+    def note(self, event: dict[str, Any]) -> None:
+        """Remember a request or a complaint."""
         method, about = event.get("method"), event.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(about["request"]["url"])
@@ -105,13 +146,26 @@ class Page:
             self.complaints.append(json.dumps(about))
 
 
+def _code(key: str) -> dict[str, Any]:
+    if len(key) == 1 and key.isalnum():
+        return {"key": key, "code": f"Key{key.upper()}", "windowsVirtualKeyCode": ord(key.upper())}
+    codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+    return {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
+
+
 @contextmanager
-def page(program: str, profile: Path) -> Iterator[Page]:
-    """A fresh browser with one tab; it ends with the block."""
+def page(program: str, profile: Path, ratio: float = 1) -> Iterator[Page]:
+    """A fresh browser with one tab; it ends with the block.
+
+    Args:
+        program: From `find`.
+        profile: An empty folder.
+        ratio: Pixels of the screen per CSS pixel. What DevTools emulate is not the same: it resamples.
+    """
     (read_commands, commands), (answers, write_answers) = os.pipe(), os.pipe()
     start = [sys.executable, "-c", LAUNCHER, str(read_commands), str(write_answers)]
     running = subprocess.Popen(
-        [*start, program, *FLAGS, f"--user-data-dir={profile}"],
+        [*start, program, *FLAGS, f"--force-device-scale-factor={ratio}", f"--user-data-dir={profile}"],
         pass_fds=(read_commands, write_answers),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -119,7 +173,7 @@ def page(program: str, profile: Path) -> Iterator[Page]:
     os.close(read_commands)
     os.close(write_answers)
     try:
-        yield Page(commands, answers)
+        yield Page(Pipe(commands, answers))
     finally:
         os.close(commands)  # the browser ends when its pipe does
         os.close(answers)

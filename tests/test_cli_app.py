@@ -19,7 +19,7 @@ from pim.weights import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "numpy", "PIL", "scipy", "pandas", "sklearn", "rich", "av"}
-COMMANDS = [("score",), ("compare",), ("map",), ("metrics",), ("weights", "list"), ("weights", "check")]
+COMMANDS = [("score",), ("compare",), ("map",), ("metrics",), ("weights", "list"), ("weights", "check"), ("ntc", "rd")]
 
 Cli = Callable[..., Any]
 
@@ -131,6 +131,7 @@ def test_the_examples_of_every_help_text_work_as_typed(
         pytest.skip("the weights of the default metric are not in this tree")
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     examples = re.findall(r"^ +pim (.+)$", cli(*command, "--help").out.partition("Example")[2], re.M)
     assert examples
     for example in examples:

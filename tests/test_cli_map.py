@@ -93,3 +93,42 @@ def test_what_cannot_be_drawn_is_refused_and_nothing_written(
     assert said in ran.err
     assert ran.err.count("\n") == 1
     assert sorted(here.iterdir()) == before
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Path:
+    """A head on random layers, the pixels among them."""
+    import torch
+
+    from vggmetric import Head
+
+    path = tmp_path / "head.safetensors"
+    Head("rand447", {"pixels": torch.ones(1), "relu1_2": torch.ones(1), "relu2_2": torch.ones(128)}).write(path)
+    return path
+
+
+def test_maps_of_layers_add_up_to_the_map(cli: Cli, here: Path, head: Path) -> None:
+    assert cli("map", "ref.png", "spot.png", "-m", head, "-o", "map.npy", "--layers").code == 0
+    whole, *layers = np.load("map.npy", allow_pickle=False)
+    assert len(layers) == 3
+    assert layers[0].shape == (90, 120)
+    np.testing.assert_allclose(np.sum(layers, 0), whole, rtol=1e-4, atol=1e-6)
+    assert whole.mean(dtype=np.float64) == pytest.approx(pim.distance("ref.png", "spot.png", str(head)), rel=1e-5)
+
+
+def test_maps_of_layers_are_drawn_side_by_side(cli: Cli, here: Path, head: Path) -> None:
+    sizes = {}
+    for name, more in (("one.png", ()), ("all.png", ("--layers",)), ("over.png", ("--layers", "--overlay"))):
+        ran = cli("map", "ref.png", "spot.png", "-m", head, "-o", name, *more)
+        assert (ran.code, ran.err) == (0, "")
+        with Image.open(name) as picture:
+            sizes[name] = picture.size
+    assert sizes["all.png"] == sizes["over.png"]
+    assert sizes["all.png"][1] == 2 * sizes["one.png"][1]  # four maps in two rows
+    assert sizes["all.png"][0] > 1.5 * sizes["one.png"][0]
+
+
+def test_layers_are_refused_where_there_are_none(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    ran = cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png", "--layers")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "tiny has no maps by layer" in ran.err

@@ -63,6 +63,7 @@ def desk(tmp_path: Path, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(tiny_pim, tmp_path / "my.safetensors")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL.Image
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pim.heatmap import colour, draw, ticks
+from pim.heatmap import colour, draw, sheet, ticks
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
@@ -79,3 +80,13 @@ def test_the_caption_and_the_labels_are_inside_and_dark_on_white(size: tuple[int
     assert edge[:, -3:].min() == edge[:3].min() == 255
     labels = edge[:, -60:]
     assert labels.min() < 100
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (2, 1, 2), (5, 2, 3), (15, 4, 4)])
+def test_a_sheet_has_room_for_every_picture(count: int, rows: int, columns: int) -> None:
+    pictures = [PIL.Image.new("RGB", (10 + number % 2, 7), (number, 0, 0)) for number in range(count)]
+    whole = sheet(pictures)
+    width = 11 if count > 1 else 10
+    assert whole.size == (columns * width, rows * 7)
+    for number in range(count):
+        assert whole.getpixel((number % columns * width, number // columns * 7)) == (number, 0, 0)

@@ -15,6 +15,7 @@ from pim.catalogue import BUILT_IN, SHIPPED
 from pim.errors import InputError, MetricUnavailable
 from pim.image import open_image
 from pim.peer_catalogue import PEERS, missing
+from pim.vgg_catalogue import VGGS
 
 PIQ = [name for name, peer in PEERS.items() if peer.distribution == "piq"]
 LEARNED = [name for name in PEERS if name not in PIQ]
@@ -22,8 +23,8 @@ with_piq = pytest.mark.skipif(missing("vsi") is not None, reason="piq is not ins
 
 
 def test_names_of_peers_are_no_names_of_ours() -> None:
-    assert not PEERS.keys() & SHIPPED.keys()
-    assert list(BUILT_IN) == [*SHIPPED, *PEERS]
+    assert not PEERS.keys() & (SHIPPED.keys() | VGGS.keys())
+    assert list(BUILT_IN) == [*SHIPPED, *VGGS, *PEERS]
 
 
 @pytest.mark.parametrize("name", PEERS)

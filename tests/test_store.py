@@ -120,8 +120,8 @@ def test_a_full_disk_is_reported_and_committed_rows_stay(tmp_path: Path) -> None
 
 def limit(store: Store) -> None:
     """No more pages than there are: what a full disk does to SQLite."""
-    pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    pages = store._database.connection.execute("PRAGMA page_count").fetchone()[0]
+    store._database.connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def test_foreign_damaged_and_missing_tables_are_named(tmp_path: Path) -> None:

@@ -247,6 +247,21 @@ def test_the_two_frames_of_a_pair_are_jittered_independently(crops):
     assert centred.abs().mean() == pytest.approx(float(near), rel=0.3)
 
 
+def test_noise_of_colour_differences_leaves_luma_alone(crops):
+    bare = SETTINGS.bare()
+    noisy = replace(bare, chroma_noise=0.2)
+    device = torch.device("cpu")
+    still, _ = batches.pairs_at(crops, bare, batches.TRAIN, 0, 16, device)
+    moved, other = batches.pairs_at(crops, noisy, batches.TRAIN, 0, 16, device)
+    difference = (moved - still).double()
+    luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+    assert difference.std() > 0.05
+    torch.testing.assert_close(
+        torch.einsum("nchw,c->nhw", difference, luma), torch.zeros(16, 24, 24).double(), rtol=0, atol=1e-6
+    )
+    assert not torch.equal(moved, other)
+
+
 def test_impossible_settings_are_refused():
     for wrong in ({"batch": 1}, {"noise": -1.0}, {"warm_up": 1.0}, {"bound": "other"}, {"learning_rate": 0.0}):
         with pytest.raises(UsageError):

@@ -1,5 +1,3 @@
-"use strict";
-
 function selectTab(tabs, chosen) {
   for (const tab of tabs) {
     const selected = tab === chosen;
@@ -80,20 +78,5 @@ function makeViewer(viewer) {
   draw();
 }
 
-function makeTheme(button) {
-  const system = window.matchMedia("(prefers-color-scheme: dark)");
-  const root = document.documentElement;
-  const isDark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const name = () => (button.textContent = isDark() ? "Light" : "Dark");
-  button.addEventListener("click", () => {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    name();
-  });
-  system.addEventListener("change", name);
-  button.hidden = false;
-  name();
-}
-
 document.querySelectorAll("[data-tabs]").forEach(makeTabs);
 document.querySelectorAll("[data-viewer]").forEach(makeViewer);
-makeTheme(document.getElementById("theme"));

@@ -26,7 +26,22 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pim._version import VERSION
-from pim.cli import compare, data, evaluate, map, metrics, report, score, train, weights
+from pim.cli import (
+    ablate,
+    compare,
+    data,
+    evaluate,
+    fit,
+    map,
+    metrics,
+    ntc,
+    probe,
+    rate,
+    report,
+    score,
+    train,
+    weights,
+)
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
 from pim.cli.output import one_line
 from pim.errors import PimError
@@ -69,8 +84,13 @@ app.command(epilog=metrics.EXAMPLES)(metrics.metrics)
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
 app.command(epilog=report.EXAMPLES)(report.report)
+app.command(epilog=fit.EXAMPLES)(fit.fit)
+app.command(epilog=ablate.EXAMPLES)(ablate.ablate)
+app.command(epilog=probe.EXAMPLES)(probe.probe)
 app.add_typer(data.app, name="data")
+app.add_typer(rate.app, name="rate")
 app.add_typer(weights.app, name="weights")
+app.add_typer(ntc.app, name="ntc")
 
 
 def _print_version(wanted: bool) -> None:

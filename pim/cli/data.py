@@ -10,7 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.output import Row, destination, json_text, one_line, table
-from pim.cli.progress import progress
+from pim.cli.progress import downloading, progress
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -172,14 +172,7 @@ def _get(file: RemoteFile, folder: Path, sha256: str | None, keep: bool, quiet: 
 
     archive = folder / file.name
     limit = file.size * _SLACK or 1 << 40
-    with progress(f"fetch {file.name}", file.size or None, unit="bytes", quiet=quiet) as advance:
-        here = 0
-
-        def moved(now: int, _: int | None) -> None:
-            nonlocal here
-            advance(now - here)
-            here = now
-
+    with downloading(file.name, file.size, quiet) as moved:
         _, digest = fetch(Download(file.url, archive, sha256 or file.sha256, limit), moved)
     common.note(f"{file.name} has SHA-256 {digest}", quiet)
     with progress(f"unpack {file.name}", None, unit="files", quiet=quiet) as advance:

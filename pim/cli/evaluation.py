@@ -133,7 +133,7 @@ def perform(asked: Asked, metrics: Sequence[Metric]) -> Result:
     """
     result = Result([], [])
     for dataset in datasets(asked.source):
-        dataset = _looked_at(dataset, asked)
+        dataset = _with_floor(looked_at(dataset, asked.source.allow_missing, asked.quiet), asked.source)
         folder = asked.folder or Path("runs") / asked.source.name
         folder = folder / dataset.name if asked.source.name == "bapps" else folder
         common.note(f"every value is kept in {folder}", asked.quiet)
@@ -246,16 +246,25 @@ def _with_floor(dataset: Dataset, source: Source) -> Dataset:
     return with_jpeg_floor(dataset) if source.name == "imagenet-c" else dataset
 
 
-def _looked_at(dataset: Dataset, asked: Asked) -> Dataset:
-    """The data set, fit to be scored; files that turn out unreadable will fail one by one."""
+def looked_at(dataset: Dataset, allow_missing: bool, quiet: bool) -> Dataset:
+    """The data set, fit to be scored; files that turn out unreadable will fail one by one.
+
+    Args:
+        dataset: As read.
+        allow_missing: Be content with the rows whose files are there.
+        quiet: Show no progress.
+
+    Raises:
+        ManifestError: if it must not be scored.
+    """
     from pim.datasets.pictures import check_pictures
 
-    dataset.require_whole(asked.source.allow_missing)
+    dataset.require_whole(allow_missing)
     if len(dataset) <= LOOKED_AT:
-        with progress("look", len(dataset), unit="rows", quiet=asked.quiet) as advance:
+        with progress("look", len(dataset), unit="rows", quiet=quiet) as advance:
             dataset = check_pictures(dataset, progress=advance)
         dataset.require_whole(allow_missing=True)
-    return _with_floor(dataset, asked.source)
+    return dataset
 
 
 def show(result: Result, form: common.FormatName, target: Path | None, values: Path | None) -> None:

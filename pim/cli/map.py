@@ -36,13 +36,18 @@ def map(
             "-o",
             metavar="FILE",
             show_default=False,
-            help="The picture (.png, .jpg, .webp, .tif, .bmp), or the bare values as .npy, (H, W) float32.",
+            help="The picture (.png, .jpg, .webp, .tif, .bmp), or the bare values as .npy, float32: (H, W), "
+            "with --layers (1 + layers, H, W), the whole first.",
         ),
     ],
     metric: Annotated[
         str | None,
         typer.Option("--metric", "-m", metavar="NAME", show_default=False, help="One metric that has a map."),
     ] = None,
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="For a metric on VGG-16: a map for every layer too; they add up to the map."),
+    ] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Lay the colours over the distorted image.")] = False,
     highest: Annotated[
         float | None,
@@ -50,7 +55,7 @@ def map(
             "--max",
             metavar="VALUE",
             show_default=False,
-            help="The value of the brightest colour, to compare maps; by default the largest value of the map.",
+            help="The value of the brightest colour, to compare maps; by default the largest value of each map.",
         ),
     ] = None,
     background: common.Background = None,
@@ -73,57 +78,73 @@ def map(
     (chosen,) = common.load_metrics([metric] if metric else None, device)
     _check_has_map(chosen)
     images = open_pair(pair, opening)
-    values = _values(chosen, images, common.chosen_device(device))
-    _write(target, ending, values, _picture(values, chosen, images, overlay, highest) if ending != ".npy" else None)
+    maps = _maps(chosen, images, common.chosen_device(device), layers)
+    drawn = None if ending == ".npy" else _drawn(maps, chosen, images if overlay else None, highest)
+    _write(target, ending, maps, drawn)
 
 
 def _check_has_map(metric: Metric) -> None:
     """Refuse a metric without maps, and name those that have one."""
-    from pim.catalogue import SHIPPED
+    from pim.catalogue import BUILT_IN
 
     if not metric.info.spatial:
-        able = [name for name, info in SHIPPED.items() if info.spatial]
+        able = [name for name, info in BUILT_IN.items() if info.spatial]
         raise UsageError(f"{metric.name} has no map; {did_you_mean('', able)}")
 
 
-def _values(metric: Metric, images: OpenedPair, device: str) -> np.ndarray[Any, Any]:
-    """The map, (H, W), finite."""
+def _maps(metric: Metric, images: OpenedPair, device: str, layers: bool) -> dict[str, np.ndarray[Any, Any]]:
+    """The map of the whole as "", then those of the layers if they are wanted; (H, W) each, finite."""
     import numpy as np
     import torch
 
+    reference, distorted = tensor(images.reference, device), tensor(images.distorted, device)
     try:
         with torch.inference_mode():
-            found = metric(tensor(images.reference, device), tensor(images.distorted, device), spatial=True)
+            found = {"": metric(reference, distorted, spatial=True)}
+            if layers:
+                found |= metric.layer_maps(reference, distorted)
     except (InputError, MemoryError, torch.OutOfMemoryError) as error:
         raise named(error, images.pair) from error
-    values: np.ndarray[Any, Any] = found[0, 0].float().cpu().numpy()
-    if not np.isfinite(values).all():
+    maps = {name: values[0, 0].float().cpu().numpy() for name, values in found.items()}
+    if not all(np.isfinite(values).all() for values in maps.values()):
         raise named(PimError(f"the map of {metric.name} holds values that are not finite"), images.pair)
-    return values
+    return maps
 
 
-def _picture(
-    values: np.ndarray[Any, Any], metric: Metric, images: OpenedPair, overlay: bool, highest: float | None
+def _drawn(
+    maps: dict[str, np.ndarray[Any, Any]], metric: Metric, below: OpenedPair | None, highest: float | None
 ) -> Any:
-    from pim.heatmap import draw
+    """All maps as one picture, each with a colour bar."""
+    from pim.heatmap import draw, sheet
 
-    low = min(0.0, float(values.min()))
-    high = float(values.max()) if highest is None else highest
-    if high <= low:
-        high = low + 1.0  # identical images: any scale will do
+    whole = float(maps[""].mean())
+    pictures = []
+    for name, values in maps.items():
+        low = min(0.0, float(values.min()))
+        high = float(values.max()) if highest is None else highest
+        if high <= low:
+            high = low + 1.0  # identical images: any scale will do
+        caption = _caption(metric, name, float(values.mean()), whole)
+        pictures.append(draw(values, low, high, caption, over=None if below is None else below.distorted.pixels))
+    return pictures[0] if len(pictures) == 1 else sheet(pictures)
+
+
+def _caption(metric: Metric, layer: str, mean: float, whole: float) -> str:
+    if layer:
+        share = f", {mean / whole:.0%} of it" if whole else ""
+        return f"{layer}   mean {short(mean)}{share}"
     better = "lower" if metric.lower_is_better else "higher"
-    caption = f"{one_line(metric.name)}   mean {short(float(values.mean()))}, {better} is closer"
-    return draw(values, low, high, caption, over=images.distorted.pixels if overlay else None)
+    return f"{one_line(metric.name)}   mean {short(mean)}, {better} is closer"
 
 
-def _write(target: Path, ending: str, values: np.ndarray[Any, Any], picture: Any) -> None:
+def _write(target: Path, ending: str, maps: dict[str, np.ndarray[Any, Any]], picture: Any) -> None:
     import numpy as np
 
     from pim.files import written_whole
 
     with written_whole(target) as stream:
         if picture is None:
-            np.save(stream, values, allow_pickle=False)
+            np.save(stream, maps[""] if len(maps) == 1 else np.stack(list(maps.values())), allow_pickle=False)
         else:
             kinds = {".jpg": "JPEG", ".jpeg": "JPEG", ".tif": "TIFF", ".tiff": "TIFF"}
             picture.save(stream, kinds.get(ending, ending[1:].upper()))

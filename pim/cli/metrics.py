@@ -59,6 +59,7 @@ def _row(status: MetricStatus) -> Row:
         "licence": info.licence,
         "weights": info.weights,
         "weights_hash": status.weights_hash,
+        "backbone": info.backbone,
         "source": info.source,
         "available": status.available,
         "unavailable": status.unavailable,

@@ -108,6 +108,22 @@ def from_table(path: Path) -> Pairs:
     return Pairs(tuple(items))
 
 
+def image_files(paths: Sequence[str]) -> list[str]:
+    """Files as they are, and the images of folders by name; their sub-folders are not searched.
+
+    Raises:
+        InputError: if a folder cannot be read or has no images.
+    """
+    found = []
+    for path in paths:
+        if os.path.isdir(path):
+            names = sorted(name for same in _images(path)[0].values() for name in same)
+            found += [os.path.join(path, name) for name in names]
+        else:
+            found.append(path)
+    return found
+
+
 def _images(folder: str) -> tuple[dict[str, list[str]], list[str]]:
     """File names by name without extension, and the files that are not called like images."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -38,6 +38,29 @@ def progress(
             yield advance
     else:
         yield _Lines(label, total, unit, done)
+
+
+@contextmanager
+def downloading(name: str, size: int, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how a download gets on.
+
+    Args:
+        name: Of the file.
+        size: Bytes, about; 0 if unknown.
+        quiet: Show nothing.
+
+    Yields:
+        To be called with the bytes that are here, as `pim.datasets.fetch.fetch` does.
+    """
+    with progress(f"fetch {name}", size or None, unit="bytes", quiet=quiet) as advance:
+        here = 0
+
+        def moved(now: int, _: int | None) -> None:
+            nonlocal here
+            advance(now - here)
+            here = now
+
+        yield moved
 
 
 def describe(done: int, total: int | None, unit: str, rate: float) -> str:

@@ -67,6 +67,9 @@ def train(
     offset: Annotated[float, typer.Option(min=0, help="Brightness jitter.")] = _DEFAULT.offset,
     chroma: Annotated[float, typer.Option(min=0, help="Colour jitter.")] = _DEFAULT.chroma,
     noise: Annotated[float, typer.Option(min=0, help="Largest deviation of white noise.")] = _DEFAULT.noise,
+    chroma_noise: Annotated[
+        float, typer.Option(min=0, help="Largest deviation of noise in the colour differences.")
+    ] = _DEFAULT.chroma_noise,
     shift: Annotated[int, typer.Option(min=0, help="Largest displacement, pixels.")] = _DEFAULT.shift,
     optimiser: Annotated[Literal["adam", "adamw"], typer.Option()] = _DEFAULT.optimiser,
     learning_rate: Annotated[float, typer.Option(min=0)] = _DEFAULT.learning_rate,
@@ -97,6 +100,7 @@ def train(
         offset=offset,
         chroma=chroma,
         noise=noise,
+        chroma_noise=chroma_noise,
         shift=shift,
         optimiser=optimiser,
         learning_rate=learning_rate,
@@ -111,7 +115,7 @@ def train(
         pyramid=pyramid,
         scales=scales,
         filter_set=filter_set,
-        filters=_channels(filters),
+        filters=common.whole_numbers(filters, "--filters"),
         mixtures=mixtures,
         mean=mean,
     )
@@ -201,10 +205,3 @@ def _report(outcome: Outcome, quiet: bool) -> None:
     )
     if outcome.dead:
         common.note(f"bands {outcome.dead} carry almost no information; train longer or with other settings")
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--filters must be numbers with commas, such as 8,8,8,3; got {text!r}") from None

@@ -1,16 +1,17 @@
-"""`pim weights`: which weight files there are, where they lie, and whether they are whole."""
+"""`pim weights`: which weight files there are, whether they are whole, smaller ones, and getting VGG-16."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pim.cli import common
+from pim.cli import common, weights_compress
 from pim.cli.output import csv_line, destination, json_text, one_line
+from pim.cli.progress import downloading
 from pim.errors import PimError
 
 if TYPE_CHECKING:
@@ -25,21 +26,30 @@ Example:
   pim weights check
 """
 
-app = typer.Typer(help="List weight files and check that they are whole.")
+_GET_EXAMPLES = """\b
+Examples:
+  pim weights get vgg16
+  pim weights get vgg16 --id oxford --f16
+"""
+
+app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
+app.command("compress", epilog=weights_compress.COMPRESS_EXAMPLES)(weights_compress.compress)
+app.command("expand", epilog=weights_compress.EXPAND_EXAMPLES)(weights_compress.expand)
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)
 def list_(form: common.Format = None, target: common.Output = None) -> None:
-    """List the weight files inside the package.
+    """List the weight files inside the package, and the backbones in the cache.
 
     Each with its path, SHA-256, licence, and how it was made.
     """
     from pim.files import sha256_of
     from pim.weights import read_header, shipped
+    from vggmetric.backbone import in_cache
 
     records = [
         {"name": name, "path": str(path), "sha256": sha256_of(path), **asdict(read_header(path))}
-        for name, path in shipped().items()
+        for name, path in (shipped() | in_cache()).items()
     ]
     if not records:
         common.note("this installation holds no weight files")
@@ -82,6 +92,34 @@ def check(
     if failed:
         common.note(f"{failed} of {len(paths)} weight files failed")
         raise typer.Exit(1)
+
+
+@app.command("get", epilog=_GET_EXAMPLES)
+def get(
+    what: Annotated[Literal["vgg16"], typer.Argument(help="The network.")],
+    name: Annotated[
+        Literal["tv1k", "oxford"],
+        typer.Option("--id", help="Trained by torchvision, as behind LPIPS, or the original weights of Oxford."),
+    ] = "tv1k",
+    half: Annotated[bool, typer.Option("--f16", help="Store float16: 29 MB instead of 59.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the 553 MB that are published, too.")] = False,
+    quiet: common.Quiet = False,
+) -> None:
+    """Fetch the trained layers of VGG-16, check them, and keep what the metrics need.
+
+    A download that was cut off continues with the same command. Prints where the file lies now.
+    """
+    from vggmetric.backbone import named
+    from vggmetric.download import get as fetched
+
+    backbone = named(name)
+    common.note(f"{what}, {backbone.title}; licence {backbone.licence}", quiet)
+    try:
+        with downloading(backbone.file, backbone.size, quiet) as moved:
+            path = fetched(name, half=half, keep=keep, progress=moved)
+    except KeyboardInterrupt:
+        raise common.Interrupted("stopped; what came is kept, the same command continues") from None
+    print(one_line(str(path)))
 
 
 def _kind(header: WeightHeader) -> str:

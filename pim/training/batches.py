@@ -14,6 +14,8 @@ from pim.datasets.crops import Crops
 from pim.training.settings import TrainSettings
 
 TRAIN, VALIDATE, START = 0, 1, 2  # streams of random numbers that must not meet
+# R, G, B of one unit of Cb and of Cr (ITU-R BT.601), neither of which changes luma.
+COLOUR_DIFFERENCES = np.array([[0.0, -0.344136, 1.772], [1.402, -0.714136, 0.0]])
 
 
 def generator(settings: TrainSettings, stream: int, step: int) -> np.random.Generator:
@@ -70,7 +72,7 @@ def _windows(
 
 
 def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) -> Tensor:
-    """Contrast around the mean, brightness, colour cast and white noise, independent for each image."""
+    """Contrast around the mean, brightness, colour cast, white and colour noise, independent for each image."""
     count = len(image)
     gain = np.exp(settings.gain * rng.standard_normal((count, 1, 1, 1)))
     offset = settings.offset * rng.standard_normal((count, 1, 1, 1))
@@ -79,7 +81,12 @@ def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) ->
     noise = deviation * rng.standard_normal(image.shape, dtype=np.float32)
     mean = image.mean((1, 2, 3), keepdim=True)
     changed = (image - mean) * _like(gain, image) + mean + _like(offset, image)
-    return changed + _like(noise, image)
+    changed = changed + _like(noise, image)
+    if settings.chroma_noise:
+        deviation = settings.chroma_noise * rng.random((count, 1, 1, 1))
+        signals = deviation * rng.standard_normal((count, 2, *image.shape[2:]))
+        changed = changed + _like(np.einsum("nshw,sc->nchw", signals, COLOUR_DIFFERENCES), image)
+    return changed
 
 
 def _like(values: NDArray[np.float64], image: Tensor) -> Tensor:

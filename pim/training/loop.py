@@ -5,10 +5,7 @@ Source of the objective: arXiv 2006.06752 (see `pim.objective`). The recipe is o
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,11 +19,12 @@ from pim._version import VERSION
 from pim.config import PIMConfig
 from pim.datasets.crops import Crops
 from pim.errors import TrainingError
-from pim.files import write_text
 from pim.training import batches, checkpoint
 from pim.training.network import TrainingNetwork, start_from_data
 from pim.training.parallel import Team, join
 from pim.training.settings import TrainSettings
+from pim.training.upkeep import learning_rate as learning_rate
+from pim.training.upkeep import update_average, write_log
 
 DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
@@ -166,7 +164,7 @@ class _Run:
         self._use_average()
         outcome = Outcome(
             self._validate(self.settings),
-            self._validate(replace(self.settings, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, shift=0)),
+            self._validate(self.settings.bare()),
             VALIDATION_BATCHES * VALIDATION_BATCH if len(self.held_out) else 0,
             time.monotonic() - began,
         )
@@ -191,7 +189,7 @@ class _Run:
         self.team.average_gradients(self.network)
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimiser.step()
-        self._update_average()
+        update_average(self.average, self.network, self.step, self.settings.average)
         if (self.step + 1) % LOG_EVERY and self.step + 1 != self.settings.steps:
             return {}
         return self._row(loss, bound, terms, rate, float(norm))
@@ -227,11 +225,6 @@ class _Run:
         )
         return torch.cat([x, y])
 
-    def _update_average(self) -> None:
-        decay = min(self.settings.average, (1 + self.step) / (10 + self.step))  # the start is soon forgotten
-        for name, mean in self.average.items():
-            mean.lerp_(self.network.state_dict()[name].detach(), 1 - decay)
-
     def _use_average(self) -> None:
         if self.average:
             self.network.load_state_dict(self.average)
@@ -258,15 +251,7 @@ class _Run:
         checkpoint.save(
             self.checkpoint_file, checkpoint.Checkpoint(self.identity, self.step, state, optimiser, average, self.log)
         )
-        self._write_log()
-
-    def _write_log(self) -> None:
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, fieldnames=list(self.log[0]) if self.log else ["step"], lineterminator="\n")
-        writer.writeheader()
-        for row in self.log:
-            writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
-        write_text(self.log_file, stream.getvalue())
+        write_log(self.log_file, self.log)
 
     def _write(self, outcome: Outcome) -> None:
         tensors = self.network.pim.state_dict()
@@ -306,13 +291,3 @@ def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: boo
             "version": VERSION,
         }
     )
-
-
-def learning_rate(step: int, settings: TrainSettings) -> float:
-    """The rate of a step: linear rise, then half a cosine down to a share of the peak."""
-    rise = settings.warm_up * settings.steps
-    if step < rise:
-        return settings.learning_rate * (step + 1) / rise
-    done = (step - rise) / max(1.0, settings.steps - rise)
-    low = settings.final_rate
-    return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))

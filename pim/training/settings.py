@@ -26,6 +26,7 @@ class TrainSettings:
     offset: float = 0.1  # deviation of brightness, independent for the two frames
     chroma: float = 0.0  # deviation of brightness per colour channel, independent for the two frames
     noise: float = 0.12  # white noise: its deviation is uniform in 0 .. noise for each pair
+    chroma_noise: float = 0.0  # the same for noise in the two colour-difference signals, which leaves luma alone
     shift: int = 3  # the window of the second frame is displaced by up to this many pixels
     optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-3  # at its peak
@@ -43,7 +44,7 @@ class TrainSettings:
         for name, smallest in whole.items():
             if getattr(self, name) < smallest:
                 raise UsageError(f"{name} must be {smallest} or more; got {getattr(self, name)}")
-        for name in ("gain", "offset", "chroma", "noise", "shift", "weight_decay"):
+        for name in ("gain", "offset", "chroma", "noise", "chroma_noise", "shift", "weight_decay"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative; got {getattr(self, name)}")
         for name in ("warm_up", "final_rate", "average"):
@@ -55,6 +56,10 @@ class TrainSettings:
             raise UsageError(f"bound must be position, scale or image; got {self.bound!r}")
         if self.optimiser not in ("adam", "adamw"):
             raise UsageError(f"optimiser must be adam or adamw; got {self.optimiser!r}")
+
+    def bare(self) -> TrainSettings:
+        """The same without any jitter between the frames of a pair."""
+        return dataclasses.replace(self, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, chroma_noise=0.0, shift=0)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

@@ -1,0 +1,243 @@
+"""What a metric responds to: the same distortion with the same energy, in a box and in boxes that look alike.
+
+    S = D(box) / median_j D(control_j)
+
+is 1 for a metric that counts errors alike wherever they are, such as mean squared error, and above 1 for one
+that cares more about what is in the box. All get the squared error of the median box. Two controls keep S from
+being read as more than it is: the box with its content scrambled (upside down, or cut into tiles that change
+places), and another metric that knows nothing of content, such as one with random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pim.errors import InputError, UsageError
+from pim.eval.boxes import FEWEST, Box, controls
+from pim.eval.matched_energy import LARGEST_GAIN, energy, matched, residual
+from pim.metric import Metric, ensure_finite
+
+Pixels = NDArray[np.uint8]
+Array = NDArray[np.float64]
+Scramble = Literal["turn", "tiles", "none"]
+
+TILE = 8  # side of the tiles that change places
+
+
+@dataclass(frozen=True)
+class Target:
+    """A box that may matter, in a picture."""
+
+    image: str
+    pixels: Pixels  # (H, W, 3)
+    box: Box
+    label: str = ""
+    avoid: tuple[Box, ...] = ()  # other boxes that matter
+
+
+@dataclass(frozen=True)
+class Response:
+    """What one metric says about one box under one distortion."""
+
+    image: str
+    box: Box
+    label: str
+    distortion: str
+    metric: str
+    inside: float  # distance of the picture with the box distorted
+    controls: tuple[float, ...]  # with a control box distorted instead
+    scrambled: float | None  # as `inside`, relative to controls, with the content scrambled; None: not asked for
+
+    @property
+    def ratios(self) -> Array:
+        """The box against every control box, (J,)."""
+        return self.inside / np.array(self.controls)
+
+    @property
+    def ratio(self) -> float:
+        """S, the box against the median control box."""
+        return float(self.inside / np.median(self.controls))
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A box about which nothing can be said, and why."""
+
+    image: str
+    box: Box
+    distortion: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How boxes are probed."""
+
+    distortions: tuple[str, ...] = ("noise", "jpeg", "blur")
+    scramble: Scramble = "turn"
+    loosen: float = 1.0  # factor on how far a control box may be from the box
+    seed: int = 0
+    device: str = "cpu"
+
+
+def distance(metric: Metric, value: float) -> float:
+    """A value as a distance: similarities are taken from their best value, PSNR becomes mean squared error.
+
+    Raises:
+        UsageError: if a similarity has no best value and is not in decibels.
+    """
+    if metric.lower_is_better:
+        return value
+    best = metric.info.value_range[1]
+    if best != float("inf"):
+        return best - value
+    if metric.name == "psnr":
+        return float(10 ** (-value / 10))
+    raise UsageError(f"{metric.name} is a similarity without a best value; the probe needs a distance")
+
+
+def probe(
+    target: Target, metrics: Sequence[Metric], options: ProbeOptions, advance: Callable[[], object] = lambda: None
+) -> tuple[list[Response], list[Refusal]]:
+    """Distort one box and its control boxes in turn.
+
+    Args:
+        target: The box.
+        metrics: On the device.
+        options: How.
+        advance: Called after every picture that all metrics have seen.
+
+    Returns:
+        What every metric says under every distortion, and the distortions under which nothing can be said.
+
+    Raises:
+        InputError: if the box does not fit, or the picture is not for one of the metrics.
+    """
+    target.box.check(target.pixels, target.image)
+    alike = controls(target.pixels, target.box, target.avoid, options.loosen)
+    found: list[Response] = []
+    refused: list[Refusal] = []
+    for distortion in options.distortions:
+        pictures = _pictures(target, alike, distortion, options)
+        if len(pictures.controls) < FEWEST or pictures.inside is None:
+            refused.append(Refusal(target.image, target.box, distortion, _reason(alike, pictures)))
+            continue
+        found += _responses(target, pictures, distortion, metrics, options, advance)
+    return found, refused
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """One distortion with the same energy in many places."""
+
+    inside: Pixels | None  # None: the energy cannot be matched
+    controls: list[Pixels]
+    plain: Pixels | None  # the picture with scrambled content, undistorted
+    scrambled: Pixels | None  # and distorted in the box
+    beside: list[Pixels]  # and distorted in the control boxes
+
+
+def _pictures(target: Target, alike: Sequence[Box], distortion: str, options: ProbeOptions) -> _Pictures:
+    change = residual(target.pixels, distortion, options.seed)
+    wanted = int(np.median([energy(target.pixels, change, box) for box in (target.box, *alike)]))
+    if wanted == 0:
+        return _Pictures(None, [], None, None, [])
+
+    def seen(pixels: Pixels, change: Array, boxes: Sequence[Box]) -> list[Pixels]:
+        made = (matched(pixels, change, box, wanted, options.seed) for box in boxes)
+        return [picture for picture in made if picture is not None]
+
+    inside = seen(target.pixels, change, [target.box])
+    others = seen(target.pixels, change, alike)
+    if options.scramble == "none" or not inside:
+        return _Pictures(inside[0] if inside else None, others, None, None, [])
+    plain = scrambled(target.pixels, target.box, options.scramble, options.seed)
+    again = residual(plain, distortion, options.seed)
+    instead = seen(plain, again, [target.box])
+    if not instead:
+        return _Pictures(inside[0], others, None, None, [])
+    return _Pictures(inside[0], others, plain, instead[0], seen(plain, again, alike))
+
+
+def _reason(alike: Sequence[Box], pictures: _Pictures) -> str:
+    if len(alike) < FEWEST:
+        return f"only {len(alike)} boxes look like it in brightness and texture, {FEWEST} are needed"
+    if pictures.inside is None:
+        return f"its energy is not met in the box, where it takes more than {LARGEST_GAIN:g} times the distortion"
+    return (
+        f"the energy is met in only {len(pictures.controls)} of {len(alike)} control boxes, {FEWEST} are needed: "
+        f"elsewhere it takes more than {LARGEST_GAIN:g} times the distortion"
+    )
+
+
+def _responses(
+    target: Target,
+    pictures: _Pictures,
+    distortion: str,
+    metrics: Sequence[Metric],
+    options: ProbeOptions,
+    advance: Callable[[], object],
+) -> Iterator[Response]:
+    assert pictures.inside is not None
+    rows = _distances(metrics, target, target.pixels, [pictures.inside, *pictures.controls], options.device, advance)
+    turned: list[list[float]] = []
+    if pictures.plain is not None and pictures.scrambled is not None and len(pictures.beside) >= FEWEST:
+        shown = [pictures.scrambled, *pictures.beside]
+        turned = _distances(metrics, target, pictures.plain, shown, options.device, advance)
+    for number, metric in enumerate(metrics):
+        inside, *others = rows[number]
+        ratio = turned[number][0] / float(np.median(turned[number][1:])) if turned else None
+        about = (target.image, target.box, target.label, distortion, metric.name)
+        yield Response(*about, inside, tuple(others), ratio)
+
+
+def _distances(
+    metrics: Sequence[Metric],
+    target: Target,
+    reference: Pixels,
+    pictures: Sequence[Pixels],
+    device: str,
+    advance: Callable[[], object],
+) -> list[list[float]]:
+    """The distance of every picture from the reference, by metric; all above 0.
+
+    Raises:
+        InputError: if a metric cannot see a distortion at all, which leaves nothing to compare with.
+    """
+    found: list[list[float]] = [[] for _ in metrics]
+    with torch.inference_mode():
+        prepared = [metric.prepare(_batch(reference, device)) for metric in metrics]
+        for picture in pictures:
+            for metric, known, row in zip(metrics, prepared, found, strict=True):
+                values = ensure_finite(metric(known, _batch(picture, device)), metric.info, [target.image])
+                row.append(distance(metric, float(values[0])))
+                if row[-1] <= 0:
+                    raise InputError(f"{target.image}: {metric.name} sees no difference in a box; S is not defined")
+            advance()
+    return found
+
+
+def scrambled(pixels: Pixels, box: Box, how: Scramble, seed: int) -> Pixels:
+    """The picture with the content of a box upside down ("turn") or its tiles of 8 pixels permuted ("tiles")."""
+    found = pixels.copy()
+    part = pixels[box.slices]
+    if how == "turn":
+        found[box.slices] = part[::-1, ::-1]
+        return found
+    down, across = box.height // TILE, box.width // TILE
+    tiled = part[: down * TILE, : across * TILE].reshape(down, TILE, across, TILE, 3).swapaxes(1, 2)
+    order = np.random.default_rng(seed).permutation(down * across)
+    mixed = tiled.reshape(-1, TILE, TILE, 3)[order].reshape(down, across, TILE, TILE, 3).swapaxes(1, 2)
+    inner = Box(box.x, box.y, across * TILE, down * TILE)
+    found[inner.slices] = mixed.reshape(inner.height, inner.width, 3)
+    return found
+
+
+def _batch(pixels: Pixels, device: str) -> torch.Tensor:
+    return torch.from_numpy(pixels.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous().to(device)

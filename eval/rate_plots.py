@@ -1,0 +1,66 @@
+"""Rate-distortion curves as one SVG file: a chart for every metric, a colour for every codec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pim import look
+from pim.eval.bd_rate import Curve
+from pim.eval.report_charts import Axis, Chart, Series, dots, line
+from pim.info import MetricInfo
+
+ACROSS = 3  # charts beside each other
+CHART_WIDTH, CHART_HEIGHT, LINE = 370, 300, 18  # of rates.svg
+
+
+def draw(by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> str:
+    """The picture.
+
+    Args:
+        by_metric: The curve of every codec, by metric; metrics without curves are left out.
+        infos: What is known of each metric.
+        title: What was measured, for those who cannot see it.
+    """
+    shown = {metric: curves for metric, curves in by_metric.items() if curves}
+    codecs = list(dict.fromkeys(name for curves in shown.values() for name in curves))
+    charts = [_chart(metric, curves, infos[metric], codecs) for metric, curves in shown.items()]
+    top = -(-len(charts) // ACROSS) * CHART_HEIGHT + LINE // 2
+    return (
+        look.environment("pim.eval")
+        .get_template("rates.svg")
+        .render(
+            charts=charts,
+            across=ACROSS,
+            width=min(len(charts), ACROSS) * CHART_WIDTH + 10,
+            height=top + LINE * len(codecs),
+            top=top,
+            legend=[Series(name, colour) for colour, name in enumerate(codecs)],
+            title=title,
+        )
+    )
+
+
+def _chart(metric: str, curves: Mapping[str, Curve], info: MetricInfo, codecs: Sequence[str]) -> Chart:
+    across = Axis.across([float(rate) for curve in curves.values() for rate in curve.rate])
+    upward = Axis.upward([float(quality) for curve in curves.values() for quality in curve.quality])
+    series = []
+    for name, curve in curves.items():
+        points = [
+            (across.at(rate), upward.at(quality)) for rate, quality in zip(curve.rate, curve.quality, strict=True)
+        ]
+        series.append(Series(name, codecs.index(name), dots(points), line(points)))
+    x_label, y_label = "bits per pixel", quality_label(metric, info)
+    return Chart(metric, f"{y_label} by {x_label}", x_label, y_label, across.ticks(), upward.ticks(), tuple(series))
+
+
+def quality_label(metric: str, info: MetricInfo) -> str:
+    """What the quality of `rate_curves.decibels` is, higher is better.
+
+    >>> from pim.catalogue import MS_SSIM, PSNR
+    >>> quality_label("psnr", PSNR), quality_label("ms-ssim", MS_SSIM)
+    ('psnr, dB', '-10 log10(1 - ms-ssim), dB')
+    """
+    if info.lower_is_better:
+        return f"-10 log10({metric}), dB"
+    best = info.value_range[1]
+    return f"{metric}, dB" if best == float("inf") else f"-10 log10({best:g} - {metric}), dB"

@@ -1,0 +1,132 @@
+"""Images to bytes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntc import container
+from ntc.coder import Decoder, Encoder
+from ntc.container import Container
+from ntc.models.codec import BEST_QUALITY, Codec
+from ntc.models.exchange import Read, Write
+from ntc.tables import Tables
+from pim import checks
+from pim.errors import InputError, UsageError
+
+
+def compress(codec: Codec, image: Tensor, quality: int | None = None) -> bytes:
+    """Code one image.
+
+    Args:
+        codec: In evaluation mode, exported.
+        image: (1, 3, H, W) or (3, H, W), sRGB in [0, 1].
+        quality: 0 (fewest bits) to 255 (most), for codecs of several rates; None: the most. Others have one.
+
+    Returns:
+        The content of a file.
+
+    Raises:
+        InputError: if the image cannot be used.
+        UsageError: if the codec is not ready, or has no such quality.
+    """
+    batch = checks.as_batch(image, "image")
+    if len(batch) != 1:
+        raise InputError(f"one image is coded at a time; got a batch of {len(batch)}")
+    checks.check_values({"image": batch})
+    height, width = batch.shape[-2:]
+    if max(height, width) > container.LARGEST_SIDE:
+        raise InputError(f"sides of up to {container.LARGEST_SIDE} pixels can be coded; got {width} x {height}")
+    _check_ready(codec)
+    quality = _quality(codec, quality)
+    level = torch.tensor([codec.level(quality)])
+    latents = codec.latents(batch, level).cpu()
+    write = Write(encoder := Encoder(_tables(codec)[0]))
+    with torch.no_grad():
+        codec.exact(latents, codec.latent_size((height, width)), write)
+    assert codec.id is not None
+    return Container(codec.id, height, width, quality, encoder.finish(), write.checksum).to_bytes()
+
+
+def decompress(codec: Codec, data: bytes, max_pixels: int = container.MAX_PIXELS) -> Tensor:
+    """Decode one image: bit for bit what the codec in evaluation mode gives for the original.
+
+    Args:
+        codec: The one that coded it, in evaluation mode.
+        data: The content of a file; need not be trusted.
+        max_pixels: Larger images are refused.
+
+    Returns:
+        (1, 3, H, W) in [0, 1]; `to_8_bit` makes an array of it.
+
+    Raises:
+        InputError: if the file is damaged, of another codec, or too large.
+    """
+    _check_ready(codec)
+    file = container.parse(data, max_pixels)
+    if file.codec != codec.id:
+        raise InputError(f"was coded by another codec, {file.codec.hex()}; this one is {(codec.id or b'').hex()}")
+    if file.quality and not codec.config.conditioned:
+        raise InputError(f"asks for quality {file.quality} of a codec that has only one")
+    size = (file.height, file.width)
+    latent_size = codec.latent_size(size)
+    _check_plausible(codec, latent_size, file)
+    level = torch.tensor([codec.level(file.quality)])
+    read = Read(Decoder(file.stream, _tables(codec)[0]))
+    with torch.no_grad():
+        latents = codec.exact(None, latent_size, read)
+    if read.checksum != file.checksum:
+        raise InputError("is damaged: the decoded latents do not have the checksum that it states")
+    return codec.image(latents, size, level)
+
+
+def overhead(data: bytes) -> int:
+    """Bytes of a file that are not its stream: header and checksums."""
+    file = container.parse(data)
+    return container.overhead(file.height, file.width, len(file.stream))
+
+
+def from_pixels(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+    """(H, W, 3) in [0, 1], as `pim.image.open_image` gives, as (1, 3, H, W)."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
+def to_8_bit(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """(1, 3, H, W) in [0, 1] as (H, W, 3) from 0 to 255, to the nearest."""
+    levels: Tensor = (image[0] * 255 + 0.5).to(torch.uint8)
+    return levels.permute(1, 2, 0).cpu().numpy()
+
+
+def _tables(codec: Codec) -> list[Tables]:
+    return [coding.tables for coding in codec.codings()]
+
+
+def _check_ready(codec: Codec) -> None:
+    if codec.training:
+        raise UsageError("a codec codes in evaluation mode; call its eval() first")
+    codec.check_exported()
+
+
+def _quality(codec: Codec, quality: int | None) -> int:
+    if not codec.config.conditioned:
+        if quality is not None:
+            raise UsageError("this codec has one quality; leave it out, or use a codec trained for several lambdas")
+        return 0
+    quality = BEST_QUALITY if quality is None else quality
+    if not 0 <= quality <= BEST_QUALITY:
+        raise UsageError(f"quality must lie in 0 .. {BEST_QUALITY}; got {quality}")
+    return quality
+
+
+def _check_plausible(codec: Codec, latent_size: tuple[int, int], file: Container) -> None:
+    """Refuse sizes that no stream of this length can fill, before the work is done.
+
+    Raises:
+        InputError: if the cheapest symbols would need more bits than there are.
+    """
+    least = codec.least_bits(latent_size)
+    if least > 8 * len(file.stream) + 64:
+        raise InputError(
+            f"is damaged: {len(file.stream)} bytes cannot hold the {file.width} x {file.height} pixels that it claims"
+        )

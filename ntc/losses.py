@@ -1,0 +1,84 @@
+"""Rate and perceptual distortion as the criterion of a training loop that others wrote.
+
+    loss = bpp + lmbda * 255^2 * (mse_weight * MSE + weight * P)
+
+This is the criterion of CompressAI (its `RateDistortionLoss`: same call, same keys) with another distortion.
+Because the distortion is in units of the MSE (see `pim.loss`), a lambda chosen for the MSE means about the
+same rate. Nothing of CompressAI is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pim.errors import UsageError, did_you_mean
+from pim.loss import Distortion
+from pim.metric import Metric
+
+PEAK = 255.0  # lambdas are chosen for squared errors on 0..255
+KEYS = ("loss", "bpp_loss", "mse_loss", "perceptual_loss")
+
+
+class PerceptualRateDistortion(nn.Module):
+    """Criterion of a learned codec: bits per pixel plus lambda times a perceptual distortion; lower is better.
+
+    Args:
+        distortion: A `pim.loss.Distortion`, or what makes one with its defaults: a metric or its name.
+        lmbda: Trade-off, in bits per pixel and squared grey level of 255; larger is better and dearer. As in
+            CompressAI, .0018 to .18 for 0.1 to 2 bits per pixel.
+        return_type: "all" for the dictionary, or the one of its keys that is returned alone.
+
+    Raises:
+        UsageError: if lambda or return_type cannot be right.
+        PimError: if the metric cannot be loaded or be a loss.
+    """
+
+    def __init__(self, distortion: str | Metric | Distortion, lmbda: float = 0.01, return_type: str = "all") -> None:
+        super().__init__()
+        if not 0 < lmbda < math.inf:
+            raise UsageError(f"lmbda must be above 0; got {lmbda}")
+        if return_type not in ("all", *KEYS):
+            raise UsageError(f"unknown return_type {return_type!r}; {did_you_mean(return_type, ('all', *KEYS))}")
+        self.distortion = distortion if isinstance(distortion, Distortion) else Distortion(distortion)
+        self.lmbda = lmbda
+        self.return_type = return_type
+
+    def forward(self, output: Mapping[str, Any], target: Tensor) -> dict[str, Tensor] | Tensor:
+        """The loss of one batch.
+
+        Args:
+            output: Of the codec in training: "x_hat", (N, 3, H, W), and "likelihoods", the probability of every
+                latent, tensors of any shape by name.
+            target: The images, (N, 3, H, W), sRGB in [0, 1].
+
+        Returns:
+            0-d tensors: `loss`; `bpp_loss`, bits per pixel; `mse_loss` over [0, 1]; `perceptual_loss`. With
+            `return_type` that one alone.
+
+        Raises:
+            InputError: as `pim.loss.Distortion.terms`.
+            UsageError: if output lacks something.
+        """
+        for key in ("x_hat", "likelihoods"):
+            if key not in output:
+                raise UsageError(f"the output of the codec must have {key!r}; it has {', '.join(map(repr, output))}")
+        terms = self.distortion.terms(target, output["x_hat"])
+        rate = bits(output["likelihoods"]) / (target.shape[0] * target.shape[-2] * target.shape[-1])
+        found = {
+            "loss": rate + self.lmbda * PEAK**2 * terms.loss.mean(),
+            "bpp_loss": rate,
+            "mse_loss": terms.mse.mean(),
+            "perceptual_loss": terms.perceptual.mean(),
+        }
+        return found if self.return_type == "all" else found[self.return_type]
+
+
+def bits(likelihoods: Mapping[str, Tensor]) -> Tensor:
+    """The bits that latents of these probabilities cost together, 0-d, summed in float32 or better."""
+    wide = [p if p.dtype == torch.float64 else p.float() for p in likelihoods.values()]
+    return -torch.stack([p.log2().sum() for p in wide]).sum()

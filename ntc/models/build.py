@@ -1,0 +1,21 @@
+"""From settings to a codec."""
+
+from __future__ import annotations
+
+from ntc.models.autoregressive import Joint
+from ntc.models.codec import Codec
+from ntc.models.config import CodecConfig, Kind
+from ntc.models.factorised import Factorised
+from ntc.models.hyperprior import MeanScaleHyperprior, ScaleHyperprior
+
+_CLASSES: dict[Kind, type[Codec]] = {
+    "factorised": Factorised,
+    "scale": ScaleHyperprior,
+    "mean-scale": MeanScaleHyperprior,
+    "joint": Joint,
+}
+
+
+def build(config: CodecConfig) -> Codec:
+    """A codec with random weights (`torch.manual_seed` decides which), in training mode."""
+    return _CLASSES[config.kind](config)

@@ -1,0 +1,106 @@
+"""What happens to a block of latents on its way: it is measured, written, or read.
+
+A model of the latents goes through one path with one of these three, so the evaluation of a codec, its
+encoder and its decoder cannot disagree.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ntc.coder import Decoder, Encoder, cost
+from ntc.quantize import quantise
+from ntc.tables import Tables
+from pim.errors import InputError
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the symbols of a block are coded."""
+
+    name: str  # of the latents, "y" or "z"
+    tables: Tables
+
+
+class Exchange(Protocol):
+    """One way to treat blocks."""
+
+    def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
+        """Treat one block of symbols, in the order of its elements.
+
+        Args:
+            values: Latents; None where they are to be read.
+            mean: From where they are rounded, of their shape.
+            index: Numbers of the tables, of their shape.
+            coding: Their tables.
+
+        Returns:
+            Whole numbers k, float32, of the same shape; the latents are k + mean.
+        """
+
+
+class Measure:
+    """Counts the bits that the tables promise."""
+
+    def __init__(self) -> None:
+        self.bits: dict[str, float] = {}
+
+    def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
+        """Round and count."""
+        k = rounded(values, mean)
+        bits = cost(k.flatten().to(torch.int32).numpy(), index.flatten().numpy(), coding.tables)
+        self.bits[coding.name] = self.bits.get(coding.name, 0.0) + bits
+        return k
+
+
+class Write:
+    """Writes into a stream."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.checksum = 0  # of all symbols so far
+
+    def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
+        """Round and write."""
+        k = rounded(values, mean)
+        symbols = k.flatten().to(torch.int32).numpy()
+        self._encoder.put(symbols, index.flatten().numpy(), coding.tables)
+        self.checksum = _extended(self.checksum, symbols)
+        return k
+
+
+class Read:
+    """Reads from a stream."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self.checksum = 0  # of all symbols so far
+
+    def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
+        """Read."""
+        symbols = self._decoder.get(index.flatten().numpy(), coding.tables)
+        self.checksum = _extended(self.checksum, symbols)
+        return torch.from_numpy(symbols).float().reshape(mean.shape)
+
+
+def rounded(values: Tensor | None, mean: Tensor) -> Tensor:
+    """Whole steps from the mean.
+
+    Raises:
+        InputError: if a latent is not finite, or too large to be coded.
+    """
+    assert values is not None
+    k = quantise(values, mean)
+    if not (k.abs() < 1 << 24).all():  # NaN too
+        raise InputError("the image leads to latents that are not finite or too large; the codec is broken")
+    return k
+
+
+def _extended(checksum: int, symbols: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> int:
+    return zlib.crc32(symbols.astype("<i4").tobytes(), checksum)

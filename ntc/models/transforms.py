@@ -1,0 +1,135 @@
+"""The transforms of an image into latents and back, whole or tile by tile.
+
+Sources: arXiv 1611.01704 and 1802.01436; sizes of the layers as in tensorflow/compression.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ntc.gdn import GDN
+from ntc.models.config import CodecConfig
+from pim import tiles
+
+STRIDE = 16  # pixels per latent
+TILE = 32  # latents per side of a tile
+HALO = 3  # latents around a tile that its pixels depend on
+START_SPREAD = 10.0  # deviation of the first latents over that of images, so that noise does not drown them
+GRAY = 0.5
+
+
+def down(inner: int, outer: int, kernel: int = 5) -> nn.Conv2d:
+    """Convolution with stride 2; a side of n becomes ceil(n / 2)."""
+    return nn.Conv2d(inner, outer, kernel, stride=2, padding=kernel // 2)
+
+
+def up(inner: int, outer: int, kernel: int = 5) -> nn.ConvTranspose2d:
+    """Its mirror image; a side of n becomes 2 n."""
+    return nn.ConvTranspose2d(inner, outer, kernel, stride=2, padding=kernel // 2, output_padding=1)
+
+
+class Shift(nn.Module):
+    """Adds a constant: images are centred on gray, so that borders of zeros are gray too."""
+
+    def __init__(self, by: float) -> None:
+        super().__init__()
+        self.by = by
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        return x + self.by
+
+
+def analysis(config: CodecConfig) -> nn.Sequential:
+    """Image (N, 3, H, W) to latents (N, M, H / 16, W / 16), sides being multiples of 16."""
+    a, b, c = config.widths
+    convolutions = [down(3, a), down(a, b), down(b, c), down(c, config.latents)]
+    _start(convolutions)
+    with torch.no_grad():
+        convolutions[-1].weight.mul_(START_SPREAD)
+    return nn.Sequential(Shift(-GRAY), *_interleaved(convolutions, config, inverse=False))
+
+
+def synthesis(config: CodecConfig) -> nn.Sequential:
+    """Latents (N, M, h, w) to an image (N, 3, 16 h, 16 w), which can leave [0, 1]."""
+    a, b, c = config.widths
+    convolutions = [up(config.latents, c), up(c, b), up(b, a), up(a, 3)]
+    _start(convolutions)
+    with torch.no_grad():
+        convolutions[0].weight.div_(START_SPREAD)
+    return nn.Sequential(*_interleaved(convolutions, config, inverse=True), Shift(GRAY))
+
+
+def analyse(transform: Callable[[Tensor], Tensor], image: Tensor, tile: int = TILE) -> Tensor:
+    """Apply an analysis tile by tile, so that memory does not grow with the image.
+
+    Args:
+        transform: From `analysis`.
+        image: (1, 3, H, W), sides being multiples of 16.
+        tile: Side of a tile in latents.
+
+    Returns:
+        (1, M, H / 16, W / 16); what the transform gives for the whole image, up to rounding.
+    """
+    size = torch.Size([image.shape[-2] // STRIDE, image.shape[-1] // STRIDE])
+    out: Tensor | None = None
+    for where in tiles.grid(size, tile):
+        outer, inner = tiles.with_halo(where, HALO, size)
+        part = transform(image[..., _pixels(outer[0]), _pixels(outer[1])])[..., inner[0], inner[1]]
+        if out is None:
+            out = part.new_empty(1, part.shape[1], *size)
+        out[..., where[0], where[1]] = part
+    assert out is not None
+    return out
+
+
+def synthesise(transform: Callable[[Tensor], Tensor], latents: Tensor, tile: int = TILE) -> Tensor:
+    """Apply a synthesis tile by tile.
+
+    Args:
+        transform: From `synthesis`.
+        latents: (1, M, h, w).
+        tile: Side of a tile in latents.
+
+    Returns:
+        (1, 3, 16 h, 16 w); what the transform gives for all latents, up to rounding.
+    """
+    size = latents.shape[-2:]
+    out = latents.new_empty(1, 3, size[0] * STRIDE, size[1] * STRIDE)
+    for where in tiles.grid(size, tile):
+        outer, inner = tiles.with_halo(where, HALO, size)
+        part = transform(latents[..., outer[0], outer[1]])
+        out[..., _pixels(where[0]), _pixels(where[1])] = part[..., _pixels(inner[0]), _pixels(inner[1])]
+    return out
+
+
+def _pixels(latents: slice) -> slice:
+    return slice(latents.start * STRIDE, latents.stop * STRIDE)
+
+
+def _interleaved(
+    convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d], config: CodecConfig, *, inverse: bool
+) -> Iterator[nn.Module]:
+    """Convolutions with the nonlinearity between them."""
+    for convolution in convolutions[:-1]:
+        yield convolution
+        if config.nonlinearity == "relu":
+            yield nn.ReLU()
+        else:
+            yield GDN(convolution.out_channels, inverse=inverse, simplified=config.nonlinearity == "gdn")
+    yield convolutions[-1]
+
+
+@torch.no_grad()
+def _start(convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d]) -> None:
+    """Random weights under which every layer keeps the variance of its inputs."""
+    for layer in convolutions:
+        # A pixel of a transposed convolution of stride 2 sees a quarter of the taps.
+        share = 0.25 if isinstance(layer, nn.ConvTranspose2d) else 1.0
+        taps = layer.in_channels * layer.kernel_size[0] * layer.kernel_size[1] * share
+        layer.weight.normal_(0.0, taps**-0.5)
+        assert layer.bias is not None
+        layer.bias.zero_()

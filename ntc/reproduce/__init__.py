@@ -1,0 +1,1 @@
+"""Experiments of the papers, each in one command: what was claimed, what comes out here."""

@@ -1,0 +1,187 @@
+"""Codec files: weights, tables and their story in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ntc.container import codec_of
+from ntc.models.build import build
+from ntc.models.codec import Codec
+from ntc.models.config import CodecConfig
+from ntc.models.factorised import Factorised
+from ntc.models.hyperprior import Hyperprior
+from ntc.tables import Tables
+from pim import weights
+from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
+
+KIND = "ntc"  # in the header of the file
+DEFAULT = "ntc-small"
+_TABLES, _ID = "tables.", "id"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A codec out of a file, and its story."""
+
+    codec: Codec  # in evaluation mode
+    training: dict[str, Any]
+
+
+def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
+    """Write a codec, whole or not at all.
+
+    Args:
+        path: A .safetensors file.
+        codec: After `export`.
+        training: Data, settings, results, versions.
+
+    Raises:
+        UsageError: if its tables are missing or stale.
+        PimError: if it cannot be written.
+    """
+    codec.check_exported()
+    assert codec.id is not None
+    tensors = {name: _compact(tensor) for name, tensor in codec.state_dict().items()}
+    for name, tables in _tables_of(codec).items():
+        for part in ("cdf", "start", "low"):
+            tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
+    tensors[_ID] = torch.tensor(list(codec.id), dtype=torch.uint8)
+    weights.write(path, tensors, weights.WeightHeader(KIND, codec.config.to_dict(), training))
+
+
+def load(path: str | Path, device: str = "cpu") -> Stored:
+    """Read a codec.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, no codec, or its tables do not belong to its weights.
+    """
+    header, tensors = weights.read(path)
+    if header.kind != KIND:
+        raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a codec")
+    try:
+        config = CodecConfig.from_dict(header.config)
+        tables = _read_tables(tensors)
+        codec_id = bytes(tensors.pop(_ID).tolist())
+        _check_shapes(config, tensors)
+        codec = build(config)
+        codec.load_state_dict(tensors)  # 16 bits become 32
+        _put_tables(codec, tables)
+        codec.eval()
+        fresh = codec.freeze()
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        if isinstance(error, PimError):
+            raise WeightsError(f"{path} is no usable codec: {error}") from error
+        raise WeightsError(f"{path} is no usable codec: {' '.join(str(error).split())[:200]}") from error
+    if fresh != codec_id:
+        raise WeightsError(f"{path}: the tables do not belong to the weights; train or fetch the codec again")
+    codec.id = codec_id
+    return Stored(codec.to(device), header.training)
+
+
+def find(name: str | None) -> Path:
+    """The file of a codec.
+
+    Args:
+        name: Of a codec that ships, or a path; None: the one that ships.
+
+    Raises:
+        UsageError: if there is no such codec.
+    """
+    known = shipped()
+    if name is None:
+        if not known:
+            raise UsageError("no codec ships with this package; train one with `pim ntc train`, and name its file")
+        return known.get(DEFAULT) or next(iter(known.values()))
+    if name in known:
+        return known[name]
+    if name.endswith(".safetensors") or Path(name).exists():
+        return Path(name)
+    raise UsageError(f"unknown codec {name!r}: {did_you_mean(name, known)} A path must end in .safetensors")
+
+
+def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:
+    """The codec that made a file.
+
+    Args:
+        data: The content of the file.
+        name: A codec to use whatever the file says, as in `find`; None: the one of those that ship that fits.
+        device: Where to compute.
+
+    Raises:
+        InputError: if the file is no coded image, or none of the codecs that ship made it.
+        UsageError: if the name is unknown.
+    """
+    if name is not None:
+        return _cached(find(name), device)
+    wanted = codec_of(data)
+    for path in shipped().values():
+        codec = _cached(path, device)
+        if codec.id == wanted:
+            return codec
+    raise InputError(f"was coded by {wanted.hex()}, which is no codec that ships; name its file with --codec")
+
+
+def _cached(path: Path, device: str) -> Codec:
+    """Load a file once, as long as it stays as it is."""
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _loaded(path.resolve(), changed, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int, device: str) -> Codec:
+    return load(path, device).codec
+
+
+def shipped() -> dict[str, Path]:
+    """The codec files inside the package, by name."""
+    folder = Path(str(resources.files("ntc"))) / "pretrained"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """With 16 bits a value, if nothing is lost by that."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
+
+
+def _tables_of(codec: Codec) -> dict[str, Tables]:
+    return {coding.name: coding.tables for coding in codec.codings()}
+
+
+def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
+    if isinstance(codec, Hyperprior):
+        codec.hyper_prior.tables, codec.scales = tables["z"], tables["y"]
+    elif isinstance(codec, Factorised):
+        codec.prior.tables = tables["y"]
+    for coding in codec.codings():
+        wanted = codec.config.hyper if coding.name == "z" else codec.config.latents
+        if isinstance(codec, Hyperprior) and coding.name == "y":
+            wanted = 64
+        if len(coding.tables) != wanted:
+            raise WeightsError(f"{len(coding.tables)} tables for {coding.name} instead of {wanted}")
+
+
+def _read_tables(tensors: dict[str, Tensor]) -> dict[str, Tables]:
+    """Take the tables out of the tensors."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name in [name for name in tensors if name.startswith(_TABLES)]:
+        _, which, part = name.split(".")
+        parts.setdefault(which, {})[part] = tensors.pop(name).to(torch.int32).numpy()
+    return {which: Tables(**found) for which, found in parts.items()}
+
+
+def _check_shapes(config: CodecConfig, tensors: dict[str, Tensor]) -> None:
+    """Compare with what the settings say, before any memory is taken for that."""
+    with torch.device("meta"):
+        expected = {name: tensor.shape for name, tensor in build(config).state_dict().items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    if expected != found:
+        odd = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
+        raise WeightsError(f"the tensors do not fit the settings: {', '.join(odd[:3])}")

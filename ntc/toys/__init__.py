@@ -1,0 +1,1 @@
+"""Sources whose optimal codes are known, and codes that are trained on them."""

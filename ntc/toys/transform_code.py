@@ -1,0 +1,149 @@
+"""Nonlinear transform coding of vectors: small networks, a factorised density, and what stands for rounding.
+
+Source: arXiv 2007.03034, sections III to V; soft rounding from arXiv 2006.09952.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ntc.prior import FactorisedDensity
+from ntc.quantize import add_noise, quantise, soft_round, soft_round_conditional_mean, straight_through
+
+Proxy = Literal["noise", "straight-through", "soft"]
+PROXIES: tuple[Proxy, ...] = ("noise", "straight-through", "soft")
+RISEN, STEEPEST = 3.0, 4.0  # steepness of soft rounding after its rise, and its limit when learned
+
+
+class Coded(NamedTuple):
+    """What a batch costs."""
+
+    bits: Tensor  # (N,)
+    error: Tensor  # (N,) summed squared error
+
+
+def perceptron(widths: Sequence[int], activation: Callable[[], nn.Module]) -> nn.Sequential:
+    """Dense layers with an activation between them."""
+    layers: list[nn.Module] = []
+    for inner, outer in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(inner, outer), activation()]
+    return nn.Sequential(*layers[:-1])
+
+
+class TransformCode(nn.Module):
+    """Analysis, latents that get rounded, synthesis.
+
+    Args:
+        analysis: (N, D) -> (N, C).
+        synthesis: (N, C) -> (N, D).
+        latents: C.
+        proxy: What stands for rounding in training: uniform noise for rate and distortion; noise for the rate
+            and straight-through rounding for the distortion; soft rounding of growing steepness, then noise.
+    """
+
+    def __init__(self, analysis: nn.Module, synthesis: nn.Module, latents: int, proxy: Proxy = "noise") -> None:
+        super().__init__()
+        self.analysis, self.synthesis, self.proxy = analysis, synthesis, proxy
+        self.density = FactorisedDensity(latents)
+        self.steepness = nn.Parameter(torch.tensor(RISEN / STEEPEST).logit())
+        self.risen = 1.0  # share of the rise of the steepness that is behind us
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Coded:
+        """Rate and distortion with the proxy of training, (N, D)."""
+        y = self.analysis(x)
+        if self.proxy == "soft":
+            alpha = self.alpha()
+            noisy = add_noise(soft_round(y, alpha), generator)
+            bits, seen = self.density.bits(noisy, alpha), soft_round_conditional_mean(noisy, alpha)
+        else:
+            noisy = add_noise(y, generator)
+            bits, seen = self.density.bits(noisy), straight_through(y) if self.proxy == "straight-through" else noisy
+        return Coded(bits.sum(1), _squared_error(x, self.synthesis(seen)))
+
+    def alpha(self) -> Tensor:
+        """Steepness of soft rounding: rises linearly to 3, then is learned between 0 and 4."""
+        if self.risen < 1:
+            return torch.tensor(RISEN * self.risen)
+        return STEEPEST * torch.sigmoid(self.steepness)
+
+    @torch.no_grad()
+    def offset(self) -> Tensor:
+        """By how much the centre of a cell differs from a whole number, (C,): puts one on the median.
+
+        Soft rounding has its cells at whole numbers already.
+        """
+        if self.proxy == "soft":
+            return torch.zeros(self.density.channels)
+        median = self.density.median()
+        return (median - median.round()).float()
+
+    @torch.no_grad()
+    def symbols(self, x: Tensor) -> Tensor:
+        """Whole numbers as the entropy coder would see them, (N, D) -> (N, C)."""
+        return quantise(self.analysis(x), self.offset())
+
+    @torch.no_grad()
+    def reconstruct(self, symbols: Tensor) -> Tensor:
+        """What the decoder makes of them, (N, C) -> (N, D)."""
+        found: Tensor = self.synthesis(symbols + self.offset())
+        return found
+
+    @torch.no_grad()
+    def code(self, x: Tensor) -> Coded:
+        """Rate and distortion with real rounding, (N, D); bits by the learned density."""
+        symbols = self.symbols(x)
+        bits = self.density.bits(symbols + self.offset()).sum(1)
+        return Coded(bits, _squared_error(x, self.reconstruct(symbols)))
+
+
+class LinearCode(nn.Module):
+    """A fixed orthonormal transform with a learned scale and offset for every coefficient, dithered quantisers.
+
+    Dithered, rounding is noise exactly, in training and use alike. Coefficients beyond `basis` are dropped.
+
+    Args:
+        basis: Orthonormal rows, (C, D).
+    """
+
+    basis: Tensor
+
+    def __init__(self, basis: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("basis", basis)
+        self.density = FactorisedDensity(len(basis))
+        self.log_scale = nn.Parameter(torch.zeros(len(basis)))
+        self.bias = nn.Parameter(torch.zeros(len(basis)))
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Coded:
+        """Rate and distortion, (N, D)."""
+        scale = torch.exp(self.log_scale)
+        noisy = add_noise(x @ self.basis.T * scale + self.bias, generator)
+        return Coded(self.density.bits(noisy).sum(1), _squared_error(x, (noisy - self.bias) / scale @ self.basis))
+
+    @torch.no_grad()
+    def code(self, x: Tensor) -> Coded:
+        """The same: universal quantisation is what training sees."""
+        found: Coded = self(x)
+        return found
+
+
+def mlp_code(
+    dimensions: int,
+    width: int,
+    latents: int,
+    proxy: Proxy,
+    activation: Callable[[], nn.Module] = nn.Softplus,
+) -> TransformCode:
+    """The networks of the papers: two hidden layers of one width on either side."""
+    inwards = perceptron((dimensions, width, width, latents), activation)
+    outwards = perceptron((latents, width, width, dimensions), activation)
+    return TransformCode(inwards, outwards, latents, proxy)
+
+
+def _squared_error(x: Tensor, y: Tensor) -> Tensor:
+    return F.mse_loss(y, x, reduction="none").sum(1)

@@ -1,0 +1,310 @@
+"""Training a codec: minimise rate + lambda * distortion, log it, survive being killed."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ntc import store
+from ntc.distortion import PEAK, Distortion
+from ntc.models.build import build
+from ntc.models.codec import Codec
+from ntc.models.config import CodecConfig
+from ntc.models.start import start_from_images
+from ntc.optim import Sadam
+from ntc.patches import Patches
+from ntc.settings import CodecTraining
+from pim._version import VERSION
+from pim.errors import TrainingError
+from pim.training import checkpoint
+from pim.training.upkeep import learning_rate, update_average, write_log
+
+LOG_EVERY = 10  # steps
+CENTRE_EVERY = 100  # steps between looks at the medians of the densities
+SAVE_EVERY = 60.0  # seconds between checkpoints
+VALIDATION_PATCHES = 16
+START_PATCHES = 256
+_STREAM = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told after a logged step."""
+
+    step: int  # steps done
+    fresh: int  # of these, since the last report
+    loss: float
+    bits_per_pixel: float
+    psnr: float  # dB, of the training patches with noise in place of rounding
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a trained codec does on held-out patches, for one lambda; exact, as a file would be."""
+
+    level: float
+    bits_per_pixel: float
+    psnr: float  # dB, mean over patches, before rounding to 8 bits
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run is; only the same run resumes."""
+
+    patches: Patches
+    output: Path
+    config: CodecConfig
+    settings: CodecTraining
+    start: Path | None = None  # a codec of the same settings to start from
+
+    @property
+    def identity(self) -> str:
+        """As JSON, for the checkpoint."""
+        return json.dumps(
+            {
+                "settings": self.settings.to_dict(),
+                "network": self.config.to_dict(),
+                "patches": self.patches.fingerprint,
+                "start": None if self.start is None else store.load(self.start).codec.freeze().hex(),
+                "version": VERSION,
+            }
+        )
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Beside the output."""
+        return self.output.with_suffix(".ckpt")
+
+    def steps_done(self) -> int:
+        """Steps that a checkpoint of this run has behind it; 0 without one."""
+        found = checkpoint.load(self.checkpoint_file, self.identity)
+        return 0 if found is None else found.step
+
+
+def train(
+    run: Run,
+    distortion: Distortion,
+    *,
+    device: str = "cpu",
+    save_every: float = SAVE_EVERY,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> list[Quality]:
+    """Train a codec and write it; goes on from a checkpoint of the same run if there is one.
+
+    Beside the codec `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`.
+
+    Args:
+        run: Data, network, settings, where the codec goes.
+        distortion: Reference and decoded patches (N, 3, H, W) to (N,); weighed by lambda against bits per pixel.
+        device: "cpu", "cuda", ...
+        save_every: Seconds between checkpoints.
+        watch: Told about progress.
+
+    Returns:
+        Results on held-out patches, for each lambda; empty if no source is held out.
+
+    Raises:
+        TrainingError: if there are too few patches, the loss is not finite, or a checkpoint is another run's.
+    """
+    return _Loop(run, distortion, torch.device(device)).execute(save_every, watch)
+
+
+class _Loop:
+    """State of one training run."""
+
+    def __init__(self, run: Run, distortion: Distortion, device: torch.device) -> None:
+        self.run, self.settings, self.distortion, self.device = run, run.settings, distortion, device
+        self.pixels = run.patches.take(held_out=False)
+        if len(self.pixels) < self.settings.batch:
+            raise TrainingError(
+                f"{len(self.pixels)} patches are fewer than a batch of {self.settings.batch}; add pictures or "
+                "videos, take more patches from each, or choose a smaller batch"
+            )
+        if self.settings.window > run.patches.settings.size:
+            raise TrainingError(f"a window of {self.settings.window} pixels is larger than the patches")
+        self.identity = run.identity
+        found = checkpoint.load(run.checkpoint_file, self.identity)
+        self.codec = _fresh(run, self.pixels)
+        self.step, self.log = 0, list[dict[str, float]]()
+        if found is not None:
+            self.codec.load_state_dict(found.network)
+            self.step, self.log = found.step, found.log
+        self.codec.to(device).train()
+        self.optimiser = _optimiser(self.codec, self.settings)
+        if found is not None:
+            self.optimiser.load_state_dict(found.optimiser)
+        average = self.codec.state_dict() if found is None else found.average
+        self.average = {n: t.detach().clone().to(device) for n, t in average.items()} if self.settings.average else {}
+
+    def execute(self, save_every: float, watch: Callable[[Progress], None]) -> list[Quality]:
+        """All steps that are left, then tables, validation and the file."""
+        saved, told = time.monotonic(), self.step
+        while self.step < self.settings.steps:
+            row = self._train_step()
+            self.step += 1
+            if self.step % LOG_EVERY == 0 or self.step == self.settings.steps:
+                self.log.append(row)
+                watch(Progress(self.step, self.step - told, row["loss"], row["bits_per_pixel"], row["psnr"]))
+                told = self.step
+            if time.monotonic() - saved >= save_every and self.step < self.settings.steps:
+                self._save()
+                saved = time.monotonic()
+        self._save()
+        if self.average:
+            self.codec.load_state_dict(self.average)
+        if self.settings.half:
+            round_to_half(self.codec)
+        self.codec.eval().export()
+        reached = validate(self.codec, self.run.patches.take(held_out=True))
+        store.save(self.run.output, self.codec, self._story(reached))
+        self.run.checkpoint_file.unlink(missing_ok=True)
+        return reached
+
+    def _train_step(self) -> dict[str, float]:
+        rate = learning_rate(self.step, self.settings)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        if self.step % CENTRE_EVERY == 0:
+            self.codec.centre()
+        rng = _generator(self.settings.seed, self.step)
+        images = _batch(self.pixels, self.settings, rng).to(self.device)
+        levels = torch.from_numpy(rng.uniform(0, len(self.run.config.lambdas) - 1, len(images)).astype(np.float32))
+        torch.manual_seed(int(rng.integers(1 << 62)))  # of the noise
+        coded = self.codec(images, levels, self.settings.proxy_at(self.step))
+        rates = coded.bits_per_pixel()
+        lambdas = _lambdas(self.run.config, levels).to(self.device)
+        each = rates + lambdas * self.distortion(images, coded.image)
+        # Without this the highest rates would drown the others.
+        loss = (each * _fair(self.run.config, lambdas)).mean()
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss became {loss.item()} at step {self.step}; a smaller learning rate usually helps "
+                f"(the last good state is in {self.run.checkpoint_file})"
+            )
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
+        self.optimiser.step()
+        update_average(self.average, self.codec, self.step, self.settings.average)
+        error = (images - coded.image.detach()).square().flatten(1).mean(1)
+        return {
+            "step": float(self.step + 1),
+            "loss": loss.item(),
+            "bits_per_pixel": rates.mean().item(),
+            "psnr": float(-10 * error.log10().mean()),
+            "learning_rate": rate,
+            "gradient_norm": float(norm),
+        }
+
+    def _save(self) -> None:
+        state, average = ({n: t.detach().cpu() for n, t in s.items()} for s in (self.codec.state_dict(), self.average))
+        checkpoint.save(
+            self.run.checkpoint_file,
+            checkpoint.Checkpoint(self.identity, self.step, state, self.optimiser.state_dict(), average, self.log),
+        )
+        write_log(self.run.output.with_suffix(".log.csv"), self.log)
+
+    def _story(self, reached: list[Quality]) -> dict[str, Any]:
+        patches = self.run.patches
+        return {
+            "settings": self.settings.to_dict(),
+            "patches": len(self.pixels),
+            "sources": [name for name, held_out in zip(patches.names, patches.held_out, strict=True) if not held_out],
+            "patch_settings": {n: getattr(patches.settings, n) for n in patches.settings.__slots__},
+            "held_out": [
+                {"level": q.level, "bits_per_pixel": round(q.bits_per_pixel, 4), "psnr": round(q.psnr, 3)}
+                for q in reached
+            ],
+            "versions": {"pim": VERSION, "torch": torch.__version__},
+        }
+
+
+def validate(codec: Codec, pixels: NDArray[np.uint8]) -> list[Quality]:
+    """Rate and PSNR of an exported codec on up to 16 patches (P, 3, S, S), spread evenly, for each lambda."""
+    if not len(pixels):
+        return []
+    chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, VALIDATION_PATCHES).astype(int))]
+    images = torch.from_numpy(chosen).float().to(next(codec.parameters()).device) / PEAK
+    reached = []
+    for level in range(len(codec.config.lambdas)):
+        coded = codec(images, float(level))
+        error = (images - coded.image).square().flatten(1).mean(1)
+        reached.append(Quality(level, float(coded.bits_per_pixel().mean()), float(-10 * error.log10().mean())))
+    return reached
+
+
+@torch.no_grad()
+def round_to_half(codec: Codec) -> None:
+    """Round all weights to what 16 bits hold; the file of such a codec takes 16 bits for each."""
+    for parameter in codec.parameters():
+        parameter.copy_(parameter.half())
+
+
+def _fresh(run: Run, pixels: NDArray[np.uint8]) -> Codec:
+    """A codec before the first step."""
+    torch.manual_seed(run.settings.seed)
+    codec = build(run.config)
+    if run.start is not None:
+        other = store.load(run.start).codec
+        if other.config != run.config:
+            raise TrainingError(f"{run.start} has other settings than this run: {other.config}")
+        codec.load_state_dict(other.state_dict())
+    elif run.settings.first_weights == "images":
+        chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, START_PATCHES).astype(int))]
+        start_from_images(codec, torch.from_numpy(chosen).float() / PEAK)
+    return codec
+
+
+def _optimiser(codec: Codec, settings: CodecTraining) -> torch.optim.Optimizer:
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(codec.parameters(), lr=settings.learning_rate)
+    transforms = ("analysis.", "synthesis.", "hyper_analysis.")  # as published; the networks behind the prior are not
+    named = list(codec.named_parameters())
+    groups = [
+        {"params": [p for n, p in named if n.startswith(transforms)], "spectral": True},
+        {"params": [p for n, p in named if not n.startswith(transforms)], "spectral": False},
+    ]
+    return Sadam(groups, lr=settings.learning_rate)
+
+
+def _generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of one step, so that a resumed run draws what the undisturbed one would have drawn."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _STREAM, step])))
+
+
+def _batch(pixels: NDArray[np.uint8], settings: CodecTraining, rng: np.random.Generator) -> Tensor:
+    """Random windows of random patches, mirrored and turned, (batch, 3, window, window) in [0, 1]."""
+    chosen = rng.choice(len(pixels), settings.batch, replace=False)
+    room = pixels.shape[-1] - settings.window
+    out = []
+    for i, (top, left), flips in zip(
+        chosen, rng.integers(0, room + 1, (len(chosen), 2)), rng.random((len(chosen), 2)) < 0.5, strict=True
+    ):
+        patch = pixels[i, :, top : top + settings.window, left : left + settings.window]
+        patch = patch[..., ::-1] if flips[0] else patch
+        out.append(patch.swapaxes(-1, -2) if flips[1] else patch)
+    return torch.from_numpy(np.stack(out)).float() / PEAK
+
+
+def _lambdas(config: CodecConfig, levels: Tensor) -> Tensor:
+    """The lambdas at levels (N,), log-linear between the given ones."""
+    logs = torch.tensor(config.lambdas).log()
+    low = levels.floor().clamp(0, max(0, len(logs) - 2)).long()
+    high = (low + 1).clamp_max(len(logs) - 1)
+    return torch.lerp(logs[low], logs[high], levels - low).exp()
+
+
+def _fair(config: CodecConfig, lambdas: Tensor) -> Tensor | float:
+    if not config.conditioned:
+        return 1.0
+    middle = torch.tensor(config.lambdas).log().mean().exp()
+    return (middle.to(lambdas) / lambdas).sqrt()

@@ -1,0 +1,150 @@
+"""How much of a perceptual term weighs as much as the MSE, measured on images.
+
+Two distortions move a decoder alike where their gradients at its output are equally long. That ratio is
+measured once on sample images, and then stays: a weight that follows the training would be another loss in
+every step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pim import catalogue, checks
+from pim.errors import InputError, PimError, UsageError
+from pim.metric import Metric
+
+BLOCK, STEP = 8, 0.2  # of the coarse copies: a cosine transform of 8 x 8 pixels, rounded to multiples of 0.2
+
+
+class Calibration(NamedTuple):
+    """The gradients of MSE and perceptual term at the same images."""
+
+    ratio: float  # |d MSE| / |d P|, > 0
+    cosine: float  # of the angle between them, [-1, 1]
+
+    def weight(self, mse_weight: float) -> float:
+        """The weight of the perceptual term beside `mse_weight` times the MSE.
+
+        It is the w for which |a dMSE + w dP| = |dMSE| on the images that were measured, a the weight of the
+        MSE; gradients that oppose each other count as orthogonal.
+
+        Args:
+            mse_weight: In [0, 1]; 1 is MSE alone.
+
+        >>> Calibration(ratio=0.01, cosine=0.0).weight(0.6)
+        0.008
+        """
+        if mse_weight == 1:
+            return 0.0
+        along, rest = mse_weight * max(self.cosine, 0.0), 1 - mse_weight**2
+        return self.ratio * rest / (along + math.sqrt(along**2 + rest))
+
+
+# On 64 crops of video frames by `python benchmarks/loss_calibration.py`; of other metrics by `Distortion.calibrate`.
+MEASURED = {
+    "pim-small": Calibration(0.003823, 0.1940),
+    "pim-1": Calibration(0.004532, 0.1499),
+    "nlpd": Calibration(0.007187, 0.4808),
+    "ssim": Calibration(0.003948, 0.6085),
+    "ms-ssim": Calibration(0.008255, 0.3990),
+}
+
+
+def shipped(metric: Metric) -> Calibration | None:
+    """The calibration that ships for a built-in metric; None for others, even of the same name."""
+    known = catalogue.BUILT_IN.get(metric.name)
+    same = known is not None and known.summary == metric.info.summary
+    return MEASURED.get(metric.name) if same else None
+
+
+def perceptual_term(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
+    """The value of every pair as a loss: a distance as it is, a similarity as what it lacks to its best value."""
+    value: Tensor = metric(reference, distorted)
+    best = metric.info.value_range[1]
+    return value if metric.lower_is_better else best - value
+
+
+def check_usable(metric: Metric) -> None:
+    """That a metric can be a loss.
+
+    Raises:
+        UsageError: if it has no gradient, or no finite value for identical images.
+    """
+    if not metric.info.differentiable:
+        raise UsageError(f"{metric.name} is not differentiable, so it cannot be a loss; pim.metrics() says which are")
+    if not metric.lower_is_better and metric.info.value_range[1] == math.inf:
+        raise UsageError(
+            f"{metric.name} has no largest value, so it cannot be a loss; give a distance, 0 for identical images"
+        )
+
+
+def measure(metric: Metric, reference: Tensor, distorted: Tensor) -> Calibration:
+    """Compare the gradients of MSE and perceptual term at the distorted images.
+
+    Args:
+        metric: One that `check_usable` accepts.
+        reference: (N, 3, H, W), sRGB in [0, 1].
+        distorted: The same shape.
+
+    Raises:
+        InputError: if the images are equal, or cannot be compared by the metric.
+        PimError: if a gradient is not finite or the perceptual one vanishes.
+    """
+    checks.check_pair(tuple(checks.as_batch(reference, "reference").shape), distorted, reference.device)
+    products = torch.zeros(3, dtype=torch.float64)  # MSE with itself, with P, P with itself
+    for i in range(len(reference)):
+        products += _products(metric, reference[i : i + 1], distorted[i : i + 1])
+    mse, both, perceptual = products.tolist()
+    if mse == 0:
+        raise InputError("the distorted images equal their references; a weight can only be measured where they differ")
+    if not math.isfinite(perceptual) or perceptual == 0:
+        raise PimError(f"the gradient of {metric.name} on these images is 0 or not finite; take other images")
+    return Calibration(math.sqrt(mse / perceptual), both / math.sqrt(mse * perceptual))
+
+
+def _products(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
+    """Inner products of the two gradients at one image, in float64 on the CPU."""
+    with torch.enable_grad():
+        at = distorted.detach().clamp(0, 1).requires_grad_()
+        (perceptual,) = torch.autograd.grad(perceptual_term(metric, reference.detach(), at).sum(), at)
+    of_p = perceptual.double().cpu().flatten()
+    of_mse = (at - reference).detach().double().cpu().flatten() * (2 / at.numel())
+    return torch.stack([of_mse @ of_mse, of_mse @ of_p, of_p @ of_p])
+
+
+def coarse(image: Tensor, seed: int = 0) -> Tensor:
+    """A copy as a simple codec would leave it: the cosine transform of blocks, rounded to a coarse step.
+
+    Photographs keep 30 to 36 dB.
+
+    Args:
+        image: (N, 3, H, W), in [0, 1].
+        seed: Decides where the grid of blocks begins.
+
+    Returns:
+        The same shape, in [0, 1].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    top, left = torch.randint(BLOCK, (2,), generator=generator).tolist()
+    n, channels, height, width = image.shape
+    bottom, right = -(top + height) % BLOCK, -(left + width) % BLOCK
+    padded = F.pad(image, (left, right, top, bottom), mode="replicate")
+    rows, columns = (side // BLOCK for side in padded.shape[2:])
+    blocks = padded.reshape(n, channels, rows, BLOCK, columns, BLOCK).transpose(3, 4)
+    cosines = _cosines().to(image)
+    rounded = ((cosines @ blocks @ cosines.T) / STEP).round() * STEP
+    found: Tensor = (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(padded.shape)
+    return found[..., top : top + height, left : left + width].clamp(0, 1)
+
+
+def _cosines() -> Tensor:
+    """The orthonormal cosine transform of 8 samples, (frequency, sample)."""
+    samples = torch.arange(BLOCK, dtype=torch.float64)
+    table = torch.cos(math.pi / BLOCK * (samples + 0.5) * samples[:, None]) * math.sqrt(2 / BLOCK)
+    table[0] /= math.sqrt(2)
+    return table

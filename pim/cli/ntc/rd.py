@@ -1,0 +1,178 @@
+"""`pim ntc rd`: rate-distortion curves of codecs from real files, and how many bits they differ by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pim.cli import common
+from pim.cli.ntc import rd_output
+from pim.cli.output import destination, one_line
+from pim.cli.pairs import image_files
+from pim.cli.progress import progress
+from pim.errors import InputError, PimError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ntc.rd import Coder
+    from pim.eval.rate_curves import RatePoint
+    from pim.image import OpenOptions
+    from pim.metric import Metric
+
+EXAMPLES = """\b
+Examples:
+  pim ntc rd examples/reference.png -m psnr -m ms-ssim
+  pim ntc rd examples/ -m psnr -o rd.csv --plot rd.svg --quiet
+  pim ntc rd --curve rd.csv --against webp
+"""
+ANCHOR_NAMES = ("jpeg", "webp")
+DEFAULT_METRICS = ("psnr", "ms-ssim", "pim-small")
+
+
+def rd(
+    images: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures, or folders of them, to code."),
+    ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            metavar="[NAME=]FILE",
+            show_default=False,
+            help="A learned codec that ships, or a file; those of one NAME make one curve. May be repeated.",
+        ),
+    ] = None,
+    anchor: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--anchor", metavar="NAME", show_default=False, help="jpeg, webp or none; by default both. May be repeated."
+        ),
+    ] = None,
+    curve: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--curve",
+            metavar="CSV",
+            show_default=False,
+            help="Points that were measured before: columns codec, bpp and metrics. May be repeated.",
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option("--only", metavar="CODEC", show_default=False, help="Of the tables, take this codec alone."),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="CODEC", show_default=False, help="Whose bits are 100 %; the first one's."),
+    ] = None,
+    metric: common.Metrics = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the curves, .svg.")
+    ] = None,
+    background: common.Background = None,
+    frame: common.Frame = None,
+    max_pixels: common.MaxPixels = common.MAX_PIXELS,
+    form: common.Format = None,
+    target: common.Output = None,
+    device: common.Device = "auto",
+    quiet: common.Quiet = False,
+) -> None:
+    """Measure how many bits codecs need for how much quality.
+
+    Every picture is written as a real file at every setting and read again; values are means over
+    pictures, on 8 bits per channel. psnr is that of R, G and B together, psnr-y that of the luma. The BD-rate is
+    the percentage of bits that a codec needs more (negative: fewer) than another at equal quality. As text, both tables
+    are printed; as CSV the points, which --curve reads again. A measurement that was killed goes on where it was.
+    """
+    _check(images, codec, curve, only, plot)
+    common.keep_inputs(target, [*(images or []), *map(str, curve or [])])
+    points, failed = rd_output.stored(curve or [], only), 0
+    infos = dict(rd_output.known(points))
+    if images:
+        metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
+        coders = [*_anchors(anchor), *_learned(codec)]
+        opening = common.open_options(background, frame, max_pixels)
+        measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
+        points = [*measured, *points]
+        infos = {**rd_output.known(points), **{m.name: m.info for m in metrics}}
+    if not points:
+        raise PimError("nothing was measured")
+    result = rd_output.Result(points, infos, against)
+    with destination(target) as stream:
+        stream.write(result.text(common.chosen_format(form, target)))
+    if plot is not None:
+        from pim.files import write_text
+
+        write_text(plot, result.picture())
+    if failed:
+        raise typer.Exit(1)
+
+
+def _check(
+    images: list[str] | None,
+    codec: list[str] | None,
+    curve: list[Path] | None,
+    only: list[str] | None,
+    plot: Path | None,
+) -> None:
+    if not images and (codec or not curve):
+        raise UsageError("give pictures to code, or tables of points with --curve; see pim ntc rd --help")
+    if only and not curve:
+        raise UsageError("--only chooses among the codecs of --curve tables; there is none")
+    if plot is not None and plot.suffix.lower() != ".svg":
+        raise UsageError(f"--plot {plot} must end in .svg")
+
+
+def _anchors(names: list[str] | None) -> list[Coder]:
+    from ntc.rd import ANCHORS
+
+    chosen = list(dict.fromkeys(names or ANCHOR_NAMES))
+    for name in chosen:
+        if name not in (*ANCHORS, "none"):
+            raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
+    return [ANCHORS[name] for name in chosen if name != "none"]
+
+
+def _learned(names: list[str] | None) -> list[Coder]:
+    if not names:
+        return []
+    from ntc.rd_codec import coders
+
+    return list(coders(names))
+
+
+def _measured(
+    files: Sequence[str],
+    coders: Sequence[Coder],
+    metrics: Sequence[Metric],
+    opening: OpenOptions,
+    device: str,
+    quiet: bool,
+) -> tuple[list[RatePoint], int]:
+    """The mean points, and how many pictures failed; a picture that one codec cannot code counts for none."""
+    from ntc.rd_cache import rate_cache
+    from pim.eval.fingerprint import describe
+    from pim.eval.rate_curves import average
+    from pim.weights import cache_folder
+
+    found: list[RatePoint] = []
+    failed = 0
+    count = sum(len(coder.settings) for coder in coders)
+    depends = {metric.name: describe(metric, device, opening) for metric in metrics}
+    with (
+        rate_cache(cache_folder(), depends) as cache,
+        progress("rd", len(files) * count, unit="files", quiet=quiet) as advance,
+    ):
+        for file in files:
+            try:
+                found += rd_output.of_picture(file, coders, metrics, opening, device, cache, advance)
+            except (InputError, MemoryError) as error:
+                failed += 1
+                advance(count)
+                text = str(error) or "not enough memory"
+                common.note(text if file in text else f"{one_line(file)}: {text}")
+    return average(found), failed

@@ -1,0 +1,150 @@
+"""From pictures and tables to the points, BD-rates and picture that `pim ntc rd` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pim.cli.output import csv_line, json_text, table
+from pim.errors import InputError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ntc.rd import Coder
+    from ntc.rd_cache import RateCache
+    from pim.cli.common import FormatName
+    from pim.cli.progress import Advance
+    from pim.eval.bd_rate import Curve
+    from pim.eval.rate_curves import RatePoint
+    from pim.image import OpenOptions
+    from pim.info import MetricInfo
+    from pim.metric import Metric
+
+
+def stored(tables: Sequence[Path], only: Sequence[str] | None) -> list[RatePoint]:
+    """The points of tables, of the codecs that are wanted.
+
+    Raises:
+        InputError: if a table cannot be read.
+        UsageError: if a wanted codec is in none of them.
+    """
+    from pim.eval.rate_curves import read
+
+    points = [point for path in tables for point in read(path)]
+    names = list(dict.fromkeys(point.codec for point in points))
+    for name in only or []:
+        if name not in names:
+            raise UsageError(f"no table has the codec {name!r}; {did_you_mean(name, names)}")
+    return [point for point in points if not only or point.codec in only]
+
+
+def known(points: Sequence[RatePoint]) -> dict[str, MetricInfo]:
+    """What is known of the metrics of points by their names."""
+    from pim.eval.rate_curves import scale_of
+
+    found = {name: scale_of(name) for point in points for name in point.values}
+    return {name: info for name, info in found.items() if info is not None}
+
+
+def of_picture(
+    file: str,
+    coders: Sequence[Coder],
+    metrics: Sequence[Metric],
+    opening: OpenOptions,
+    device: str,
+    cache: RateCache,
+    advance: Advance,
+) -> list[RatePoint]:
+    """One picture through every codec at every setting; metrics that need larger pictures are left out.
+
+    Raises:
+        InputError: if the picture cannot be opened, coded or compared.
+    """
+    from ntc.rd import as_picture, measure
+    from pim.image import open_image
+
+    picture = as_picture(open_image(file, opening).pixels)
+    measures = {m.name: m for m in metrics if m.info.min_size <= min(picture.shape[:2])}
+    found = []
+    for coder in coders:
+        for setting in coder.settings:
+            point = cache.get(picture, coder, setting)
+            if point is None:
+                point = measure(picture, coder, setting, measures, device)
+                cache.put(picture, coder, setting, point)
+            found.append(point)
+    advance(len(found))
+    return found
+
+
+@dataclass(frozen=True)
+class Result:
+    """Points with what follows from them."""
+
+    points: Sequence[RatePoint]
+    infos: Mapping[str, MetricInfo]
+    against: str | None
+
+    def curves(self) -> dict[str, dict[str, Curve]]:
+        """By metric and codec."""
+        from pim.eval.rate_curves import curves
+
+        return {name: curves(self.points, name, info) for name, info in self.infos.items()}
+
+    def bd_rates(self) -> list[dict[str, Any]]:
+        """A row for every metric and codec but the one that the others are compared with.
+
+        Raises:
+            UsageError: if that codec is not there.
+        """
+        codecs = list(dict.fromkeys(point.codec for point in self.points))
+        base = self.against or codecs[0]
+        if base not in codecs:
+            raise UsageError(f"--against {base}: there is no such codec; {did_you_mean(base, codecs)}")
+        rows = []
+        for metric, found in self.curves().items():
+            if base in found:
+                rows += [_compared(metric, found[base], found[name]) for name in found if name != base]
+        return rows
+
+    def text(self, form: FormatName) -> str:
+        """Points as CSV, or everything as text or JSON."""
+        columns = ["codec", "setting", "images", "bpp", *self.infos]
+        rows = [_row(point, columns) for point in self.points]
+        if form == "csv":
+            return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+        rates = self.bd_rates()
+        if form == "json":
+            return json_text({"points": rows, "bd_rate": rates})
+        head = table(rows, "text")
+        if not rates:
+            return head
+        said = f"BD-rate: percent of bits against {rates[0]['against']} at equal quality; negative is fewer"
+        cells = [{**row, "notes": "; ".join(row["notes"])} for row in rates]
+        return f"{head}\n{said}\n{table(cells, 'text')}"
+
+    def picture(self) -> str:
+        """All curves, SVG."""
+        from pim.eval.rate_plots import draw
+
+        codecs = list(dict.fromkeys(point.codec for point in self.points))
+        return draw(self.curves(), self.infos, f"Rate and quality of {', '.join(codecs)}")
+
+
+def _row(point: RatePoint, columns: Sequence[str]) -> dict[str, Any]:
+    fields = {**asdict(point), **point.values}
+    fields["images"] = point.images or None
+    return {column: fields.get(column) for column in columns}
+
+
+def _compared(metric: str, base: Curve, test: Curve) -> dict[str, Any]:
+    from pim.eval.bd_rate import bd_rate
+
+    row: dict[str, Any] = {"codec": test.name, "against": base.name, "metric": metric}
+    try:
+        found = bd_rate(base, test)
+    except InputError as error:
+        return {**row, **dict.fromkeys(("pchip", "akima", "cubic", "from_db", "to_db")), "notes": (str(error),)}
+    values = {"pchip": found.pchip, "akima": found.akima, "cubic": found.cubic}
+    return {**row, **values, "from_db": found.low, "to_db": found.high, "notes": found.notes}

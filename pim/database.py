@@ -1,0 +1,136 @@
+"""SQLite files that survive kills: write-ahead log, whole transactions, a version, errors for people."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import filelock
+
+from pim.errors import DataError, PimError, UsageError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What kind of database a file holds."""
+
+    schema: str  # statements that make its tables, each with a semicolon, which stands nowhere else
+    version: int  # stored in the file; another one is refused
+    otherwise: str  # what to do with a file that cannot be used, such as "choose another --run"
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"  # FULL: a commit survives a power failure as well
+
+
+class Database:
+    """One connection to one file."""
+
+    def __init__(self, path: Path, layout: Layout, any_thread: bool = False) -> None:
+        """Open the file; one that is new or empty gets its tables.
+
+        Args:
+            path: The file.
+            layout: What it has to be.
+            any_thread: Threads take turns with this connection; the caller sees to that.
+
+        Raises:
+            DataError: if the file is damaged, something else, or of another version.
+            PimError: if it cannot be opened.
+        """
+        self.path, self._layout = path, layout
+        try:
+            self.connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=not any_thread)
+            try:
+                self._prepare()
+            except BaseException:
+                self.connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def close(self) -> None:
+        """End the connection."""
+        self.connection.close()
+
+    def rows(self, query: str, *values: Any) -> list[Any]:
+        """All rows that a query finds."""
+        try:
+            return self.connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Queries that all see the file as it is at the first of them; others may go on writing."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.rollback()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Statements that take effect together when the block ends, or not at all if it raises."""
+        try:
+            with self.connection:
+                self.connection.execute("BEGIN IMMEDIATE")
+                yield self.connection
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _prepare(self) -> None:
+        # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute(f"PRAGMA synchronous = {self._layout.synchronous}")
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        if self._version() == 0:
+            self.connection.execute("BEGIN IMMEDIATE")  # another process may be making the tables at this moment
+            if self._version() == 0 and not self.rows("SELECT 1 FROM sqlite_master"):
+                for statement in (*self._layout.schema.split(";"), f"PRAGMA user_version = {self._layout.version}"):
+                    self.connection.execute(statement)
+            self.connection.execute("COMMIT")
+        if (version := self._version()) != self._layout.version:
+            expected = self._layout.version
+            raise DataError(
+                f"{self.path} has version {version}, this program reads {expected}; {self._layout.otherwise}"
+            )
+
+    def _version(self) -> int:
+        return int(self.rows("PRAGMA user_version")[0][0])
+
+    def _explained(self, error: sqlite3.Error) -> PimError:
+        text = str(error)
+        if "disk is full" in text or "disk I/O" in text:
+            where = self.path.parent
+            return PimError(f"cannot write to {where}: {text}. What was committed is kept; the same command continues")
+        if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
+            return DataError(f"{self.path} is damaged ({text}); move it away and run again")
+        return PimError(f"{self.path}: {text}")
+
+
+@contextmanager
+def alone(lock: Path, refusal: str) -> Iterator[None]:
+    """Keep other processes out for as long as the block lasts.
+
+    Args:
+        lock: A file to hold the lock; its folder is made if it is not there.
+        refusal: What to say if another process is inside.
+
+    Raises:
+        UsageError: with the refusal.
+        PimError: if the folder cannot be written to.
+    """
+    held = filelock.FileLock(lock)
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UsageError(refusal) from error
+    except OSError as error:
+        raise PimError(f"cannot work in {lock.parent}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        held.release()

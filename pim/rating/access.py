@@ -1,0 +1,133 @@
+"""Who may talk to the server, and with what: one layer around the whole application.
+
+- The Host of a request must be an address, or a name of this machine: a page of another site whose name
+  was pointed at this machine (DNS rebinding) is turned away.
+- What changes something must come from the server's own page: its Origin is compared with the Host.
+- Beyond loopback every request needs the token, once in the address and from then on in a cookie.
+- Every answer forbids to be framed, sniffed, cached by others or read by other sites.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+TOKEN = "token"  # of the address
+COOKIE = "pim-rate"
+SAFE = ("GET", "HEAD")
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+@dataclass(frozen=True)
+class Access:
+    """Where the server listens, and what it asks for."""
+
+    host: str
+    token: str | None  # None: whoever can reach it may rate, which only suits loopback
+
+    def names(self) -> frozenset[str]:
+        """Names of this machine that a Host may have besides addresses."""
+        own = socket.gethostname().lower()
+        there = {own, f"{own}.local", self.host.lower()} if self.token is not None else set()
+        return frozenset({"localhost", *there})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Turns away what should not come in, and adds headers to what goes out."""
+
+    def __init__(self, app: ASGIApp, access: Access, policy: str) -> None:
+        self._app, self._access, self._names = app, access, access.names()
+        self._headers = {**HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"this server speaks HTTP only, not {scope['type']}")
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(self._headers)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        refused = self._refused(scope)
+        await (self._app if refused is None else refused)(scope, receive, guarded)
+
+    def _refused(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._is_ours(host):
+            return PlainTextResponse("this is not the address of this server\n", 421)
+        if scope["method"] not in SAFE and not _same_origin(headers, host):
+            return JSONResponse({"error": "only the page of this server may send this"}, 403)
+        return self._without_token(scope, headers)
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            return False
+        if self._access.token is None:
+            return is_loopback(name)
+        return name in self._names or _is_address(name)
+
+    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
+        wanted = self._access.token
+        if wanted is None:
+            return None
+        given = parse_qs(scope["query_string"].decode("latin-1")).get(TOKEN, [""])[0]
+        if scope["method"] in SAFE and scope["path"] == "/" and _equal(given, wanted):
+            answer = RedirectResponse("/", 303)  # so that the token does not stay in the address
+            answer.set_cookie(COOKIE, wanted, httponly=True, samesite="strict", max_age=30 * 24 * 3600)
+            return answer
+        if _equal(_cookie(headers), wanted):
+            return None
+        return PlainTextResponse("open the complete address that pim rate serve printed, with its token\n", 401)
+
+
+def _same_origin(headers: Headers, host: str) -> bool:
+    return headers.get("origin", "").lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if found is None else found.value
+
+
+def _equal(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())

@@ -1,0 +1,199 @@
+"""`pim ntc rd`: curves of real files and of tables, their BD-rate, their picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ntc import store
+from ntc.coding import compress, decompress
+from ntc.models.build import build
+from ntc.models.config import CodecConfig
+from ntc.rd import QUALITIES
+from ntc.rd_cache import FILE
+from pim.eval.bd_rate import Curve, bd_rate
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two pictures; what is measured is kept beside them."""
+    monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(2):
+        coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+        pixels = np.asarray(coarse.resize((72, 65), Image.Resampling.BICUBIC), np.float64)
+        pixels = (pixels + rng.normal(0, 6, pixels.shape)).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return folder
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_the_points_of_two_anchors_and_their_bd_rate(cli, photos, tmp_path) -> None:
+    made = tmp_path / "rd.csv"
+    ran = cli("ntc", "rd", photos, "-m", "psnr", "-m", "nlpd", "-o", made, "--plot", tmp_path / "rd.svg")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    points = rows(made.read_text())
+    assert [(p["codec"], p["setting"]) for p in points] == [(c, q) for c in ("jpeg", "webp") for q in QUALITIES]
+    assert {p["images"] for p in points} == {"2"}
+
+    sizes, errors = [], []
+    for number in range(2):
+        original, stream = Image.open(photos / f"{number}.png"), io.BytesIO()
+        original.save(stream, "JPEG", quality=30, subsampling="4:2:0", optimize=True)
+        sizes.append(8 * len(stream.getvalue()) / (72 * 65))
+        difference = np.asarray(original, np.float64) - np.asarray(Image.open(stream), np.float64)
+        errors.append(10 * np.log10(255**2 / (difference**2).mean()))
+    at_30 = points[QUALITIES.index("30")]
+    assert float(at_30["bpp"]) == pytest.approx(np.mean(sizes))
+    assert float(at_30["psnr"]) == pytest.approx(np.mean(errors), rel=1e-5)
+
+    drawn = ElementTree.parse(tmp_path / "rd.svg")  # is well-formed
+    titles = [t.text for t in drawn.iter("{http://www.w3.org/2000/svg}text") if t.get("class") == "title middle"]
+    assert titles == ["psnr", "nlpd", "psnr-y"]
+
+    said = json.loads(cli("ntc", "rd", "--curve", made, "--against", "webp", "--format", "json").out)
+    (found,) = (row for row in said["bd_rate"] if row["metric"] == "psnr")
+    curves = {
+        name: Curve.through(name, *([float(p[k]) for p in points if p["codec"] == name] for k in ("bpp", "psnr")))
+        for name in ("webp", "jpeg")
+    }
+    assert (found["codec"], found["against"]) == ("jpeg", "webp")
+    assert found["pchip"] == pytest.approx(bd_rate(curves["webp"], curves["jpeg"]).pchip)
+    assert len(said["points"]) == len(points)
+
+
+def test_as_text_both_tables_are_printed(cli, photos) -> None:
+    ran = cli("ntc", "rd", photos / "0.png", "-m", "psnr", "--anchor", "webp", "--anchor", "jpeg")
+    assert ran.code == 0
+    assert "percent of bits against webp at equal quality; negative is fewer" in ran.out
+    assert ran.out.splitlines()[0].split() == ["codec", "setting", "images", "bpp", "psnr", "psnr-y"]
+    assert cli("ntc", "rd", photos / "0.png", "-m", "psnr", "--anchor", "webp").out.count("BD-rate") == 0
+
+
+def test_a_picture_that_fails_is_named_and_counts_for_no_codec(cli, photos) -> None:
+    (photos / "2.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    ran = cli("ntc", "rd", photos, "-m", "psnr", "--anchor", "jpeg", "--format", "csv")
+    assert ran.code == 1
+    assert ran.err.count("\n") == 1
+    assert "2.png" in ran.err
+    assert {row["images"] for row in rows(ran.out)} == {"2"}
+    ran = cli("ntc", "rd", photos / "2.png")
+    assert (ran.code, ran.out) == (1, "")
+
+
+def test_metrics_that_need_larger_pictures_are_left_out(cli, photos) -> None:
+    ran = cli("ntc", "rd", photos, "-m", "psnr", "-m", "ms-ssim", "--anchor", "jpeg", "--format", "csv")
+    assert ran.code == 0
+    assert {row["ms-ssim"] for row in rows(ran.out)} == {""}
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "give pictures to code"),
+        ("PHOTOS --anchor jpg", "did you mean 'jpeg'"),
+        ("PHOTOS --plot x.png", "must end in .svg"),
+        ("PHOTOS --only webp", "--only chooses"),
+        ("PHOTOS -m pnsr", "did you mean 'psnr'"),
+        ("PHOTOS --anchor jpeg -m psnr --against wepb", "there is no such codec"),
+        ("--curve CURVE --only wepb", "did you mean 'webp'"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_helps(cli, photos, tmp_path, line, said) -> None:
+    table = tmp_path / "curve.csv"
+    table.write_text("codec,bpp,psnr\nwebp,1,30\nwebp,2,33\n")
+    words = {"PHOTOS": photos, "CURVE": table}
+    ran = cli("ntc", "rd", *[words.get(word, word) for word in line.split()])
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.count("\n") == 1
+    assert said in ran.err
+
+
+def test_curves_that_share_no_quality_get_a_row_that_says_so(cli, tmp_path) -> None:
+    table = tmp_path / "curve.csv"
+    table.write_text("codec,bpp,psnr\na,1,30\na,2,33\nb,1,40\nb,2,43\n")
+    said = json.loads(cli("ntc", "rd", "--curve", table, "--format", "json").out)
+    (row,) = said["bd_rate"]
+    assert row["pchip"] is None
+    assert "no quality in common" in row["notes"][0]
+
+
+@pytest.fixture(scope="module")
+def codecs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Files of small codecs with random weights: one for two lambdas, two for one each."""
+    folder, made = tmp_path_factory.mktemp("codecs"), {}
+    for name, lambdas in {"both": (0.01, 0.02), "low": (0.01,), "high": (0.02,), "again": (0.01,)}.items():
+        torch.manual_seed(0)
+        codec = build(CodecConfig.uniform(4, "factorised", latents=6, lambdas=lambdas)).eval()
+        codec.export()
+        made[name] = folder / f"{name}.safetensors"
+        store.save(made[name], codec, {})
+    return made
+
+
+def test_learned_codecs_are_measured_at_their_lambdas(cli, photos, codecs, tmp_path) -> None:
+    arguments = ("--codec", codecs["both"], "--codec", f"pair={codecs['low']}", "--codec", f"pair={codecs['high']}")
+    ran = cli("ntc", "rd", photos / "0.png", "-m", "psnr", "--anchor", "none", *arguments, "--format", "csv")
+    assert ran.code == 0, ran.err
+    points = rows(ran.out)
+    assert [p["setting"] for p in points if p["codec"] == "both"][::4] == ["0", "128", "255"]
+    points = [p for p in points if p["codec"] == "pair"]
+    assert [p["setting"] for p in points] == ["0.01", "0.02"]
+    codec = store.load(codecs["low"]).codec
+    picture = np.asarray(Image.open(photos / "0.png"))
+    stream = compress(codec, torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255)
+    assert float(points[0]["bpp"]) == 8 * len(stream) / (72 * 65)
+    decoded = (decompress(codec, stream)[0].permute(1, 2, 0).double().numpy() * 255).round()
+    assert float(points[0]["psnr"]) == pytest.approx(
+        10 * np.log10(255**2 / ((decoded - picture) ** 2).mean()), rel=1e-5
+    )
+    for other, said in (("both", "is a curve by itself"), ("again", "two codecs have one lambda")):
+        refused = cli("ntc", "rd", photos, "--codec", f"a={codecs['low']}", "--codec", f"a={codecs[other]}")
+        assert refused.code == 2
+        assert said in refused.err
+
+
+@pytest.mark.slow
+def test_a_killed_measurement_goes_on_where_it_was(process, cli, photos, tmp_path) -> None:
+    cache = tmp_path / "cache" / FILE
+    command = ("ntc", "rd", photos, "-m", "psnr", "-m", "pim-small", "--format", "csv", "--quiet")
+    running = process(*command, PIM_CACHE=str(cache.parent))
+    deadline = time.monotonic() + 120
+    while not (cache.is_file() and kept(cache)) and time.monotonic() < deadline and running.poll() is None:
+        time.sleep(0.01)
+    os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    before = kept(cache)
+    assert before > 0
+    resumed = cli(*command)
+    assert kept(cache) == 2 * 2 * len(QUALITIES)
+    cache.unlink()
+    assert cli(*command).out == resumed.out
+
+
+def kept(cache: Path) -> int:
+    import sqlite3
+
+    connection = sqlite3.connect(cache)
+    try:
+        return int(connection.execute("SELECT count(*) FROM points").fetchone()[0])
+    except sqlite3.OperationalError:  # not made yet
+        return 0
+    finally:
+        connection.close()

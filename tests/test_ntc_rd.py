@@ -1,0 +1,189 @@
+"""Rate and quality of codecs from real files, and their tables, averages and curves."""
+
+from __future__ import annotations
+
+import io
+import math
+import sqlite3
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ntc.rd import ANCHORS, PillowCoder, as_picture, luma_psnr, measure
+from ntc.rd_cache import FILE, rate_cache
+from pim.catalogue import BUILT_IN
+from pim.errors import InputError, PimError
+from pim.eval.rate_curves import RatePoint, average, curves, decibels, read
+from pim.zoo import load
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """37 x 61 pixels with waves and noise."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[0:37, 0:61]
+    waves = 128 + 80 * np.sin(columns / 5)[..., None] * np.cos(rows[..., None] / np.array([3.0, 4.0, 7.0]))
+    return (waves + rng.normal(0, 8, waves.shape)).clip(0, 255).astype(np.uint8)
+
+
+def psnr_of(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * math.log10(255**2 / ((a.astype(np.float64) - b.astype(np.float64)) ** 2).mean())
+
+
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_rate_and_quality_are_those_of_a_real_file(name, picture) -> None:
+    stream = io.BytesIO()
+    options = {"jpeg": {"subsampling": 2, "optimize": True}, "webp": {"method": 4}}[name]
+    Image.fromarray(picture).save(stream, name, quality=40, **options)
+    decoded = np.asarray(Image.open(stream).convert("RGB"))
+    point = measure(picture, ANCHORS[name], "40", {"psnr": load("psnr")})
+    assert (point.codec, point.setting, point.images) == (name, "40", 1)
+    assert point.bpp == 8 * len(stream.getvalue()) / (37 * 61)
+    assert point.values["psnr"] == pytest.approx(psnr_of(picture, decoded), rel=1e-5)
+    weights = np.array([0.299, 0.587, 0.114])
+    assert point.values["psnr-y"] == pytest.approx(psnr_of(picture @ weights, decoded @ weights), rel=1e-5)
+
+
+def test_luma_differs_from_rgb_where_only_colour_does() -> None:
+    gray = torch.full((1, 3, 4, 4), 0.5)
+    colour = torch.tensor([0.587, -0.299, 0.0])[:, None, None] * 0.1 + gray
+    assert luma_psnr(gray, colour).item() > 120
+    assert luma_psnr(gray, gray + 0.1).item() == pytest.approx(20.0, abs=1e-4)
+
+
+def test_settings_go_from_few_bits_to_many(picture) -> None:
+    for coder in ANCHORS.values():
+        points = [measure(picture, coder, setting, {"psnr": load("psnr")}) for setting in coder.settings]
+        assert [p.bpp for p in points] == sorted(p.bpp for p in points)
+        assert points[-1].values["psnr"] > points[0].values["psnr"]
+
+
+def test_pictures_are_rounded_to_eight_bits() -> None:
+    assert as_picture(np.array([[[0.0, 0.5, 1.0]]], np.float32)).tolist() == [[[0, 128, 255]]]
+    assert as_picture(np.array([[[-0.001, 1.001, 1.4 / 255]]], np.float32)).tolist() == [[[0, 255, 1]]]
+
+
+def test_a_picture_that_a_format_cannot_hold_is_refused() -> None:
+    with pytest.raises(InputError, match="webp cannot hold a picture of 20000 x 1"):
+        ANCHORS["webp"].code(np.zeros((1, 20000, 3), np.uint8), "50")
+
+
+@dataclass
+class Counting:
+    """A coder that counts, and crops if it is told to."""
+
+    name: str = "counting"
+    settings: tuple[str, ...] = ("1", "2")
+    identity: dict = field(default_factory=lambda: {"version": 1})
+    crop: int = 0
+    calls: int = 0
+
+    def code(self, picture: np.ndarray, setting: str) -> tuple[bytes, np.ndarray]:
+        self.calls += 1
+        return b"x" * int(setting), (picture // 16 * 16)[self.crop :]
+
+
+def test_a_codec_that_changes_the_size_is_refused(picture) -> None:
+    with pytest.raises(InputError, match="counting decodes a picture of shape"):
+        measure(picture, Counting(crop=1), "1", {})
+
+
+def test_kept_points_are_found_again_only_under_what_they_depend_on(tmp_path, picture) -> None:
+    coder, point = Counting(), RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0})
+    with rate_cache(tmp_path / "new", {"psnr": {"v": 1}}) as cache:
+        assert cache.get(picture, coder, "1") is None
+        cache.put(picture, coder, "1", point)
+    with rate_cache(tmp_path / "new", {"psnr": {"v": 1}}) as cache:
+        assert cache.get(picture, coder, "1") == point
+        assert cache.get(picture, coder, "2") is None
+        assert cache.get(picture[:-1], coder, "1") is None
+        assert cache.get(picture.reshape(61, 37, 3), coder, "1") is None
+        assert cache.get(picture, Counting(identity={"version": 2}), "1") is None
+    with rate_cache(tmp_path / "new", {"psnr": {"v": 2}}) as cache:
+        assert cache.get(picture, coder, "1") is None
+
+
+def test_a_damaged_table_of_kept_points_is_named(tmp_path, picture) -> None:
+    (tmp_path / FILE).write_bytes(b"no table" * 100)
+    with pytest.raises(PimError, match=f"{FILE} cannot be used .*remove it"), rate_cache(tmp_path, {}):
+        pass
+    (tmp_path / FILE).unlink()
+    with rate_cache(tmp_path, {}) as cache:
+        cache.put(picture, Counting(), "1", RatePoint("counting", "1", 1, 0.5, {}))
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("UPDATE points SET body = 'cut'")
+    connection.close()
+    with rate_cache(tmp_path, {}) as cache, pytest.raises(PimError, match="remove it"):
+        cache.get(picture, Counting(), "1")
+
+
+def test_errors_of_the_user_pass_through_the_table_of_kept_points(tmp_path) -> None:
+    with pytest.raises(TypeError, match="mine"), rate_cache(tmp_path, {}):
+        raise TypeError("mine")
+
+
+def test_averages_are_over_pictures_by_codec_and_setting() -> None:
+    points = [
+        RatePoint("a", "1", 1, 0.2, {"psnr": 30.0, "ms-ssim": 0.9}),
+        RatePoint("a", "2", 1, 0.6, {"psnr": 35.0}),
+        RatePoint("a", "1", 1, 0.4, {"psnr": 32.0}),
+        RatePoint("b", "1", 1, 0.1, {"psnr": 20.0}),
+    ]
+    assert [(p.codec, p.setting, p.images, p.bpp, p.values) for p in average(points)] == [
+        ("a", "1", 2, pytest.approx(0.3), {"psnr": 31.0}),
+        ("a", "2", 1, 0.6, {"psnr": 35.0}),
+        ("b", "1", 1, 0.1, {"psnr": 20.0}),
+    ]
+
+
+def test_tables_are_read_with_the_names_that_others_use(tmp_path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(
+        "codec,bpp,psnr_rgb,psnr_y,msssim_rgb,enc_time_s,source\nbpg,0.5,30.5,31,,7,them\nbpg,1,33,,0.98,7,us\n"
+    )
+    assert read(path) == [
+        RatePoint("bpg", "", 0, 0.5, {"psnr": 30.5, "psnr-y": 31.0}),
+        RatePoint("bpg", "", 0, 1.0, {"psnr": 33.0, "ms-ssim": 0.98}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name,bpp\na,1\n", "lacks the column codec; it has name, bpp"),
+        ("codec,bpp,psnr\na,1,30\na,x,31\n", "line 3, bpp: 'x' is not a number"),
+        ("codec,bpp,psnr\na,1,inf\n", "line 2, psnr: inf is not finite"),
+        ("codec,bpp\n", "has no rows"),
+        ("", "lacks the column codec; it has none"),
+        ("codec,bpp\n\xff,1\n", "cannot be read as a table"),
+    ],
+)
+def test_what_is_no_table_of_points_is_refused(tmp_path, text, message) -> None:
+    path = tmp_path / "points.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=message):
+        read(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read(tmp_path / "missing.csv")
+
+
+def test_decibels_rise_with_quality_for_distances_and_similarities() -> None:
+    assert decibels(BUILT_IN["psnr"], 31.0) == 31.0
+    assert decibels(BUILT_IN["ms-ssim"], 0.9) == pytest.approx(10.0)
+    assert decibels(BUILT_IN["pim-small"], 0.01) == pytest.approx(20.0)
+    assert decibels(BUILT_IN["nlpd"], 0.0) == pytest.approx(120.0)
+
+
+def test_curves_are_made_of_codecs_with_two_points() -> None:
+    points = [RatePoint("a", "", 0, r, {"ms-ssim": 1 - 0.1**r}) for r in (1.0, 2.0)]
+    found = curves([*points, RatePoint("b", "", 0, 1.0, {"ms-ssim": 0.9})], "ms-ssim", BUILT_IN["ms-ssim"])
+    assert list(found) == ["a"]
+    assert found["a"].quality.tolist() == pytest.approx([10.0, 20.0])
+
+
+def test_options_of_a_format_are_part_of_its_identity() -> None:
+    one, other = (PillowCoder("jpeg", "JPEG", {"subsampling": s}) for s in ("4:2:0", "4:4:4"))
+    assert one.identity != other.identity

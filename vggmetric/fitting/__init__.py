@@ -1,0 +1,1 @@
+"""Weights of the VGG metric from what people prefer: preferences, a convex model of choice, cross-validation."""

@@ -1,0 +1,169 @@
+"""How people choose between two pictures, as a convex model of the weights of a metric.
+
+A picture pair k has quantities q[k] >= 0, one per layer or channel, and the distance D = q . w with w >= 0.
+The larger the distance of the first candidate, the likelier the second is chosen:
+
+    P(second) = sigma(D_first - D_second)
+
+Source: Bradley and Terry 1952, with linear distances. The penalised likelihood is convex on a convex set, so
+the weights do not depend on a seed, an order or a machine. There is no bias: exchanging the candidates has
+to give 1 - P. The logistic scale is inside w, whose unit is log-odds per unit of q.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from pim.errors import InputError
+
+Array = NDArray[np.float64]
+Quantities = NDArray[np.floating[Any]]  # float32 where there are many
+Whole = NDArray[np.int64]
+
+BLOCK = 1 << 22  # elements of differences that are held at once
+MOST_STEPS = 2000
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Which of two picture pairs has the smaller difference, and how many said so.
+
+    The rows share one table of quantities: a picture in many choices stands there once.
+    """
+
+    quantities: Quantities  # (M, P), of every picture pair
+    first: Whole  # (N,) row of the first pair
+    second: Whole  # (N,)
+    share: Array  # (N,) of the votes that call the second pair less different, in [0, 1]
+    votes: Array  # (N,) > 0
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def rows(self, chosen: NDArray[np.bool_] | Whole) -> Choices:
+        """Some of the choices; the quantities are not copied."""
+        return replace(
+            self,
+            first=self.first[chosen],
+            second=self.second[chosen],
+            share=self.share[chosen],
+            votes=self.votes[chosen],
+        )
+
+    def with_quantities(self, quantities: Quantities) -> Choices:
+        """The same choices by other quantities, (M, Q)."""
+        return replace(self, quantities=quantities)
+
+    def with_votes(self, votes: Array) -> Choices:
+        """The same choices with other numbers of votes, (N,)."""
+        return replace(self, votes=votes)
+
+    def distances(self, weights: Array) -> Array:
+        """D of every picture pair, (M,), for weights (P,)."""
+        found = self.quantities @ weights.astype(self.quantities.dtype)
+        return np.asarray(found, dtype=np.float64)
+
+    def log_odds(self, weights: Array) -> Array:
+        """Of the second pair being called less different, (N,), for weights (P,)."""
+        distance = self.distances(weights)
+        return distance[self.first] - distance[self.second]
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """The penalty strength / 2 sum_k (scale_k (w_k - centre_k))^2, with scale the RMS of the differences."""
+
+    strength: float
+    centre: Array | None = None  # (P,) >= 0; None: zero
+
+
+def losses(choices: Choices, weights: Array) -> Array:
+    """Negative log-likelihood per vote of every choice, (N,), in nats; log 2 is guessing."""
+    odds = choices.log_odds(weights)
+    found: Array = np.logaddexp(0, odds) - choices.share * odds
+    return found
+
+
+def mean_loss(choices: Choices, weights: Array) -> float:
+    """The mean over votes of `losses`."""
+    return float(np.average(losses(choices, weights), weights=choices.votes))
+
+
+def scales(choices: Choices) -> Array:
+    """Root mean square over the choices of the differences of every quantity, (P,)."""
+    total = np.zeros(choices.quantities.shape[1])
+    step = max(1, BLOCK // max(1, len(total)))
+    for start in range(0, len(choices), step):
+        rows = slice(start, start + step)
+        difference = choices.quantities[choices.first[rows]] - choices.quantities[choices.second[rows]]
+        total += np.einsum("np,np->p", difference, difference, dtype=np.float64)
+    return np.asarray(np.sqrt(total / max(1, len(choices))))
+
+
+def objective(choices: Choices, ridge: Ridge, scale: Array) -> Callable[[Array], tuple[float, Array]]:
+    """Penalised loss and its gradient as a function of the weights (P,).
+
+    Args:
+        choices: With at least one vote.
+        ridge: The penalty.
+        scale: (P,), see `scales`.
+    """
+    total = float(choices.votes.sum())
+    pairs = len(choices.quantities)
+    centre = np.zeros_like(scale) if ridge.centre is None else ridge.centre
+
+    def evaluate(weights: Array) -> tuple[float, Array]:
+        odds = choices.log_odds(weights)
+        loss = float(choices.votes @ (np.logaddexp(0, odds) - choices.share * odds)) / total
+        residual = choices.votes * (expit(odds) - choices.share) / total
+        # Choices by pictures: gather what every picture gets from its choices, then go to quantities once.
+        at_pairs = np.bincount(choices.first, residual, pairs) - np.bincount(choices.second, residual, pairs)
+        gradient = np.asarray(at_pairs.astype(choices.quantities.dtype) @ choices.quantities, dtype=np.float64)
+        away = scale**2 * (weights - centre)
+        return loss + ridge.strength / 2 * float(away @ (weights - centre)), gradient + ridge.strength * away
+
+    return evaluate
+
+
+def fit(choices: Choices, ridge: Ridge, *, scale: Array | None = None, start: Array | None = None) -> Array:
+    """The non-negative weights of least penalised loss.
+
+    Args:
+        choices: At least one, with finite quantities.
+        ridge: The penalty; its strength has to be positive unless there is a single quantity.
+        scale: `scales` of these choices, where it is known.
+        start: Weights (P,) to begin from, such as those of a neighbouring strength; they do not change the result.
+
+    Returns:
+        (P,) float64; a quantity that never differs gets the weight of the centre.
+
+    Raises:
+        InputError: if there is nothing to fit: no choice, no quantity that differs, or values that are not finite.
+    """
+    if len(choices) == 0:
+        raise InputError("there are no choices to fit to")
+    scale = scales(choices) if scale is None else scale
+    if not np.isfinite(scale).all():
+        raise InputError("quantities must be finite; some picture pairs have values that are not")
+    varies = scale > 0
+    if not varies.any():
+        raise InputError("no quantity differs between the pictures that people chose from")
+    centre = np.zeros_like(scale) if ridge.centre is None else ridge.centre
+    unit = np.where(varies, scale, 1.0)
+    evaluate = objective(choices, ridge, scale)
+
+    def in_units(scaled: Array) -> tuple[float, Array]:
+        loss, gradient = evaluate(np.where(varies, scaled / unit, centre))
+        return loss, np.where(varies, gradient / unit, 0.0)
+
+    begin = np.full(len(scale), 1 / len(scale)) if start is None else start * unit
+    options = {"maxcor": 20, "ftol": 1e-12, "gtol": 1e-9, "maxiter": MOST_STEPS, "maxfun": 2 * MOST_STEPS}
+    found = minimize(in_units, begin, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(scale), options=options)
+    return np.where(varies, found.x / unit, centre)

@@ -1,0 +1,134 @@
+"""From what people said about the rows of a data set to choices between two picture pairs.
+
+Forced choices and quadruples are choices already. Opinion scores are compared with each other inside one
+reference only: how scores of different photos compare is not what people were asked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from pim.errors import DataError
+from pim.eval.judgements import Judgement, Plan
+
+Array = NDArray[np.float64]
+Whole = NDArray[np.int64]
+
+CHOICES = ("opinion", "two_afc", "quadruple")  # kinds of data sets that say which of two pairs differs more
+# Spread of opinions beyond the error of a mean, as a share of the spread of all scores: 0.25 on the scale of TID2013.
+OPINION_SPREAD = 0.2
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Choices between picture pairs, by their places in the list of all pairs."""
+
+    first: Whole  # (N,) place of the first pair
+    second: Whole  # (N,)
+    share: Array  # (N,) of the votes that call the second pair less different
+    votes: Array  # (N,)
+    group: tuple[str, ...]  # (N,) rows of one group are not independent
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+
+def preferences(plan: Plan) -> Preferences:
+    """The choices of one data set; its picture pairs are those of the plan.
+
+    Raises:
+        DataError: if its kind of judgement says nothing about which of two pairs differs more, or too little does.
+    """
+    kind, judgements = plan.about.kind, plan.judgements
+    if kind not in CHOICES:
+        raise DataError(f"{plan.about.dataset} has judgements of the kind {kind}; a head is fitted to {_listed()}")
+    if kind == "opinion":
+        references = [plan.pairs[j.pairs[0]].reference.name for j in judgements]
+        found = from_opinions(judgements, references, bool(plan.about.higher_is_better))
+    else:
+        found = from_choices(judgements, kind == "quadruple")
+    if len(found) == 0:
+        raise DataError(f"{plan.about.dataset} has no two pictures of one reference that could be compared")
+    return found
+
+
+def from_choices(judgements: Sequence[Judgement], quadruples: bool) -> Preferences:
+    """Forced choices, or quadruples, whose judgement is about the larger difference instead of the smaller.
+
+    Args:
+        judgements: Of one of these two kinds; those without votes count as one vote.
+        quadruples: Which kind.
+    """
+    places = np.array([j.pairs for j in judgements], dtype=np.int64).reshape(-1, 2)
+    if quadruples:  # "q differs more" is "p differs less"
+        places = places[:, ::-1]
+    share = np.array([j.value for j in judgements], dtype=np.float64)
+    votes = np.array([j.people or 1 for j in judgements], dtype=np.float64)
+    return Preferences(places[:, 0].copy(), places[:, 1].copy(), share, votes, tuple(j.group for j in judgements))
+
+
+def from_opinions(judgements: Sequence[Judgement], references: Sequence[str], higher_is_better: bool) -> Preferences:
+    """Each two opinion scores of one reference as a choice of one vote.
+
+    The share that prefers a over b is Phi((m_a - m_b) / sqrt(s_a^2 + s_b^2 + t^2)), with the standard errors s
+    where they are known, and t a fifth of the standard deviation of all scores: no two people agree entirely,
+    however exactly their mean is known.
+
+    Args:
+        judgements: Of opinions, (n,).
+        references: The reference picture of each, (n,).
+        higher_is_better: Direction of the scores.
+    """
+    score = np.array([j.value for j in judgements], dtype=np.float64) * (1 if higher_is_better else -1)
+    error = np.array([j.deviation or 0.0 for j in judgements], dtype=np.float64)
+    spread = OPINION_SPREAD * float(score.std()) if len(score) else 0.0
+    members: dict[str, list[int]] = defaultdict(list)
+    for row, reference in enumerate(references):
+        members[reference].append(row)
+    two = [pair for rows in members.values() for pair in combinations(rows, 2)]
+    b, a = np.array(two, dtype=np.int64).reshape(-1, 2).T
+    scale = np.sqrt(error[a] ** 2 + error[b] ** 2 + spread**2)
+    share = ndtr(np.divide(score[a] - score[b], scale, out=np.zeros(len(a)), where=scale > 0))
+    place = np.array([j.pairs[0] for j in judgements], dtype=np.int64)
+    return Preferences(place[b], place[a], share, np.ones(len(a)), tuple(judgements[row].group for row in a))
+
+
+def joined(parts: Sequence[Preferences], sizes: Sequence[int], equal: bool = False) -> Preferences:
+    """The preferences of several data sets as one.
+
+    Groups of the same name are taken for the same photo: at worst, parts that could stand alone stay together.
+
+    Args:
+        parts: One for each data set.
+        sizes: How many picture pairs each has; those of the second follow those of the first, and so on.
+        equal: Let every data set have the same number of votes in all, instead of those that were given.
+    """
+    starts = np.cumsum([0, *sizes[:-1]])
+    mean = float(np.mean([part.votes.sum() for part in parts]))
+    moved = [
+        replace(
+            part,
+            first=part.first + start,
+            second=part.second + start,
+            votes=part.votes * (mean / part.votes.sum() if equal else 1.0),
+        )
+        for part, start in zip(parts, starts, strict=True)
+    ]
+    return Preferences(
+        first=np.concatenate([part.first for part in moved]),
+        second=np.concatenate([part.second for part in moved]),
+        share=np.concatenate([part.share for part in moved]),
+        votes=np.concatenate([part.votes for part in moved]),
+        group=tuple(name for part in moved for name in part.group),
+    )
+
+
+def _listed() -> str:
+    return "opinion scores, forced choices or quadruples"

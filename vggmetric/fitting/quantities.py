@@ -1,0 +1,197 @@
+"""The quantities of picture pairs, computed once and kept on disk.
+
+What is kept is known by the network, its normalisation and pooling, how pictures are opened and treated, and
+the content of both files, so it is found again wherever the files are, and never used for others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pim.errors import DataError, PimError
+from pim.eval.compute import Duo, usable
+from pim.eval.decode import decoded
+from pim.eval.fingerprint import digest
+from pim.eval.pictures import Picture, PlannedPair
+from pim.eval.run import Advance
+from pim.eval.waves import waves
+from pim.image import OpenOptions
+from vggmetric.fitting.arrays import Arrays, opened
+
+FORMAT = 1  # of what is kept; a change makes everything be computed again
+BATCH_PIXELS = {"cpu": 1 << 16}  # at once
+BATCH_PIXELS_ELSEWHERE = 1 << 21
+NAMED = 5  # pictures that an error names
+
+
+class Source(Protocol):
+    """A frozen network that says how two pictures differ, unit by unit."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that its values depend on besides the pictures, as plain values."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers it gives for a pair, P."""
+
+    def analyse(self, reference: Tensor) -> Any:
+        """What can be computed from references (N, 3, H, W) alone."""
+
+    def compare(self, analysed: Any, distorted: Tensor) -> Tensor:
+        """The quantities (N, P) of analysed references and distorted pictures (N, 3, H, W)."""
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """How quantities are computed."""
+
+    folder: Path  # what is computed is kept there
+    opening: OpenOptions = OpenOptions()
+    device: str = "cpu"
+    workers: int = 2
+
+
+class Stamps:
+    """Hashes of pictures by their content; every file is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def __call__(self, picture: Picture) -> str:
+        """The hash of a picture, of its file and of what is done to it.
+
+        Raises:
+            DataError: if it cannot be read.
+        """
+        if picture.name not in self._known:
+            content = picture.stamp(verify=True)
+            if content.startswith("unreadable"):
+                raise DataError(f"{picture.name} is {content}")
+            self._known[picture.name] = content
+        return self._known[picture.name]
+
+
+def keys(pairs: Sequence[PlannedPair], stamps: Stamps) -> list[str]:
+    """What picture pairs are known by, (M,)."""
+    return [f"{stamps(pair.reference)}:{stamps(pair.distorted)}:{_treatment(pair)}" for pair in pairs]
+
+
+def collect(
+    source: Source, pairs: Sequence[PlannedPair], names: Sequence[str], how: Collecting, advance: Advance
+) -> NDArray[np.float32]:
+    """The quantities of picture pairs; only those that are not kept yet are computed.
+
+    Args:
+        source: On the device.
+        pairs: (M,).
+        names: `keys` of the pairs.
+        how: How to compute.
+        advance: Called as pairs get done, those that were kept included.
+
+    Returns:
+        (M, P).
+
+    Raises:
+        DataError: naming pictures that cannot be used; the others are kept.
+    """
+    about = {"format": FORMAT, "source": dict(source.identity), "opening": asdict(how.opening)}
+    with opened(how.folder / f"{digest(about)[:20]}.sqlite", source.size, np.float32) as store:
+        known = store.known(names)
+        missing = {place for place, name in enumerate(names) if name not in known}
+        advance(len(names) - len(missing))
+        if missing:
+            _compute(source, pairs, names, missing, store, how, advance)
+        rows: dict[str, list[int]] = defaultdict(list)
+        for place, name in enumerate(names):
+            rows[name].append(place)
+        found = np.empty((len(names), source.size), dtype=np.float32)
+        store.read_into(found, rows)
+    return found
+
+
+def _compute(
+    source: Source,
+    pairs: Sequence[PlannedPair],
+    names: Sequence[str],
+    missing: set[int],
+    store: Arrays,
+    how: Collecting,
+    advance: Advance,
+) -> None:
+    every = waves([pair.reference.name for pair in pairs], _together(pairs, how))
+    left = [wave for wave in every if missing.intersection(wave.pairs)]  # whole, so that batches are always the same
+    failed: list[str] = []
+    block, analysed = -1, dict[tuple[str, ...], Any]()
+    with closing(decoded(left, pairs, how.opening, how.workers)) as stream:
+        for item in stream:
+            if item.wave.block != block:
+                block, analysed = item.wave.block, {}
+            duos, errors = usable(item, pairs)
+            failed += [str(error) for error in errors.values()]
+            for batch in _of_one_size(duos):
+                found = _quantities(
+                    source, batch, tuple(pairs[duo.place].reference.name for duo in batch), analysed, how
+                )
+                store.write({names[duo.place]: row for duo, row in zip(batch, found, strict=True)})
+            advance(len(missing.intersection(item.wave.pairs)))
+    if failed:
+        told = "; ".join(failed[:NAMED])
+        more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
+        raise DataError(f"{len(failed)} of {len(pairs)} picture pairs cannot be used: {told}{more}")
+
+
+def _together(pairs: Sequence[PlannedPair], how: Collecting) -> int:
+    """How many pairs to compute together, from the size of the first picture."""
+    limit = BATCH_PIXELS.get(how.device, BATCH_PIXELS_ELSEWHERE)
+    try:
+        height, width, _ = pairs[0].reference.open(how.opening).pixels.shape
+    except PimError:
+        return 1
+    return max(1, limit // int(height * width))
+
+
+def _of_one_size(duos: Sequence[Duo]) -> list[list[Duo]]:
+    by_size: dict[tuple[int, ...], list[Duo]] = defaultdict(list)
+    for duo in duos:
+        by_size[duo.reference.pixels.shape].append(duo)
+    return list(by_size.values())
+
+
+def _quantities(
+    source: Source, batch: list[Duo], names: tuple[str, ...], analysed: dict[tuple[str, ...], Any], how: Collecting
+) -> NDArray[np.float32]:
+    """(n, P) of one batch; references that come again in the block are analysed once."""
+    with torch.inference_mode():
+        try:
+            if names not in analysed:
+                analysed[names] = source.analyse(_stack([duo.reference.pixels for duo in batch], how.device))
+            found = source.compare(analysed[names], _stack([duo.distorted.pixels for duo in batch], how.device))
+        except PimError as error:
+            raise DataError(f"{names[0]}: {error}") from error
+    values = found.float().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise DataError(f"the network gives no finite values for a picture of {', '.join(names)}; look at the pictures")
+    return np.asarray(values)
+
+
+def _stack(images: Sequence[NDArray[np.float32]], device: str) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+def _treatment(pair: PlannedPair) -> str:
+    """What is done to the files of a pair before the network sees them, as a short hash."""
+    done = [getattr(picture, "shorter_side", None) for picture in (pair.reference, pair.distorted)]
+    columns = [getattr(picture, "columns", None) for picture in (pair.reference, pair.distorted)]
+    return hashlib.sha256(repr((done, columns)).encode()).hexdigest()[:8]
