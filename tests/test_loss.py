@@ -125,7 +125,10 @@ def test_the_coarse_copies_are_rounded_cosine_transforms() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MEASURED))
-def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name) -> None:
+def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, request, monkeypatch) -> None:
+    if name.startswith("vgg"):
+        weights = request.getfixturevalue("shared") / "weights" / "vgg16_oxford_conv1_conv2_f32.safetensors"
+        monkeypatch.setenv("PIM_VGG16_WEIGHTS", str(weights))
     picture = torch.from_numpy(pim.open_image(Path(__file__).parents[1] / "examples/reference.png").pixels)
     crop = picture.permute(2, 0, 1)[None, :, 30:222, 60:252].contiguous()
     found = Distortion(name).calibrate(crop).calibration
