@@ -42,7 +42,7 @@ def trained(asked: argparse.Namespace, patches: Patches, twin: str) -> Path:
     target = asked.folder / f"{twin}.safetensors"
     if target.is_file():
         return target
-    config = CodecConfig("mean-scale", asked.width, asked.latents, lambdas=tuple(asked.lambdas))
+    config = CodecConfig.uniform(asked.width, latents=asked.latents, lambdas=tuple(asked.lambdas))
     steps, rate, start = asked.base_steps, 1e-3, None
     if twin != "base":
         steps, rate, start = asked.steps, 3e-4, trained(asked, patches, "base")

@@ -47,6 +47,7 @@ class AnalysisOptions:
 
     intervals: IntervalOptions = IntervalOptions()
     fit_parameters: int = 4  # of the logistic curve
+    baseline: str | None = None  # compare metrics with this one only, not each with each
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,7 @@ def analyse(
         rows=len(judgements),
         used=len(complete),
         figures=tuple(m.figure for m in found.measured),
-        comparisons=tuple(compare(found.measured, [m.name for m in metrics], HEADLINES)),
+        comparisons=tuple(compare(found.measured, [m.name for m in metrics], HEADLINES, options.baseline)),
         cells=tuple(cells),
         notes=(*_not_blind(about, metrics), *about.notes, *found.notes),
         options=options,

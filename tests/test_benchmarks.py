@@ -59,7 +59,7 @@ def test_memory_grows_with_the_images(tmp_path: Path) -> None:
 
 def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
     small = ("--metric", "psnr", "--pairs", 6, "--size", "64x48", "--rounds", 1, "--threads", 1)
-    benchmark("harness.py", *small, "--output", tmp_path / "harness.csv")
+    benchmark("harness.py", *small, "--per-reference", 2, "--output", tmp_path / "harness.csv")
     with (tmp_path / "harness.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["pim eval to loop"]) > 0
@@ -109,3 +109,12 @@ def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> No
     assert all(row["steps not finite"] == "0" for row in rows)
     assert not benchmark("anchor.py", *small).startswith("MSE\n")
     assert rows == list(csv.DictReader((tmp_path / "anchor.csv").read_text().splitlines()))
+
+
+def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
+    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips", "--cpu")
+    benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
+    rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
+    assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
+    assert rows[0]["to the bare network"] == 1
+    assert all(row["ms"] > 0 for row in rows)

@@ -120,7 +120,8 @@ def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         save_picture(tmp_path / f"{seed}.png", 200, 210, seed)
-    small = "--width 4 --latents 6 --batch-size 2 --steps 3 --patches-per-source 6 --largest-reduction 1 --threads 1"
+    small = "--widths 4,4,5 --hyper 3 --latents 6 --batch-size 2 --steps 3"
+    small += " --patches-per-source 6 --largest-reduction 1 --threads 1"
     window = 192 if distortion == "ms-ssim" else 64
     options = [*small.split(), "--window", window, "--distortion", distortion, "-o", "own.safetensors"]
     threads = torch.get_num_threads()

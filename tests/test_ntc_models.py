@@ -51,7 +51,7 @@ def test_masked_convolutions_see_only_the_past(golden, kind):
 
 def test_tiles_give_what_the_whole_image_gives():
     torch.manual_seed(0)
-    config = CodecConfig(width=5, latents=4)
+    config = CodecConfig(widths=(3, 4, 5), latents=4)
     forward, backward = transforms.analysis(config), transforms.synthesis(config)
     with torch.no_grad():
         image, latents = torch.rand(1, 3, 16 * 11, 16 * 7), 3 * torch.randn(1, 4, 11, 7)
@@ -338,7 +338,8 @@ def test_latents_that_are_not_finite_are_an_error():
 
 
 def test_impossible_settings_are_refused():
-    for wrong in ({"kind": "other"}, {"width": 0}, {"latents": 5000}, {"lambdas": ()}, {"lambdas": (0.2, 0.1)}):
+    wrong_widths = ({"widths": (4, 4)}, {"widths": (4, 4, 0)}, {"latents": 5000}, {"hyper": 0})
+    for wrong in ({"kind": "other"}, {"lambdas": ()}, {"lambdas": (0.2, 0.1)}, {"lambdas": (0.0,)}, *wrong_widths):
         with pytest.raises(UsageError):
             CodecConfig(**wrong)
     with pytest.raises(UsageError, match="unknown settings"):

@@ -24,7 +24,7 @@ from vggmetric.fitting.ratings import Ratings
 
 Array = NDArray[np.float64]
 
-SECTION = "fit"
+SECTION, CHOICES = "fit", "choices"
 CHOSEN, RANKED = two_afc.STATISTIC, "SRCC"
 ONE = np.ones(1)
 
@@ -50,8 +50,8 @@ def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptio
     for line, distance in lines.items():
         first, second = distance[preferences.first], distance[preferences.second]
         if loss:
-            add("choices", LOSS, line, row_mean(_losses(ratings, distance), member, votes), len(member))
-        add("choices", CHOSEN, line, row_mean(row_scores(first, second, preferences.share), member, votes), len(member))
+            add(CHOICES, LOSS, line, row_mean(_losses(ratings, distance), member, votes), len(member))
+        add(CHOICES, CHOSEN, line, row_mean(row_scores(first, second, preferences.share), member, votes), len(member))
         _add_ranks(ratings, line, distance, clusters, found)
     return found
 
@@ -59,7 +59,7 @@ def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptio
 def headlines(ratings: Ratings, loss: bool = True) -> list[tuple[str, str, str]]:
     """The statistics of `measure`, as (section, part, statistic)."""
     ranked = [(SECTION, plan.about.dataset, RANKED) for plan in ratings.plans if plan.about.kind == "opinion"]
-    return [*([(SECTION, "choices", LOSS)] if loss else []), (SECTION, "choices", CHOSEN), *ranked]
+    return [*([(SECTION, CHOICES, LOSS)] if loss else []), (SECTION, CHOICES, CHOSEN), *ranked]
 
 
 def srcc(ratings: Ratings, distance: Array) -> dict[str, float]:

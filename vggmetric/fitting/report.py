@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pim.eval.bootstrap import LEVEL
-from pim.eval.figures import Collected, Comparison, compare
-from pim.eval.tables import aligned, comparison_foot, comparison_lines, pivot
+from pim.eval.figures import Collected, Comparison, Figure, compare
+from pim.eval.tables import aligned, cell, comparison_foot, comparison_lines, pivot
 from vggmetric.fitting import agreement
 from vggmetric.fitting.ablation import Ablation
 from vggmetric.fitting.bench import Bench
@@ -21,12 +21,13 @@ EXPLAINED = (
 
 def text(fitted: Fit, bench: Bench) -> str:
     """All tables of a fit."""
+    compared = compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))
     parts = [
         _heading(fitted, bench),
         _forms(fitted),
         _folds(fitted),
         f"{_agreement(fitted.measured)}{EXPLAINED}\n",
-        _differences(compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))) + "\n",
+        _differences(compared, fitted.measured.draws) + "\n",
         _shares(fitted),
     ]
     return "\n".join(parts)
@@ -37,15 +38,16 @@ def ablation_text(found: Ablation, bench: Bench, form: str) -> str:
     dropped, refitted = found.comparisons(bench)
     parts = [
         f"a weight for every {form}; photos held out in {bench.split.folds} folds",
-        f"fitted without\n\n{_agreement(found.refitted)}\n{_differences(refitted)}",
-        f"weights set to 0, the others as they were\n\n{_agreement(found.dropped)}\n{_differences(dropped)}",
+        f"fitted without\n\n{_downwards(found.refitted)}\n{_differences(refitted, found.refitted.draws)}",
+        "weights set to 0, the others as they were\n\n"
+        f"{_downwards(found.dropped)}\n{_differences(dropped, found.dropped.draws)}",
         EXPLAINED,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _differences(comparisons: Sequence[Comparison]) -> str:
-    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) if comparisons else ""
+def _differences(comparisons: Sequence[Comparison], draws: int) -> str:
+    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons, draws) if comparisons else ""
 
 
 def _heading(fitted: Fit, bench: Bench) -> str:
@@ -91,11 +93,28 @@ def _folds(fitted: Fit) -> str:
 
 
 def _agreement(measured: Collected) -> str:
+    """A column for every line."""
     figures = [m.figure for m in measured.measured]
+    return aligned(pivot("held out", figures, _statistic)) + _foot(figures)
+
+
+def _downwards(measured: Collected) -> str:
+    """A row for every line."""
+    figures = [m.figure for m in measured.measured]
+    columns = list(dict.fromkeys(map(_statistic, figures)))
+    cells = {(f.metric, _statistic(f)): cell(f) for f in figures}
+    body = [[line, *(cells[line, column] for column in columns)] for line in dict.fromkeys(f.metric for f in figures)]
+    return aligned([["held out", *columns], *body]) + _foot(figures)
+
+
+def _statistic(figure: Figure) -> str:
+    return figure.statistic if figure.part == agreement.CHOICES else f"{figure.statistic} {figure.part}"
+
+
+def _foot(figures: Sequence[Figure]) -> str:
     interval = f"[low, high]: {LEVEL:.0%} percentile bootstrap interval over {figures[0].references} photos"
     notes = {f.note for f in figures if f.note is not None}
-    body = pivot("held out", figures, lambda f: f.statistic if f.part == "choices" else f"{f.statistic} {f.part}")
-    return aligned(body) + "".join(f"{line}\n" for line in (interval, *sorted(notes)))
+    return "".join(f"{line}\n" for line in (interval, *sorted(notes)))
 
 
 def _shares(fitted: Fit) -> str:
