@@ -3,8 +3,9 @@
     python benchmarks/descend.py examples/reference.png descents --sheet descents.png
 
 200 steps of Adam from noise and from a JPEG of quality 8, with nothing but the metric: no anchor, no network. A
-descent that is in the folder with the same settings is not repeated. `psnr` and `ssim` judge the results, and
-`overshoot` is how far pixels left [0, 1], where the metric no longer sees them.
+descent that is in the folder with the same settings is not repeated. `psnr` and `ssim` judge the results. `mirrored`
+is what the metric says of the same result when both images are mirrored: much more than `metric` where the descent
+deceived it rather than satisfied it. `overshoot` is how far pixels left [0, 1], where the metric does not see them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import io
 import json
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -30,8 +32,9 @@ from pim.calibration import perceptual_term
 from pim.files import written_whole
 from pim.loss import Distortion, clamp
 
-METRICS = ("mse", "ssim", "ms-ssim", "nlpd", "pim-small", "pim-small + anchor", "pim-1")
-ANCHORED = " + anchor"
+ANCHORED, JITTERED = " + anchor", " + jitter"
+METRICS = ("mse", "ssim", "ms-ssim", "nlpd", "pim-small", f"pim-small{JITTERED}", f"pim-small{ANCHORED}", "pim-1")
+JITTER = 8  # pixels
 STARTS = ("noise", "jpeg")
 Loss = Callable[[Tensor], Tensor]
 
@@ -41,11 +44,21 @@ def objective(name: str, reference: Tensor) -> Loss:
     if name == "mse":
         return lambda image: (image - reference).square().mean()
     if name.endswith(ANCHORED):
-        distortion = Distortion(name.removesuffix(ANCHORED))
-        return lambda image: distortion(reference, image)
-    metric = pim.load(name)
-    prepared = metric.prepare(reference)
-    return lambda image: perceptual_term(metric, prepared, clamp(image)).mean()
+        distortion = Distortion(plain(name))
+    elif name.endswith(JITTERED):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # no anchor: that is what is looked at
+            distortion = Distortion(plain(name), mse_weight=0, weight=1, jitter=JITTER)
+    else:
+        metric = pim.load(name)
+        prepared = metric.prepare(reference)
+        return lambda image: perceptual_term(metric, prepared, clamp(image)).mean()
+    return lambda image: distortion(reference, image)
+
+
+def plain(name: str) -> str:
+    """The metric of an objective."""
+    return name.removesuffix(ANCHORED).removesuffix(JITTERED)
 
 
 def start_of(kind: str, reference: Tensor, quality: int, seed: int) -> Tensor:
@@ -91,18 +104,20 @@ def kept(path: Path, settings: dict[str, Any], make: Callable[[], tuple[Tensor, 
     return image, values
 
 
-def judged(reference: Tensor, image: Tensor) -> dict[str, float]:
-    """The result in metrics that it was not made for, on 8 bits."""
-    shown = (image.clamp(0, 1) * 255).round() / 255
-    overshoot = (image - image.clamp(0, 1)).abs().max().item()
-    values = {name: pim.load(name)(reference, shown).item() for name in ("psnr", "ssim")}
-    return {**values, "overshoot": overshoot}
+def judged(name: str, reference: Tensor, image: Tensor) -> dict[str, float]:
+    """The result, clamped, in the metric itself and in others."""
+    shown = image.clamp(0, 1)
+    with torch.no_grad():
+        metric = objective(plain(name), reference)(shown).item()
+        mirrored = objective(plain(name), reference.flip(-1))(shown.flip(-1)).item()
+        others = {other: pim.load(other)(reference, shown).item() for other in ("psnr", "ssim")}
+    return {"metric": metric, "mirrored": mirrored, **others, "overshoot": (image - shown).abs().max().item()}
 
 
 def descents(asked: argparse.Namespace, picture: Tensor) -> Iterator[tuple[str, str, Tensor, Tensor, list[float]]]:
     """Metric, start, reference, result and losses of every descent."""
     for name in asked.metric or METRICS:
-        smallest = 1 if name == "mse" else pim.load(name.removesuffix(ANCHORED)).info.min_size
+        smallest = 1 if name == "mse" else pim.load(plain(name)).info.min_size
         side = max(asked.size, smallest)
         reference = picture[..., asked.top : asked.top + side, asked.left : asked.left + side].contiguous()
         for start in STARTS:
@@ -142,9 +157,9 @@ def main() -> None:
     beginnings = [start_of(start, first, asked.quality, asked.seed) for start in STARTS]
     rows, columns = [], {"original": torch.cat([first, first]), "start": torch.cat(beginnings)}
     for name, start, reference, image, values in descents(asked, picture):
-        before = start_of(start, reference, asked.quality, asked.seed)
-        numbers = {"psnr before": judged(reference, before)["psnr"], **judged(reference, image)}
-        rows.append({"metric": name, "from": start, "value before": values[0], "value after": values[-1], **numbers})
+        before = judged(name, reference, start_of(start, reference, asked.quality, asked.seed))
+        found = {"start": start, "metric before": before["metric"], "psnr before": before["psnr"]}
+        rows.append({"descended": name, **found, **judged(name, reference, image), "loss": values[-1]})
         seen = image[..., : asked.size, : asked.size]
         columns[name] = torch.cat([columns[name], seen]) if name in columns else seen
     if asked.sheet is not None:

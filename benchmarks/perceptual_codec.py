@@ -23,7 +23,8 @@ from ntc import store
 from ntc.distortion import PEAK, Distortion, mse
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect
-from ntc.rd import LearnedCoder, as_picture, as_tensor, measure
+from ntc.rd import as_picture, as_tensor, measure
+from ntc.rd_codec import LearnedCoder
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.datasets.frames import find_sources
@@ -41,7 +42,7 @@ def trained(asked: argparse.Namespace, patches: Patches, twin: str) -> Path:
     target = asked.folder / f"{twin}.safetensors"
     if target.is_file():
         return target
-    config = CodecConfig("mean-scale", asked.width, asked.latents, lambdas=tuple(asked.lambdas))
+    config = CodecConfig.uniform(asked.width, latents=asked.latents, lambdas=tuple(asked.lambdas))
     steps, rate, start = asked.base_steps, 1e-3, None
     if twin != "base":
         steps, rate, start = asked.steps, 3e-4, trained(asked, patches, "base")
@@ -94,7 +95,7 @@ def compared(points: Sequence[RatePoint], judges: Sequence[str]) -> list[dict[st
 
 
 def crops_of(coders: Sequence[LearnedCoder], path: Path, place: tuple[int, int], side: int) -> dict[str, torch.Tensor]:
-    """A crop of a picture and of what each codec makes of it at its lowest and highest lambda, by caption."""
+    """A crop of a picture and of what each codec makes of it at its lowest and highest quality, by caption."""
     picture = as_picture(pim.open_image(path).pixels)
     rows, columns = (slice(start, start + side) for start in place)
     found = {"original": torch.cat([as_tensor(picture[rows, columns])] * 2)}
@@ -137,12 +138,12 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     asked.folder.mkdir(parents=True, exist_ok=True)
     patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, asked.patches, seed=asked.seed))
-    coders = [LearnedCoder(twin, store.load(trained(asked, patches, twin)).codec) for twin in TWINS]
+    coders = [LearnedCoder.of(twin, [store.load(trained(asked, patches, twin)).codec]) for twin in TWINS]
     pictures = sorted(asked.pictures.glob("*.png"))[: asked.count]
     judges = asked.judge or [*JUDGES]
     points = measured(coders, pictures, judges)
     about = setting(pictures=len(pictures), steps=f"{asked.base_steps} + {asked.steps}", seed=asked.seed)
-    report([{"codec": p.codec, "lambda": p.setting, "bpp": p.bpp, **p.values} for p in points], about, asked.output)
+    report([{"codec": p.codec, "quality": p.setting, "bpp": p.bpp, **p.values} for p in points], about, asked.output)
     report(compared(points, judges), {"percent and dB of": f"{asked.metric} + mse against mse"}, None)
     if asked.plot is not None:
         infos = {name: info for name in judges if (info := scale_of(name)) is not None}

@@ -2,7 +2,7 @@
 
     python benchmarks/simulated_raters.py demo
 
-Draws pictures into demo/ (crops of examples/reference.png and five kinds of damage at two strengths), starts
+Draws pictures into demo/ (crops of examples/reference.png, and three kinds of damage at two strengths), starts
 `pim rate serve` on them, and lets simulated people answer in headless Chromium. They compare squared errors as seen
 from far away (four pixels merge into one), with some noise: so they mind white noise less than PSNR does. One of
 them, Zoe, presses keys at random. Nothing about this says anything about people.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image, ImageFilter
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))  # the browser that tests drive
@@ -52,19 +52,13 @@ def damaged(crop: Image.Image, seed: int) -> dict[str, Image.Image]:
     """Damaged copies by the name of their folder."""
     rng = np.random.default_rng(seed)
     found = {}
-    for level, (radius, quality, deviation, side, contrast) in enumerate(
-        [(0.8, 30, 10, 64, 0.85), (1.6, 10, 25, 32, 0.65)], start=1
-    ):
+    for level, (radius, quality, deviation) in enumerate([(0.8, 25, 12), (1.6, 10, 30)], start=1):
         jpeg = io.BytesIO()
         crop.save(jpeg, "JPEG", quality=quality)
         noisy = np.asarray(crop, float) + rng.normal(0, deviation, (SIZE, SIZE, 3))
         found[f"blur{level}"] = crop.filter(ImageFilter.GaussianBlur(radius))
         found[f"jpeg{level}"] = Image.open(io.BytesIO(jpeg.getvalue())).convert("RGB")
         found[f"noise{level}"] = Image.fromarray(noisy.clip(0, 255).round().astype(np.uint8))
-        found[f"small{level}"] = crop.resize((side, side), Image.Resampling.BOX).resize(
-            crop.size, Image.Resampling.BICUBIC
-        )
-        found[f"flat{level}"] = ImageEnhance.Contrast(crop).enhance(contrast)
     return found
 
 
@@ -87,14 +81,12 @@ def main() -> None:
     """Draw, serve, answer."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="to work in; a study in it goes on")
-    parser.add_argument("--judgements", type=int, default=250, help="of each rater")
     asked = parser.parse_args()
     program = browser.find()
     if program is None:
         raise SystemExit("no Chromium: install one, or name it with PIM_CHROMIUM")
     folders = draw(asked.folder)
-    options = ("--choose", "active", "--judgements", asked.judgements)
-    server = Server((*folders, "--db", asked.folder / "ratings.sqlite", *options)).start()
+    server = Server((*folders, "--db", asked.folder / "ratings.sqlite")).start()
     try:
         with tempfile.TemporaryDirectory() as profile, browser.page(program, Path(profile)) as tab:
             rate(server, tab)

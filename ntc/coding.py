@@ -81,6 +81,17 @@ def decompress(codec: Codec, data: bytes, max_pixels: int = container.MAX_PIXELS
     return codec.image(latents, size, level)
 
 
+def overhead(data: bytes) -> int:
+    """Bytes of a file that are not its stream: header and checksums."""
+    file = container.parse(data)
+    return container.overhead(file.height, file.width, len(file.stream))
+
+
+def from_pixels(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+    """(H, W, 3) in [0, 1], as `pim.image.open_image` gives, as (1, 3, H, W)."""
+    return torch.from_numpy(pixels).permute(2, 0, 1)[None]
+
+
 def to_8_bit(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """(1, 3, H, W) in [0, 1] as (H, W, 3) from 0 to 255, to the nearest."""
     levels: Tensor = (image[0] * 255 + 0.5).to(torch.uint8)

@@ -49,6 +49,22 @@ class Container:
         return body + struct.pack("<I", zlib.crc32(body))
 
 
+def codec_of(data: bytes) -> bytes:
+    """The id of the codec that made a file.
+
+    Raises:
+        InputError: if it is no such file, of a later version, or cut short.
+    """
+    if data[:4] != MAGIC[: len(data[:4])] or not data:
+        raise InputError("is no image coded by pim ntc: it does not begin with PNTC")
+    if len(data) < _HEAD.size:
+        raise InputError(_short(len(data)))
+    _, version, flags, codec = _HEAD.unpack_from(data)
+    if version != VERSION or flags:
+        raise InputError(f"has version {version} with flags {flags}; this program reads version {VERSION}; update it")
+    return bytes(codec)
+
+
 def overhead(height: int, width: int, stream: int) -> int:
     """Bytes of a file that are not its stream of so many bytes."""
     varints = (height, width, stream // 4)
@@ -65,13 +81,7 @@ def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
     Raises:
         InputError: if it is no such file, of a later version, cut short, damaged, or too large.
     """
-    if data[:4] != MAGIC[: len(data[:4])] or not data:
-        raise InputError("is no image coded by pim ntc: it does not begin with PNTC")
-    if len(data) < _HEAD.size:
-        raise InputError(_short(len(data)))
-    _, version, flags, codec = _HEAD.unpack_from(data)
-    if version != VERSION or flags:
-        raise InputError(f"has version {version} with flags {flags}; this program reads version {VERSION}; update it")
+    codec = codec_of(data)
     height, at = _read_varint(data, _HEAD.size)
     width, at = _read_varint(data, at)
     quality = data[at] if at < len(data) else 0

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from torch import Tensor
 
-from ntc import coding
-from ntc.models.codec import BEST_QUALITY, Codec
 from pim.classics import psnr
 from pim.errors import InputError
 from pim.eval.rate_curves import LUMA, RatePoint
@@ -88,36 +86,6 @@ ANCHORS = {
         PillowCoder("webp", "WEBP", {"method": 4}),
     )
 }
-
-
-@dataclass(frozen=True)
-class LearnedCoder:
-    """A learned codec, at each of its lambdas."""
-
-    name: str
-    codec: Codec  # in evaluation mode, exported
-
-    @property
-    def settings(self) -> list[str]:
-        """The lambdas."""
-        return [f"{value:g}" for value in self.codec.config.lambdas]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The id of weights and tables."""
-        assert self.codec.id is not None
-        return {"codec": self.codec.id.hex(), "torch": torch.__version__}
-
-    def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
-        """The file of a picture, and what the codec makes of that file."""
-        where = next(self.codec.parameters()).device
-        stream = coding.compress(self.codec, as_tensor(picture).to(where), self._quality(setting))
-        return stream, coding.to_8_bit(coding.decompress(self.codec, stream, picture.size))
-
-    def _quality(self, setting: str) -> int | None:
-        if not self.codec.config.conditioned:
-            return None
-        return round(BEST_QUALITY * self.settings.index(setting) / (len(self.settings) - 1))
 
 
 def as_picture(pixels: NDArray[np.float32]) -> Picture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ntc.container import codec_of
 from ntc.models.build import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
@@ -17,9 +19,10 @@ from ntc.models.factorised import Factorised
 from ntc.models.hyperprior import Hyperprior
 from ntc.tables import Tables
 from pim import weights
-from pim.errors import PimError, WeightsError
+from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
 
 KIND = "ntc"  # in the header of the file
+DEFAULT = "ntc-small"
 _TABLES, _ID = "tables.", "id"
 
 
@@ -45,7 +48,7 @@ def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
     """
     codec.check_exported()
     assert codec.id is not None
-    tensors = dict(codec.state_dict())
+    tensors = {name: _compact(tensor) for name, tensor in codec.state_dict().items()}
     for name, tables in _tables_of(codec).items():
         for part in ("cdf", "start", "low"):
             tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
@@ -68,7 +71,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         codec_id = bytes(tensors.pop(_ID).tolist())
         _check_shapes(config, tensors)
         codec = build(config)
-        codec.load_state_dict(tensors)
+        codec.load_state_dict(tensors)  # 16 bits become 32
         _put_tables(codec, tables)
         codec.eval()
         fresh = codec.freeze()
@@ -82,10 +85,70 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
     return Stored(codec.to(device), header.training)
 
 
+def find(name: str | None) -> Path:
+    """The file of a codec.
+
+    Args:
+        name: Of a codec that ships, or a path; None: the one that ships.
+
+    Raises:
+        UsageError: if there is no such codec.
+    """
+    known = shipped()
+    if name is None:
+        if not known:
+            raise UsageError("no codec ships with this package; train one with `pim ntc train`, and name its file")
+        return known.get(DEFAULT) or next(iter(known.values()))
+    if name in known:
+        return known[name]
+    if name.endswith(".safetensors") or Path(name).exists():
+        return Path(name)
+    raise UsageError(f"unknown codec {name!r}: {did_you_mean(name, known)} A path must end in .safetensors")
+
+
+def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:
+    """The codec that made a file.
+
+    Args:
+        data: The content of the file.
+        name: A codec to use whatever the file says, as in `find`; None: the one of those that ship that fits.
+        device: Where to compute.
+
+    Raises:
+        InputError: if the file is no coded image, or none of the codecs that ship made it.
+        UsageError: if the name is unknown.
+    """
+    if name is not None:
+        return _cached(find(name), device)
+    wanted = codec_of(data)
+    for path in shipped().values():
+        codec = _cached(path, device)
+        if codec.id == wanted:
+            return codec
+    raise InputError(f"was coded by {wanted.hex()}, which is no codec that ships; name its file with --codec")
+
+
+def _cached(path: Path, device: str) -> Codec:
+    """Load a file once, as long as it stays as it is."""
+    changed = path.stat().st_mtime_ns if path.exists() else 0
+    return _loaded(path.resolve(), changed, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(path: Path, changed: int, device: str) -> Codec:
+    return load(path, device).codec
+
+
 def shipped() -> dict[str, Path]:
     """The codec files inside the package, by name."""
     folder = Path(str(resources.files("ntc"))) / "pretrained"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """With 16 bits a value, if nothing is lost by that."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _tables_of(codec: Codec) -> dict[str, Tables]:
@@ -98,7 +161,7 @@ def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
     elif isinstance(codec, Factorised):
         codec.prior.tables = tables["y"]
     for coding in codec.codings():
-        wanted = codec.config.width if coding.name == "z" else codec.config.latents
+        wanted = codec.config.hyper if coding.name == "z" else codec.config.latents
         if isinstance(codec, Hyperprior) and coding.name == "y":
             wanted = 64
         if len(coding.tables) != wanted:

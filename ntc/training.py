@@ -19,6 +19,7 @@ from ntc.distortion import PEAK, Distortion
 from ntc.models.build import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
+from ntc.models.start import start_from_images
 from ntc.optim import Sadam
 from ntc.patches import Patches
 from ntc.settings import CodecTraining
@@ -31,6 +32,7 @@ LOG_EVERY = 10  # steps
 CENTRE_EVERY = 100  # steps between looks at the medians of the densities
 SAVE_EVERY = 60.0  # seconds between checkpoints
 VALIDATION_PATCHES = 16
+START_PATCHES = 256
 _STREAM = 0
 
 
@@ -131,7 +133,7 @@ class _Loop:
             raise TrainingError(f"a window of {self.settings.window} pixels is larger than the patches")
         self.identity = run.identity
         found = checkpoint.load(run.checkpoint_file, self.identity)
-        self.codec = _fresh(run)
+        self.codec = _fresh(run, self.pixels)
         self.step, self.log = 0, list[dict[str, float]]()
         if found is not None:
             self.codec.load_state_dict(found.network)
@@ -159,6 +161,8 @@ class _Loop:
         self._save()
         if self.average:
             self.codec.load_state_dict(self.average)
+        if self.settings.half:
+            round_to_half(self.codec)
         self.codec.eval().export()
         reached = validate(self.codec, self.run.patches.take(held_out=True))
         store.save(self.run.output, self.codec, self._story(reached))
@@ -238,8 +242,15 @@ def validate(codec: Codec, pixels: NDArray[np.uint8]) -> list[Quality]:
     return reached
 
 
-def _fresh(run: Run) -> Codec:
-    """A codec with random weights, or with those of another."""
+@torch.no_grad()
+def round_to_half(codec: Codec) -> None:
+    """Round all weights to what 16 bits hold; the file of such a codec takes 16 bits for each."""
+    for parameter in codec.parameters():
+        parameter.copy_(parameter.half())
+
+
+def _fresh(run: Run, pixels: NDArray[np.uint8]) -> Codec:
+    """A codec before the first step."""
     torch.manual_seed(run.settings.seed)
     codec = build(run.config)
     if run.start is not None:
@@ -247,6 +258,9 @@ def _fresh(run: Run) -> Codec:
         if other.config != run.config:
             raise TrainingError(f"{run.start} has other settings than this run: {other.config}")
         codec.load_state_dict(other.state_dict())
+    elif run.settings.first_weights == "images":
+        chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, START_PATCHES).astype(int))]
+        start_from_images(codec, torch.from_numpy(chosen).float() / PEAK)
     return codec
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pim import zoo
-from pim.calibration import MEASURED, Calibration, check_usable, coarse, measure, perceptual_term
+from pim.calibration import Calibration, check_usable, coarse, measure, perceptual_term, shipped
 from pim.errors import UsageError
 from pim.metric import Metric
 
@@ -82,7 +82,7 @@ class Distortion(nn.Module):
         self._frozen = (frozen,)  # in a tuple: a module that is an attribute would be registered
         self.jitter = jitter
         self._weight = weight
-        self._calibration = calibration or MEASURED.get(frozen.name)
+        self._calibration = calibration or shipped(frozen)
         generator = torch.Generator().manual_seed(seed)
         windows = torch.randint(1 << 30, (DRAWS, 3), generator=generator)
         self.register_buffer("_windows", windows, persistent=False)

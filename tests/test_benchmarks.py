@@ -59,7 +59,7 @@ def test_memory_grows_with_the_images(tmp_path: Path) -> None:
 
 def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
     small = ("--metric", "psnr", "--pairs", 6, "--size", "64x48", "--rounds", 1, "--threads", 1)
-    benchmark("harness.py", *small, "--output", tmp_path / "harness.csv")
+    benchmark("harness.py", *small, "--per-reference", 2, "--output", tmp_path / "harness.csv")
     with (tmp_path / "harness.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["pim eval to loop"]) > 0
@@ -83,24 +83,38 @@ def test_descents_are_kept_and_drawn(tmp_path: Path) -> None:
     rows = list(csv.DictReader((tmp_path / "first.csv").read_text().splitlines()))
     assert rows == list(csv.DictReader((tmp_path / "again.csv").read_text().splitlines()))
     assert len(rows) == 4
-    for row in rows:
-        assert float(row["value after"]) < float(row["value before"])
-    assert all(float(row["psnr"]) > float(row["psnr before"]) for row in rows if row["metric"] == "mse")
+    assert all(float(row["metric"]) < float(row["metric before"]) for row in rows)
+    of_mse = [row for row in rows if row["descended"] == "mse"]
+    assert all(float(row["psnr"]) > float(row["psnr before"]) for row in of_mse)
+    assert all(float(row["mirrored"]) == pytest.approx(float(row["metric"]), rel=1e-3) for row in of_mse)
     with Image.open(tmp_path / "sheet.png") as drawn:
         assert drawn.width == 4 * 32 + 3 * 4
 
 
 def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
+        (tmp_path / "videos" / folder).mkdir(parents=True)
         for number in range(21):
             noise = np.random.default_rng(number).integers(0, 256, (180, 200, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(tmp_path / folder / f"{number}.png")
-    measured = benchmark("loss_calibration.py", tmp_path, "--metric", "ssim", "--count", 1)
+            Image.fromarray(noise).save(tmp_path / "videos" / folder / f"{number}.png")
+    measured = benchmark("loss_calibration.py", tmp_path / "videos", "--metric", "ssim", "--count", 1)
     assert "cosine" in measured
     small = ("--metric", "ssim", "--steps", 2, "--crops", 2, "--held-out", 2)
-    benchmark("anchor.py", tmp_path, *small, "--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    files = ("--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    small = (tmp_path / "videos", tmp_path / "kept", *small, *files)
+    benchmark("anchor.py", *small)
     with (tmp_path / "anchor.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["loss"] for row in rows] == ["MSE", "ssim + anchor", "ssim alone"]
     assert all(row["steps not finite"] == "0" for row in rows)
+    assert not benchmark("anchor.py", *small).startswith("MSE\n")
+    assert rows == list(csv.DictReader((tmp_path / "anchor.csv").read_text().splitlines()))
+
+
+def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
+    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips", "--cpu")
+    benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
+    rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
+    assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
+    assert rows[0]["to the bare network"] == 1
+    assert all(row["ms"] > 0 for row in rows)

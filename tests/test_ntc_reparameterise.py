@@ -203,6 +203,19 @@ def test_tables_are_valid_and_close_to_the_frequencies():
     assert bits.sum() == pytest.approx(entropy, rel=0.003)
 
 
+def test_groups_share_a_table_where_that_is_cheaper():
+    rng = np.random.default_rng(3)
+    alike = rng.integers(-1, 2, (20, 1, 25)).astype(np.int32)
+    assert tensor_code.plan(alike).shared
+    unlike = (alike.repeat(100, axis=0) * np.arange(1, 26)).astype(np.int32)
+    assert not tensor_code.plan(unlike).shared
+    for latents in (alike, unlike):
+        plan = tensor_code.plan(latents)
+        back = tensor_code.from_bytes(Reader(tensor_code.to_bytes(plan)), latents.shape)
+        assert np.array_equal(tensor_code.restore(tensor_code.symbols(latents, plan), back), latents)
+        assert np.array_equal(plan.index(), back.index())
+
+
 def test_far_out_symbols_escape():
     symbols = np.array([0, 0, 1, -1, 0, 100_000, -100_000] * 3)
     lengths = tables.fit(symbols)

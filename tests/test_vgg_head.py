@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random as random_module
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,23 @@ def test_a_metric_takes_name_hash_and_history_from_its_head(head: Head, tmp_path
     assert metric.settings["backbone"] == "rand447"
     with pytest.raises(UsageError, match="unknown head 'unifrom'; did you mean 'uniform'"):
         VGGMetric.from_head("unifrom")
+
+
+def test_no_mutation_of_a_file_does_more_than_a_refusal(head: Head, tmp_path: Path) -> None:
+    path = tmp_path / "mutated.safetensors"
+    head.write(path)
+    content, random = path.read_bytes(), random_module.Random(0)
+    start = content.index(b"__metadata__")
+    refusals: list[str] = []
+    for _ in range(150):
+        mutated = bytearray(content)
+        for _ in range(random.randint(1, 4)):
+            at = random.randrange(start, start + 600) if random.random() < 0.8 else random.randrange(len(mutated))
+            mutated[at] = random.choice(b'0127"{}[],:.-eE \\ntf')
+        path.write_bytes(mutated[: random.choice((len(mutated), random.randrange(len(mutated))))])
+        try:
+            Head.read(path)
+        except WeightsError as error:
+            refusals.append(str(error))
+    assert len(refusals) > 90
+    assert [text for text in refusals if str(path) not in text or "\n" in text] == []

@@ -69,7 +69,7 @@ class PriorNet(nn.Module):
             if not (largest < EXACT).all():  # not finite is refused too
                 raise WeightsError(
                     f"layer {i} of a network behind the prior has weights too large for exact sums "
-                    f"(up to {float(layer.weight.abs().max()):.3g}); train again, with a smaller learning rate"
+                    f"(up to {float(layer.weight.detach().abs().max()):.3g}); train again, with a smaller learning rate"
                 )
             out.append(Whole(weight, bias))
         return out

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 from pim.errors import UsageError, did_you_mean
 
-_REVIEW, _SAWBRIDGE, _FEATURES, _WEIGHTS = ("2007.03034", "2011.05065", "2007.11797", "1906.06624")
+_REVIEW, _SAWBRIDGE, _FEATURES, _WEIGHTS, _DECODERS = (
+    "2007.03034",
+    "2011.05065",
+    "2007.11797",
+    "1906.06624",
+    "1912.08771",
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,7 @@ CATALOGUE = (
     Entry("lenet300", "LeNet300-100 in a few kilobytes", _WEIGHTS, _DIGITS),
     Entry("lenet5", "LeNet5-Caffe in a few kilobytes", _WEIGHTS, _DIGITS),
     Entry("pim-weights", "the shipped weights of PIM in fewer bytes", _WEIGHTS, _RATED),
+    Entry("decoders", "the decoder of a codec in less time", _DECODERS, "video/ and kodak/"),
 )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ METRICS: dict[Preset, tuple[str, ...]] = {
     "full": (catalogue.PIM_SMALL.name, catalogue.PIM_1.name),
 }
 STEPS = (0.25, 0.5, 1.0)  # in units of the root mean square of a tensor
+ROWS: dict[Preset, int | None] = {"quick": 300, "full": None}  # of a table, at most
 SIDE = 192  # pixels of the middle of a picture that are compared
 RATIO, NEAR = 6.0, 0.005  # the bar: smaller by this factor, SRCC with people changed by at most this
 Array = NDArray[np.float64]
@@ -48,7 +50,9 @@ def _run(context: Context) -> Findings:
     sets = {name: data for name, data in sets.items() if data.kind == "opinion"}
     if not sets:
         raise UsageError(f"{folder} holds no rated table NAME/table.csv with opinions of picture pairs")
-    rows = []
+    most = ROWS[context.preset]
+    sets = {name: replace(data, rows=_spread(_opinions(data), most)) for name, data in sets.items()}
+    rows: list[Result] = []
     for metric in METRICS[context.preset]:
         rows += list(_metric_rows(context, metric, sets))
     return Findings(rows, _claims(rows, sets), {"agreement": _figure(rows, sets)})
@@ -119,6 +123,12 @@ def _distances(context: Context, metric: str, method: str, model: PIM, data: Dat
     return np.frombuffer(context.ledger.artefact(settings, ".f64").read_bytes(), np.float64)
 
 
+def _spread(records: list[OpinionRecord], most: int | None) -> list[OpinionRecord]:
+    """Every so many of the records, so that no more than `most` are left."""
+    step = 1 if most is None else -(-len(records) // most)
+    return records[:: max(1, step)]
+
+
 def _opinions(data: Dataset) -> list[OpinionRecord]:
     return [record for record in data.records() if isinstance(record, OpinionRecord)]
 
@@ -167,7 +177,8 @@ def _figure(rows: list[Result], sets: dict[str, Dataset]) -> Figure:
 
 
 def _steps(preset: Preset) -> int:
-    return len(METRICS[preset]) * (2 + len(STEPS)) * 1000  # about: the number of rows is only known with the data
+    rows = 2 * (ROWS[preset] or 1000)  # about: the number is only known with the data
+    return len(METRICS[preset]) * (2 + len(STEPS)) * rows
 
 
 EXPERIMENTS = (Experiment("pim-weights", _run, _steps),)

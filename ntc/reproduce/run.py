@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ntc.reproduce import features, lenet, pim_weights, sawbridge, toy_sources
+from ntc.reproduce import decoders, features, lenet, pim_weights, sawbridge, toy_sources
 from ntc.reproduce.experiment import Context, Experiment, Findings, Preset, Watch
 from ntc.reproduce.figures import png
 from ntc.reproduce.ledger import Ledger, Result
 from pim.files import write_bytes, write_text
 
-_MODULES = (toy_sources, sawbridge, features, lenet, pim_weights)
+_MODULES = (toy_sources, sawbridge, features, lenet, pim_weights, decoders)
 EXPERIMENTS: dict[str, Experiment] = {found.name: found for module in _MODULES for found in module.EXPERIMENTS}
 
 

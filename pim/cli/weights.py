@@ -1,4 +1,4 @@
-"""`pim weights`: which weight files there are, where they lie, whether they are whole, and getting VGG-16."""
+"""`pim weights`: which weight files there are, whether they are whole, smaller ones, and getting VGG-16."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pim.cli import common
+from pim.cli import common, weights_compress
 from pim.cli.output import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
 from pim.errors import PimError
@@ -32,7 +32,9 @@ Examples:
   pim weights get vgg16 --id oxford --f16
 """
 
-app = typer.Typer(help="List weight files, check that they are whole, and get the backbone of the VGG metrics.")
+app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
+app.command("compress", epilog=weights_compress.COMPRESS_EXAMPLES)(weights_compress.compress)
+app.command("expand", epilog=weights_compress.EXPAND_EXAMPLES)(weights_compress.expand)
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)

@@ -37,6 +37,15 @@ def rd(
         list[str] | None,
         typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures, or folders of them, to code."),
     ] = None,
+    codec: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--codec",
+            metavar="[NAME=]FILE",
+            show_default=False,
+            help="A learned codec that ships, or a file; those of one NAME make one curve. May be repeated.",
+        ),
+    ] = None,
     anchor: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,13 +88,13 @@ def rd(
     the percentage of bits that a codec needs more (negative: fewer) than another at equal quality. As text, both tables
     are printed; as CSV the points, which --curve reads again. A measurement that was killed goes on where it was.
     """
-    _check(images, curve, only, plot)
+    _check(images, codec, curve, only, plot)
     common.keep_inputs(target, [*(images or []), *map(str, curve or [])])
     points, failed = rd_output.stored(curve or [], only), 0
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
-        coders = _anchors(anchor)
+        coders = [*_anchors(anchor), *_learned(codec)]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         points = [*measured, *points]
@@ -103,8 +112,14 @@ def rd(
         raise typer.Exit(1)
 
 
-def _check(images: list[str] | None, curve: list[Path] | None, only: list[str] | None, plot: Path | None) -> None:
-    if not images and not curve:
+def _check(
+    images: list[str] | None,
+    codec: list[str] | None,
+    curve: list[Path] | None,
+    only: list[str] | None,
+    plot: Path | None,
+) -> None:
+    if not images and (codec or not curve):
         raise UsageError("give pictures to code, or tables of points with --curve; see pim ntc rd --help")
     if only and not curve:
         raise UsageError("--only chooses among the codecs of --curve tables; there is none")
@@ -120,6 +135,14 @@ def _anchors(names: list[str] | None) -> list[Coder]:
         if name not in (*ANCHORS, "none"):
             raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
     return [ANCHORS[name] for name in chosen if name != "none"]
+
+
+def _learned(names: list[str] | None) -> list[Coder]:
+    if not names:
+        return []
+    from ntc.rd_codec import coders
+
+    return list(coders(names))
 
 
 def _measured(

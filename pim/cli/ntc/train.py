@@ -1,0 +1,182 @@
+"""`pim ntc train`: a codec of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pim.cli import common
+from pim.cli.ntc import files
+from pim.cli.progress import progress
+from pim.errors import UsageError
+
+if TYPE_CHECKING:
+    from ntc.distortion import Distortion
+    from ntc.patches import Patches, PatchSettings
+    from ntc.training import Progress, Run
+
+EXAMPLES = """\b
+Example:
+  pim ntc train photos/ footage/ --steps 4000 -o my-codec.safetensors
+  pim ntc compress examples/reference.png --codec my-codec.safetensors
+"""
+DistortionName = Literal["mse", "ms-ssim", "pim", "vgg"]
+
+
+def train(
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGES...",
+            show_default=False,
+            help="Pictures, folders of pictures, videos, folders of videos. A manifest.csv with columns file and "
+            "split (train or valid) in a folder of videos decides which are held out.",
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The codec, .safetensors.")] = Path(
+        "codec.safetensors"
+    ),
+    kind: Annotated[
+        Literal["factorised", "scale", "mean-scale", "joint"], typer.Option(help="The model of the latents.")
+    ] = "mean-scale",
+    widths: Annotated[str, typer.Option(help="Channels at 1/2, 1/4 and 1/8 of the sides.")] = "12,48,64",
+    latents: Annotated[int, typer.Option(min=1, help="Channels of the latents, at 1/16.")] = 96,
+    hyper: Annotated[int, typer.Option(min=1, help="Channels of the hyper-latents, at 1/64.")] = 48,
+    nonlinearity: Annotated[Literal["gdn", "gdn-2016", "relu"], typer.Option()] = "gdn",
+    lambdas: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--lambda",
+            show_default="0.013",
+            help="Weight of the distortion against bits per pixel. Several make one codec for all rates between.",
+        ),
+    ] = None,
+    distortion: Annotated[
+        DistortionName,
+        typer.Option(help="mse: of 0..255. ms-ssim: 1 - MS-SSIM. pim, vgg: half MSE, half the metric."),
+    ] = "mse",
+    rounding: Annotated[
+        Literal["noise", "mixed", "straight", "dither", "soft"], typer.Option(help="What stands for rounding.")
+    ] = "mixed",
+    start: Annotated[
+        Path | None, typer.Option("--start", show_default=False, help="Go on from a codec of the same shape.")
+    ] = None,
+    first_weights: Annotated[
+        Literal["images", "random"],
+        typer.Option(help="images: principal components of the patches; relu starts at random."),
+    ] = "images",
+    steps: Annotated[int, typer.Option(min=1)] = 4000,
+    batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+    window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,
+    per_source: Annotated[int, typer.Option("--patches-per-source", min=1)] = 120,
+    smallest_reduction: Annotated[float, typer.Option(min=1, help="Windows are reduced by at least this,")] = 1.0,
+    largest_reduction: Annotated[float, typer.Option(min=1, help="and at most this.")] = 4.0,
+    held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the sources to validate on.")] = 0.1,
+    optimiser: Annotated[Literal["adam", "sadam"], typer.Option()] = "adam",
+    learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
+    average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = 0.995,
+    half: Annotated[bool, typer.Option("--half", help="Keep the codec in 16 bits a weight.")] = False,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
+    threads: files.Threads = 0,
+    seed: common.Seed = 0,
+    device: common.Device = "auto",
+    quiet: common.Quiet = False,
+) -> None:
+    """Train a codec on pictures or videos.
+
+    Prints the path of the codec. A killed run goes on where it stood when the same command is typed
+    again, and ends in the same codec.
+    """
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output must end in .safetensors; got {output}")
+    from ntc.models.config import CodecConfig
+    from ntc.patches import PatchSettings
+    from ntc.settings import CodecTraining
+    from ntc.training import Run
+
+    config = CodecConfig(
+        kind, common.whole_numbers(widths, "--widths"), latents, hyper, nonlinearity, tuple(sorted(lambdas or [0.013]))
+    )
+    settings = CodecTraining(
+        steps=steps,
+        batch=batch,
+        window=window,
+        distortion=distortion,
+        rounding=rounding,
+        first_weights="random" if nonlinearity == "relu" else first_weights,
+        optimiser=optimiser,
+        learning_rate=learning_rate,
+        average=average,
+        half=half,
+        seed=seed,
+    )
+    cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)
+    files.use_threads(threads)
+    where = common.chosen_device(device)
+    compared = _distortion(distortion, window, where)
+    patches = _collect(images, cutting, held_out, quiet)
+    _run(Run(patches, output, config, settings, start), compared, where, save_every, quiet)
+    print(output)
+
+
+def _distortion(name: DistortionName, window: int, device: str) -> Distortion:
+    """What to compare reference and decoded patches by, on the scale of the MSE of 0 .. 255 where it has an MSE.
+
+    Raises:
+        UsageError: if the metric needs larger patches.
+    """
+    from ntc.distortion import PEAK, mse
+
+    if name == "mse":
+        return mse
+    from pim.catalogue import DEFAULT
+    from pim.loss import MSE_WEIGHT
+    from pim.loss import Distortion as Perceptual
+
+    if name == "ms-ssim":
+        loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)
+    else:
+        loss = Perceptual(DEFAULT if name == "pim" else name)
+    smallest = loss.metric.info.min_size
+    if window < smallest:
+        raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
+    loss.to(device)
+    if name == "ms-ssim":
+        return lambda reference, distorted: loss.terms(reference, distorted).perceptual
+    return lambda reference, distorted: PEAK**2 * loss.terms(reference, distorted).loss
+
+
+def _collect(images: list[Path], settings: PatchSettings, held_out: float, quiet: bool) -> Patches:
+    from ntc.patches import collect
+    from pim.datasets.frames import find_sources
+
+    sources = find_sources(images, held_out, settings.seed)
+    with progress("cutting patches", len(sources), unit="sources", quiet=quiet) as advance:
+        return collect(sources, settings, advance, common.note)
+
+
+def _run(run: Run, distortion: Distortion, device: str, save_every: float, quiet: bool) -> None:
+    from ntc.training import train
+
+    try:
+        done = run.steps_done()
+        with progress("training", run.settings.steps, unit="steps", done=done, quiet=quiet) as advance:
+
+            def watch(now: Progress) -> None:
+                advance(now.fresh, f"{now.bits_per_pixel:.3f} bits per pixel, {now.psnr:.2f} dB")
+
+            reached = train(run, distortion, device=device, save_every=save_every, watch=watch)
+    except KeyboardInterrupt:
+        kept = run.checkpoint_file
+        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
+        raise common.Interrupted(f"stopped; {said}") from None
+    for result in reached:
+        weight = run.config.lambdas[int(result.level)]
+        common.note(
+            f"lambda {weight:g}: {result.bits_per_pixel:.3f} bits per pixel, {result.psnr:.2f} dB on held-out patches",
+            quiet,
+        )
+    if not reached:
+        common.note("no source was held out, so the codec was not validated", quiet)
