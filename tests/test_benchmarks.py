@@ -118,3 +118,19 @@ def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
     assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
     assert rows[0]["to the bare network"] == 1
     assert all(row["ms"] > 0 for row in rows)
+
+
+def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for number in range(21):
+        noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
+    small = ("--base-steps", 2, "--steps", 1, "--batch", 2, "--patches", 4, "--width", 4, "--latents", 6)
+    judged = ("--judge", "psnr", "--count", 1, "--metric", "ssim", "--plot", tmp_path / "twins.svg")
+    places = (tmp_path / "videos", ROOT / "examples", tmp_path / "kept", "--output", tmp_path / "twins.csv")
+    said = benchmark("perceptual_codec.py", *places, *small, *judged)
+    with (tmp_path / "twins.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
+    assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
+    assert "dB at equal bits" in said
