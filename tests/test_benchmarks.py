@@ -150,3 +150,19 @@ def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Pat
     assert len(made) == 6
     benchmark("codec_study.py", *command)
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+
+
+def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for number in range(21):
+        noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
+    small = ("--base-steps", 2, "--steps", 1, "--batch", 2, "--patches", 4, "--width", 4, "--latents", 6)
+    judged = ("--judge", "psnr", "--count", 1, "--metric", "ssim", "--plot", tmp_path / "twins.svg")
+    places = (tmp_path / "videos", ROOT / "examples", tmp_path / "kept", "--output", tmp_path / "twins.csv")
+    said = benchmark("perceptual_codec.py", *places, *small, *judged)
+    with (tmp_path / "twins.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
+    assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
+    assert "dB at equal bits" in said
