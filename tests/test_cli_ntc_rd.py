@@ -140,7 +140,7 @@ def codecs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, made = tmp_path_factory.mktemp("codecs"), {}
     for name, lambdas in {"both": (0.01, 0.02), "low": (0.01,), "high": (0.02,), "again": (0.01,)}.items():
         torch.manual_seed(0)
-        codec = build(CodecConfig("factorised", 4, 6, lambdas=lambdas)).eval()
+        codec = build(CodecConfig.uniform(4, "factorised", latents=6, lambdas=lambdas)).eval()
         codec.export()
         made[name] = folder / f"{name}.safetensors"
         store.save(made[name], codec, {})

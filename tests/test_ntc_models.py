@@ -302,6 +302,8 @@ def test_codecs_refuse_what_they_cannot_code():
         coding.compress(made, good, 256)
     with pytest.raises(UsageError, match="level must lie"):
         made(good, 1.5)
+    with pytest.raises(InputError, match="multiples of 64 pixels; got 30 x 20"):
+        copy.deepcopy(made).train()(good)
 
 
 def test_a_codec_without_tables_or_in_training_says_so():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -147,17 +149,15 @@ def test_what_passes_all_controls_is_shown(mse):
     for number in range(6):
         target = Target(f"{number}.png", texture(number), BOX)
         rows = probe(target, [named(middle_counts_double), mse], ProbeOptions(distortions=("noise",)))[0]
-        found += [r if r.metric == mse.name else _with_scrambled(r, 1 + 0.01 * number) for r in rows]
+        found += [r if r.metric == mse.name else replace(r, scrambled=1 + 0.01 * number) for r in rows]
     verdicts = [s.verdict for s in of_images(found, mse.name, IntervalOptions(draws=200))]
     assert verdicts[0] == SHOWN
+    as_much = [*found, *(replace(r, metric="as much") for r in found if r.metric != mse.name)]
+    assert of_images(as_much, "as much", IntervalOptions(draws=200))[0].verdict.endswith(
+        "the control metric does as much"
+    )
     alone = of_images(found, None, IntervalOptions(draws=200))
     assert alone[0].verdict == f"{NOT_SHOWN}: no metric as a control"
-
-
-def _with_scrambled(response, value):
-    from dataclasses import replace
-
-    return replace(response, scrambled=value)
 
 
 def test_a_box_without_likes_is_refused(mse):

@@ -42,6 +42,17 @@ class CodecConfig:
         if not 1 <= len(self.lambdas) <= 64 or not rising or not 0 < min(self.lambdas) <= max(self.lambdas) < 1e6:
             raise UsageError(f"lambdas must be 1 to 64 rising positive numbers; got {self.lambdas}")
 
+    @classmethod
+    def uniform(cls, width: int, kind: Kind = "mean-scale", **others: Any) -> CodecConfig:
+        """The published shape: the same number of channels everywhere but in the latents.
+
+        Args:
+            width: N.
+            kind: As above.
+            others: `latents`, `nonlinearity`, `lambdas`.
+        """
+        return cls(kind, (width,) * 3, hyper=width, **others)
+
     @property
     def conditioned(self) -> bool:
         """Whether one codec serves several rates."""

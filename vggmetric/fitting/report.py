@@ -39,7 +39,8 @@ def ablation_text(found: Ablation, bench: Bench, form: str) -> str:
     parts = [
         f"a weight for every {form}; photos held out in {bench.split.folds} folds",
         f"fitted without\n\n{_downwards(found.refitted)}\n{_differences(refitted, found.refitted.draws)}",
-        f"weights set to 0, the others as they were\n\n{_downwards(found.dropped)}\n{_differences(dropped, found.dropped.draws)}",
+        "weights set to 0, the others as they were\n\n"
+        f"{_downwards(found.dropped)}\n{_differences(dropped, found.dropped.draws)}",
         EXPLAINED,
     ]
     return "\n\n".join(parts) + "\n"
