@@ -86,6 +86,8 @@ def permuted(net, order):
 
 def test_whole_numbers_do_not_depend_on_the_order_of_sums_and_floats_do():
     net, x = net_and_input()
+    for layer in net.whole():
+        assert all(torch.equal(part, part.round()) for part in layer)
     other = permuted(net, torch.randperm(24))
     assert torch.equal(net.exact(x, net.whole()), other.exact(x, other.whole()))
     floats = x.float() / 1024

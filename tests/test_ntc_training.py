@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_frames import moving, write_folder, write_video
 
-from ntc import coding, store, training
+from ntc import coding, minibatches, store, training
 from ntc.distortion import mse
 from ntc.models.build import build
 from ntc.models.config import KINDS, CodecConfig
@@ -135,9 +135,16 @@ def test_too_few_patches_and_impossible_settings_are_refused(patches, tmp_path):
 
 
 def test_lambdas_between_the_given_ones_are_log_linear():
-    got = training._lambdas(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
+    got = minibatches.lambdas_at(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
     torch.testing.assert_close(got, torch.tensor([0.01, 0.02, 0.04, 0.08]))
-    assert training._lambdas(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
+    assert minibatches.lambdas_at(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
+
+
+def test_losses_of_high_rates_weigh_less_and_those_of_one_rate_fully():
+    config = CodecConfig(lambdas=(0.01, 0.04))
+    weights = minibatches.fair(config, torch.tensor([0.01, 0.02, 0.04]))
+    torch.testing.assert_close(weights, torch.tensor([2.0**0.5, 1.0, 0.5**0.5]))
+    assert minibatches.fair(CodecConfig(lambdas=(0.5,)), torch.tensor([0.5])) == 1.0
 
 
 # Patches
@@ -241,6 +248,29 @@ def test_codec_files_with_stale_or_damaged_parts_are_refused(stored, tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="no readable pim header"):
         store.load(tmp_path / "other.safetensors")
+
+
+def test_mutated_codec_files_are_refused_or_decode_the_same(stored):
+    """What is not in the id, such as the encoder or the story, may change; a decoder may not."""
+    original = stored.read_bytes()
+    header = 8 + int.from_bytes(original[:8], "little")
+    rng = np.random.default_rng(0)
+    kept = 0
+    for trial in range(60):
+        data = bytearray(original)
+        for _ in range(rng.integers(1, 4)):
+            data[int(rng.integers(header if trial % 2 else len(data)))] = rng.integers(256)
+        if trial % 10 == 0:
+            del data[int(rng.integers(len(data))) :]
+        stored.write_bytes(data)
+        try:
+            loaded = store.load(stored)
+        except WeightsError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            kept += 1
+            assert loaded.codec.id == codec("mean-scale").id
+    assert kept < 30
 
 
 def test_files_find_their_codec_by_its_id(stored, monkeypatch):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pim.errors import UsageError
 
 Kind = Literal["factorised", "scale", "mean-scale", "joint"]
+Nonlinearity = Literal["gdn", "gdn-2016", "relu"]
 KINDS: tuple[Kind, ...] = ("factorised", "scale", "mean-scale", "joint")
 
 
@@ -24,7 +25,7 @@ class CodecConfig:
     widths: tuple[int, ...] = (128, 128, 128)  # channels between the convolutions, at 1/2, 1/4 and 1/8 of the sides
     latents: int = 192  # channels of the latents y, M in the papers
     hyper: int = 128  # channels of the hyper-latents z, N in the papers, where all widths are N too
-    nonlinearity: Literal["gdn", "gdn-2016", "relu"] = "gdn"  # simplified GDN, the first published GDN, or none
+    nonlinearity: Nonlinearity = "gdn"  # simplified GDN, the first published GDN, or none
     lambdas: tuple[float, ...] = (0.013,)  # weight of the distortion; several: one codec for all rates between
 
     def __post_init__(self) -> None:
@@ -43,15 +44,25 @@ class CodecConfig:
             raise UsageError(f"lambdas must be 1 to 64 rising positive numbers; got {self.lambdas}")
 
     @classmethod
-    def uniform(cls, width: int, kind: Kind = "mean-scale", **others: Any) -> CodecConfig:
+    def uniform(
+        cls,
+        width: int,
+        kind: Kind = "mean-scale",
+        *,
+        latents: int,
+        nonlinearity: Nonlinearity = "gdn",
+        lambdas: tuple[float, ...] = (0.013,),
+    ) -> CodecConfig:
         """The published shape: the same number of channels everywhere but in the latents.
 
         Args:
             width: N.
-            kind: As above.
-            others: `latents`, `nonlinearity`, `lambdas`.
+            kind: As above, like the rest.
+            latents: M.
+            nonlinearity: Between the convolutions.
+            lambdas: One or several.
         """
-        return cls(kind, (width,) * 3, hyper=width, **others)
+        return cls(kind, (width,) * 3, latents, width, nonlinearity, lambdas)
 
     @property
     def conditioned(self) -> bool:
