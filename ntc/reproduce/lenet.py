@@ -173,7 +173,7 @@ def _claim(plan: Plan, preset: Preset, rows: list[Result]) -> Claim:
 
 def _figure(plan: Plan, rows: list[Result]) -> Figure:
     figure, (axis,) = panels(1)
-    for colour, held_out in zip(COLOURS, (0, HELD_OUT), strict=False):
+    for colour, held_out in zip(COLOURS[:2], (0, HELD_OUT), strict=True):
         shown = [row for row in rows if row["held_out"] == held_out]
         label = "held-out training digits" if held_out else "test digits"
         x, y = [number(r, "bytes") / 1000 for r in shown], [100 * number(r, "error") for r in shown]

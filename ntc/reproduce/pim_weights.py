@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ntc import compressed_weights
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import colours_of, panels, plain_log
 from ntc.reproduce.ledger import Result, number
 from pim import catalogue, weights
 from pim.datasets import table
@@ -167,11 +167,12 @@ def _change(row: Result, plain: Result, name: str) -> float:
 def _figure(rows: list[Result], sets: dict[str, Dataset]) -> Figure:
     figure, axes = panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
-        for colour, metric in zip(COLOURS, dict.fromkeys(str(row["metric"]) for row in rows), strict=False):
+        for metric, colour in colours_of(str(row["metric"]) for row in rows).items():
             own = [row for row in rows if row["metric"] == metric]
             ratio = [number(row, "ratio") for row in own]
             axis.plot(ratio, [number(row, f"{name} SRCC with people") for row in own], "o-", color=colour, label=metric)
-        axis.set(xscale="log", xlabel="times smaller", ylabel="SRCC with people", title=name)
+        plain_log(axis)
+        axis.set(xlabel="times smaller", ylabel="SRCC with people", title=name)
         axis.legend()
     return figure
 
