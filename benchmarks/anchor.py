@@ -32,7 +32,7 @@ import pim
 from pim.files import written_whole
 from pim.loss import Distortion
 
-CROP, BATCH = 48, 8
+CROP, BATCH = 32, 4
 KEPT = 96  # side of the crops that random windows come from, and of those that judge
 JUDGES = ("psnr", "ssim", "nlpd")
 

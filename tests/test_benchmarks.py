@@ -59,7 +59,7 @@ def test_memory_grows_with_the_images(tmp_path: Path) -> None:
 
 def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
     small = ("--metric", "psnr", "--pairs", 6, "--size", "64x48", "--rounds", 1, "--threads", 1)
-    benchmark("harness.py", *small, "--output", tmp_path / "harness.csv")
+    benchmark("harness.py", *small, "--per-reference", 2, "--output", tmp_path / "harness.csv")
     with (tmp_path / "harness.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["pim eval to loop"]) > 0
@@ -111,6 +111,15 @@ def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> No
     assert rows == list(csv.DictReader((tmp_path / "anchor.csv").read_text().splitlines()))
 
 
+def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
+    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips", "--cpu")
+    benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
+    rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
+    assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
+    assert rows[0]["to the bare network"] == 1
+    assert all(row["ms"] > 0 for row in rows)
+
+
 def test_files_of_every_kind_of_codec_come_back(tmp_path: Path) -> None:
     small = ("--sizes", "2x3", "--rows", 70, "--columns", 90, "--widths", "4,4,4", "--latents", 4, "--hyper", 4)
     benchmark("codec_files.py", *small, "--output", tmp_path / "files.csv")
@@ -141,3 +150,19 @@ def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Pat
     assert len(made) == 6
     benchmark("codec_study.py", *command)
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+
+
+def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for number in range(21):
+        noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
+    small = ("--base-steps", 2, "--steps", 1, "--batch", 2, "--patches", 4, "--width", 4, "--latents", 6)
+    judged = ("--judge", "psnr", "--count", 1, "--metric", "ssim", "--plot", tmp_path / "twins.svg")
+    places = (tmp_path / "videos", ROOT / "examples", tmp_path / "kept", "--output", tmp_path / "twins.csv")
+    said = benchmark("perceptual_codec.py", *places, *small, *judged)
+    with (tmp_path / "twins.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
+    assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
+    assert "dB at equal bits" in said

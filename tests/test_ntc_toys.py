@@ -142,6 +142,10 @@ def test_the_price_of_a_cell_is_what_the_density_holds_in_it():
     gain = torch.full_like(k, 2.5)
     bits = code._coded(torch.zeros_like(k), torch.zeros_like(k), gain, k).bits.detach().double()
     assert float((2**-bits).sum()) == pytest.approx(1, abs=1e-3)
+    inner = slice(2990, 3011)
+    with torch.no_grad():
+        held = code.density.cdf((k[inner] + 0.5) / 2.5) - code.density.cdf((k[inner] - 0.5) / 2.5)
+    torch.testing.assert_close(bits[inner], -held[:, 0].log2().double(), rtol=1e-4, atol=1e-4)
 
 
 def test_training_repeats_to_the_bit():

@@ -92,15 +92,17 @@ class FourierForm(Reparameterisation):
 def noisy_logistic_bits(latent: Tensor, scale: Tensor) -> Tensor:
     """-log2 of a logistic density convolved with uniform noise of width 1.
 
-    With u, l = (latent +- 1/2) / scale, sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - e^(l - u)).
+    With u, l = (|latent| +- 1/2) / scale, sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - e^(l - u)).
 
     Args:
         latent: Any shape.
         scale: Width of the logistic, > 0, broadcast.
     """
-    upper, lower = (latent + 0.5) / scale, (latent - 0.5) / scale
-    nats = F.softplus(-upper) + F.softplus(lower) - torch.log(-torch.expm1(-1 / scale))
-    return nats / math.log(2)
+    size = latent.abs()
+    upper, lower = (size + 0.5) / scale, (size - 0.5) / scale
+    # -log sigmoid(-l) = relu(l) - log sigmoid(|l|); log and sigmoid are several times faster than softplus.
+    nats = F.relu(lower) - torch.log(torch.sigmoid(upper)) - torch.log(torch.sigmoid(lower.abs()))
+    return (nats - torch.log(-torch.expm1(-1 / scale))) / math.log(2)
 
 
 def real_fourier_basis(height: int, width: int) -> Tensor:

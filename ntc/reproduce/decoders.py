@@ -25,7 +25,7 @@ from ntc.models import transforms
 from ntc.models.codec import Codec
 from ntc.models.exchange import Measure
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import colours_of, panels
 from ntc.reproduce.ledger import Result, number
 from ntc.reproduce.slimming import RAMP, Training, slim, tune
 from pim.datasets.frames import find_sources
@@ -265,7 +265,7 @@ def _figure(rows: list[Result]) -> Figure:
     for axis, key, label in zip(
         axes, ("operations", "seconds"), ("multiply-adds per pixel", "seconds, 768 x 512, one thread"), strict=True
     ):
-        for colour, method in zip(COLOURS, ("gates", "uniform", "as it was", "trained on"), strict=False):
+        for method, colour in colours_of(("gates", "uniform", "as it was", "trained on")).items():
             own = [row for row in rows if row["method"] == method and math.isfinite(number(row, "BD-rate"))]
             x, y = [number(row, key) for row in own], [number(row, "BD-rate") for row in own]
             axis.plot(x, y, "o-", color=colour, label=method)

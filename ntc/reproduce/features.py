@@ -19,7 +19,7 @@ from ntc.features import CompressibleBottleneck
 from ntc.reproduce import digits
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
 from ntc.reproduce.feature_coders import ScalarCoder, deflated
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import colours_of, panels
 from ntc.reproduce.ledger import Result, number
 from ntc.reproduce.penalised import Schedule, train
 
@@ -193,7 +193,7 @@ def _rival(rows: list[Result], error: float) -> float | None:
 def _figure(rows: list[Result]) -> Figure:
     figure, (axis,) = panels(1)
     shown = [row for row in rows if row["judged_on"] == "test digits"]
-    for colour, method in zip(COLOURS, dict.fromkeys(row["method"] for row in shown), strict=False):
+    for method, colour in colours_of(str(row["method"]) for row in shown).items():
         found = [row for row in shown if row["method"] == method]
         bits, error = [number(r, "bits") for r in found], [100 * number(r, "error") for r in found]
         axis.plot(bits, error, "o", color=colour, label=method)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pim.errors import PimError
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5fd3", "#b8860b", "#444444")  # told apart in gray too
+COLOURS = ("#1b6ca8", "#d1495b", "#3a7d44", "#8d5fd3", "#b8860b", "#444444", "#17a2a2", "#c2568b")
 SIZE = 4.2  # inches, of one panel
 
 
@@ -31,6 +32,24 @@ def panels(count: int, *, columns: int | None = None) -> tuple[Figure, Sequence[
     figure = Figure(figsize=(SIZE * columns, SIZE * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)[:count]
+
+
+def colours_of(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every different name, in their order; they repeat after eight."""
+    return dict(zip(dict.fromkeys(names), itertools.cycle(COLOURS), strict=False))
+
+
+def legend_below(figure: Figure, axes: Axes) -> None:
+    """The legend of one panel, for all of them, under the figure."""
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+
+
+def plain_log(axes: Axes) -> None:
+    """A logarithmic x axis without labels between the powers of ten, which overlap."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def png(figure: Figure) -> bytes:

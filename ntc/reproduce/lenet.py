@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -115,7 +116,8 @@ def compress(
     side = [parameter for tensor in found for parameter in tensor.form.parameters()]
 
     def forward(images: Tensor) -> tuple[Tensor, Tensor]:
-        return net(images), epr.code_length(net) / count
+        last = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # convolutions are a third faster
+        return net(last), epr.code_length(net) / count
 
     train(forward, [([t.original for t in found], 1.0), (side, SIDE_RATE)], part, lmbda, schedule, watch)
     return epr.dumps(net)
@@ -133,11 +135,8 @@ def _run(plan: Plan, context: Context) -> Findings:
     return Findings(rows, [claim], {"size": _figure(plan, rows)})
 
 
-def _one(plan: Plan, context: Context, folder: object, lmbda: float, schedule: Schedule, held_out: int) -> Result:
+def _one(plan: Plan, context: Context, folder: Path, lmbda: float, schedule: Schedule, held_out: int) -> Result:
     """A row: trained on all training digits and judged on the test digits, or judged on those held out."""
-    from pathlib import Path
-
-    assert isinstance(folder, Path)
     settings: Result = {
         "network": plan.name,
         "lambda": lmbda,
@@ -174,7 +173,7 @@ def _claim(plan: Plan, preset: Preset, rows: list[Result]) -> Claim:
 
 def _figure(plan: Plan, rows: list[Result]) -> Figure:
     figure, (axis,) = panels(1)
-    for colour, held_out in zip(COLOURS, (0, HELD_OUT), strict=False):
+    for colour, held_out in zip(COLOURS[:2], (0, HELD_OUT), strict=True):
         shown = [row for row in rows if row["held_out"] == held_out]
         label = "held-out training digits" if held_out else "test digits"
         x, y = [number(r, "bytes") / 1000 for r in shown], [100 * number(r, "error") for r in shown]

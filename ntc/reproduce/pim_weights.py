@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from ntc import compressed_weights
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import colours_of, panels, plain_log
 from ntc.reproduce.ledger import Result, number
 from pim import catalogue, weights
 from pim.datasets import table
@@ -37,6 +38,7 @@ METRICS: dict[Preset, tuple[str, ...]] = {
     "full": (catalogue.PIM_SMALL.name, catalogue.PIM_1.name),
 }
 STEPS = (0.25, 0.5, 1.0)  # in units of the root mean square of a tensor
+ROWS: dict[Preset, int | None] = {"quick": 300, "full": None}  # of a table, at most
 SIDE = 192  # pixels of the middle of a picture that are compared
 RATIO, NEAR = 6.0, 0.005  # the bar: smaller by this factor, SRCC with people changed by at most this
 Array = NDArray[np.float64]
@@ -48,7 +50,9 @@ def _run(context: Context) -> Findings:
     sets = {name: data for name, data in sets.items() if data.kind == "opinion"}
     if not sets:
         raise UsageError(f"{folder} holds no rated table NAME/table.csv with opinions of picture pairs")
-    rows = []
+    most = ROWS[context.preset]
+    sets = {name: replace(data, rows=_spread(_opinions(data), most)) for name, data in sets.items()}
+    rows: list[Result] = []
     for metric in METRICS[context.preset]:
         rows += list(_metric_rows(context, metric, sets))
     return Findings(rows, _claims(rows, sets), {"agreement": _figure(rows, sets)})
@@ -119,6 +123,12 @@ def _distances(context: Context, metric: str, method: str, model: PIM, data: Dat
     return np.frombuffer(context.ledger.artefact(settings, ".f64").read_bytes(), np.float64)
 
 
+def _spread(records: list[OpinionRecord], most: int | None) -> list[OpinionRecord]:
+    """Every so many of the records, so that no more than `most` are left."""
+    step = 1 if most is None else -(-len(records) // most)
+    return records[:: max(1, step)]
+
+
 def _opinions(data: Dataset) -> list[OpinionRecord]:
     return [record for record in data.records() if isinstance(record, OpinionRecord)]
 
@@ -157,17 +167,19 @@ def _change(row: Result, plain: Result, name: str) -> float:
 def _figure(rows: list[Result], sets: dict[str, Dataset]) -> Figure:
     figure, axes = panels(len(sets))
     for axis, name in zip(axes, sets, strict=True):
-        for colour, metric in zip(COLOURS, dict.fromkeys(str(row["metric"]) for row in rows), strict=False):
+        for metric, colour in colours_of(str(row["metric"]) for row in rows).items():
             own = [row for row in rows if row["metric"] == metric]
             ratio = [number(row, "ratio") for row in own]
             axis.plot(ratio, [number(row, f"{name} SRCC with people") for row in own], "o-", color=colour, label=metric)
-        axis.set(xscale="log", xlabel="times smaller", ylabel="SRCC with people", title=name)
+        plain_log(axis)
+        axis.set(xlabel="times smaller", ylabel="SRCC with people", title=name)
         axis.legend()
     return figure
 
 
 def _steps(preset: Preset) -> int:
-    return len(METRICS[preset]) * (2 + len(STEPS)) * 1000  # about: the number of rows is only known with the data
+    rows = 2 * (ROWS[preset] or 1000)  # about: the number is only known with the data
+    return len(METRICS[preset]) * (2 + len(STEPS)) * rows
 
 
 EXPERIMENTS = (Experiment("pim-weights", _run, _steps),)

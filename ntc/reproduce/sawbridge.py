@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import colours_of, panels
 from ntc.reproduce.ledger import Result, number
 from ntc.reproduce.toy_runs import Run, run_code
 from ntc.toys import sawbridge
@@ -111,7 +111,7 @@ def _figure(
     plane.plot([c.rate for c in corners], [c.distortion for c in corners], "k.-", label="optimum")
     water = [sawbridge.water_filling_at(rate) for rate in (0.05 * i for i in range(1, 161))]
     plane.plot([w.rate for w in water], [w.distortion for w in water], "k--", label="Gaussian water-filling")
-    for colour, method in zip(COLOURS, dict.fromkeys(method for method, _ in rows), strict=False):
+    for method, colour in colours_of(method for method, _ in rows).items():
         found = [row for (name, _), row in rows.items() if name == method]
         rates, distortions = ([number(r, key) for r in found] for key in ("rate", "distortion"))
         plane.plot(rates, distortions, "o", color=colour, label=method)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ntc.reproduce.figures import COLOURS, panels
+from ntc.reproduce.figures import COLOURS, colours_of, legend_below, panels, plain_log
 from ntc.reproduce.ledger import Result, number
 from ntc.toys import limits
 from ntc.toys.sources import Source
@@ -54,7 +54,7 @@ def _tradeoff(source: Source, rows: Rows) -> Figure:
     figure, (plane, excess) = panels(2)
     methods = list(dict.fromkeys(method for method, _ in rows))
     lambdas = sorted({lmbda for _, lmbda in rows})
-    for colour, method in zip(COLOURS, methods, strict=False):
+    for method, colour in colours_of(methods).items():
         points = [rows[method, lmbda] for lmbda in lambdas]
         distortions, rates = ([number(p, key) for p in points] for key in ("distortion", "rate"))
         plane.plot(distortions, rates, "o-", color=colour, label=method)
@@ -65,13 +65,17 @@ def _tradeoff(source: Source, rows: Rows) -> Figure:
     n = source.dimensions
     bound = source.entropy - n / 2 * np.log2(2 * math.pi * math.e * distortion / n)
     plane.plot(distortion, np.maximum(bound, 0), "k--", label="Shannon lower bound")
-    plane.set(xscale="log", xlabel="squared error", ylabel="bits per vector", title=f"{source.name}: trade-off")
+    plain_log(plane)
+    plane.set(xlabel="squared error", ylabel="bits per vector", title=f"{source.name}: trade-off")
     if n == 1:
         best = [limits.laplace_optimum(lmbda).on_laplace().loss(lmbda) - _bound(source, lmbda) for lmbda in lambdas]
-        excess.plot(lambdas, best, "k:", label="scalar optimum")
-    excess.set(xscale="log", xlabel="lambda", ylabel="bits", title="L above the Shannon lower bound")
-    plane.legend()
-    excess.legend()
+        excess.plot(lambdas, best, "k:")
+        plane.plot([], [], "k:", label="scalar optimum")
+    excess.set_xscale("log")
+    excess.set_xticks(lambdas, [f"{lmbda:g}" for lmbda in lambdas])
+    excess.minorticks_off()
+    excess.set(xlabel="lambda", ylabel="bits", title="L above the Shannon lower bound")
+    legend_below(figure, plane)
     return figure
 
 
