@@ -230,6 +230,14 @@ def test_what_one_thread_wrote_two_read(kind):
     assert (one - two).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["scale", "mean-scale", "joint"])
+def test_what_networks_behind_the_prior_get_are_whole_numbers(kind):
+    offset = codec(kind).hyper_prior.offset
+    assert offset.abs().max() > 0
+    steps = fixedpoint.activations(torch.arange(-3, 4)[:, None] + offset)
+    assert torch.equal(steps, steps.round())
+
+
 def test_images_of_many_tiles_come_back():
     check_round_trip(codec("mean-scale"), picture(700, 1100), 128)
 
