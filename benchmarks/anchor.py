@@ -1,34 +1,38 @@
 """The same small autoencoder trained with the MSE, with a metric and its MSE anchor, and with the metric alone.
 
-    python benchmarks/anchor.py VIDEOS --picture anchor.png --output anchor.csv
+    python benchmarks/anchor.py VIDEOS FOLDER --picture anchor.jpg --output anchor.csv
 
-Every step is checked for values and gradients that are not finite. Afterwards each network is judged on
-crops of held-out videos: by the metric it was trained with, by others, and by two faults that a metric may not
-see. `colour error` is how far the mean of a crop and channel moved, in grey levels of 255. `checkerboard` is
-the energy of the error where neighbours alternate, relative to white noise of the same energy: 1 is noise, 4
-a checkerboard.
+FOLDER keeps the networks; one that is there with the same settings is not trained again. Every step is checked for
+values and gradients that are not finite. Afterwards each network is judged on crops of held-out videos: by the metric
+it was trained with, by others, and by two faults that a metric may not see. `colour error` is how far the mean of a
+crop and channel moved, in grey levels of 255. `checkerboard` is the energy of the error where neighbours alternate,
+relative to white noise of the same energy: 1 is noise, 4 a checkerboard.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from contact_sheet import save, sheet
+from safetensors import safe_open
+from safetensors.torch import save as serialised
 from timing import report, setting
 from torch import Tensor, nn
 from video_crops import crops
 
 import pim
+from pim.files import written_whole
 from pim.loss import Distortion
 
-CROP, BATCH = 48, 8
+CROP, BATCH = 32, 4
 KEPT = 96  # side of the crops that random windows come from, and of those that judge
 JUDGES = ("psnr", "ssim", "nlpd")
 
@@ -49,22 +53,20 @@ class Autoencoder(nn.Sequential):
 
 @dataclass(frozen=True)
 class Trained:
-    """A network after training."""
+    """How a training went."""
 
-    network: Autoencoder
     not_finite: int  # steps whose loss or gradient was not finite
     largest_gradient: float
     seconds: float
 
 
-def train(loss: Distortion, images: Tensor, steps: int, seed: int, rate: float) -> Trained:
-    """Adam on random windows; the same windows and first weights for every loss."""
-    torch.manual_seed(seed)
-    network, generator = Autoencoder(), torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(network.parameters(), rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+def train(network: Autoencoder, loss: Distortion, images: Tensor, asked: argparse.Namespace) -> Trained:
+    """Adam on random windows; the same windows for every loss."""
+    generator = torch.Generator().manual_seed(asked.seed)
+    optimiser = torch.optim.Adam(network.parameters(), asked.rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, asked.steps)
     not_finite, largest, start = 0, 0.0, time.perf_counter()
-    for step in range(steps):
+    for step in range(asked.steps):
         reference = _windows(images, generator)
         optimiser.zero_grad()
         value = loss(reference, network(reference))
@@ -76,7 +78,27 @@ def train(loss: Distortion, images: Tensor, steps: int, seed: int, rate: float) 
         schedule.step()
         if step % 500 == 499:
             print(f"  step {step + 1}: {value.item():.5f}, {time.perf_counter() - start:.0f} s", flush=True)
-    return Trained(network.eval(), not_finite, largest, time.perf_counter() - start)
+    return Trained(not_finite, largest, time.perf_counter() - start)
+
+
+def trained(name: str, loss: Distortion, images: Tensor, asked: argparse.Namespace) -> tuple[Autoencoder, Trained]:
+    """The network of a loss from its file, or trained and written there; all begin with the same weights."""
+    torch.manual_seed(asked.seed)
+    network = Autoencoder()
+    path = asked.folder / f"{name.replace(' ', '')}.safetensors"
+    names = ("metric", "mse_weight", "steps", "rate", "crops", "seed")
+    settings = json.dumps({key: getattr(asked, key) for key in names})
+    if path.is_file():
+        with safe_open(path, "pt") as stored:
+            about = stored.metadata()
+            if about["settings"] == settings:
+                network.load_state_dict({key: stored.get_tensor(key) for key in stored.keys()})  # noqa: SIM118  no dict
+                return network, Trained(**json.loads(about["trained"]))
+    print(name, flush=True)
+    done = train(network, loss, images, asked)
+    with written_whole(path) as stream:
+        stream.write(serialised(network.state_dict(), {"settings": settings, "trained": json.dumps(asdict(done))}))
+    return network, done
 
 
 def _windows(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -116,7 +138,9 @@ def losses(metric: str, mse_weight: float) -> Mapping[str, Distortion]:
 def main() -> None:
     """Train, judge, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--loss", action="append", help="train only this one, such as MSE; may be repeated")
     parser.add_argument("--metric", default="pim-small")
     parser.add_argument("--mse-weight", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=5000)
@@ -129,15 +153,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a .json or .csv file")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    images = crops(asked.videos, asked.crops, KEPT, asked.seed)
-    held_out = crops(asked.videos, asked.held_out, KEPT, asked.seed, held_out=True)
+    images = crops([asked.videos], asked.crops, KEPT, asked.seed)
+    held_out = crops([asked.videos], asked.held_out, KEPT, asked.seed, held_out=True)
+    asked.folder.mkdir(parents=True, exist_ok=True)
     rows, columns = [], {"original": held_out[:4]}
     for name, loss in losses(asked.metric, asked.mse_weight).items():
-        print(name, flush=True)
-        done = train(loss, images, asked.steps, asked.seed, asked.rate)
+        if asked.loss and name not in asked.loss:
+            continue
+        network, done = trained(name, loss, images, asked)
         faults = {"steps not finite": done.not_finite, "largest gradient": done.largest_gradient}
-        rows.append({"loss": name, **judged(done.network, held_out, asked.metric), **faults, "seconds": done.seconds})
-        columns[name] = done.network(held_out[:4]).detach().clamp(0, 1)
+        rows.append({"loss": name, **judged(network, held_out, asked.metric), **faults, "seconds": done.seconds})
+        with torch.no_grad():
+            columns[name] = network(held_out[:4]).clamp(0, 1)
     if asked.picture is not None:
         save(sheet(columns), asked.picture)
     about = setting(steps=asked.steps, batch=f"{BATCH} of {CROP}x{CROP}", seed=asked.seed, held_out=asked.held_out)

@@ -39,6 +39,6 @@ def save(drawn: Image.Image, path: Path) -> None:
     """Write a sheet, whole or not at all; .jpg is smaller, everything else is PNG."""
     with written_whole(path) as stream:
         if path.suffix.lower() == ".jpg":
-            drawn.save(stream, "JPEG", quality=92, subsampling="4:4:4", optimize=True)
+            drawn.save(stream, "JPEG", quality=80, subsampling="4:4:4", optimize=True)
         else:
             drawn.save(stream, "PNG", optimize=True)

@@ -23,17 +23,21 @@ from ntc import store
 from ntc.distortion import PEAK, Distortion, mse
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect
-from ntc.rd import LearnedCoder, as_picture, as_tensor, measure
+from ntc.rd import as_picture, as_tensor, measure
+from ntc.rd_cache import rate_cache
+from ntc.rd_codec import LearnedCoder
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.datasets.frames import find_sources
 from pim.eval.bd_rate import bd_quality, bd_rate
+from pim.eval.fingerprint import describe
 from pim.eval.rate_curves import LUMA, RatePoint, average, curves, scale_of
 from pim.eval.rate_plots import draw
 from pim.files import write_text
+from pim.image import OpenOptions
 
 TWINS = ("mse", "metric")
-JUDGES = ("psnr", "ms-ssim", "ssim", "nlpd", "pim-small", "pim-1")
+JUDGES = ("psnr", "ms-ssim", "ssim", "nlpd", "pim-small")
 
 
 def trained(asked: argparse.Namespace, patches: Patches, twin: str) -> Path:
@@ -41,7 +45,7 @@ def trained(asked: argparse.Namespace, patches: Patches, twin: str) -> Path:
     target = asked.folder / f"{twin}.safetensors"
     if target.is_file():
         return target
-    config = CodecConfig("mean-scale", asked.width, asked.latents, lambdas=tuple(asked.lambdas))
+    config = CodecConfig.uniform(asked.width, latents=asked.latents, lambdas=tuple(asked.lambdas))
     steps, rate, start = asked.base_steps, 1e-3, None
     if twin != "base":
         steps, rate, start = asked.steps, 3e-4, trained(asked, patches, "base")
@@ -69,14 +73,28 @@ def objective(asked: argparse.Namespace, twin: str) -> Distortion:
     return lambda reference, distorted: PEAK**2 * loss.terms(reference, distorted).loss
 
 
-def measured(coders: Sequence[LearnedCoder], pictures: Sequence[Path], judges: Sequence[str]) -> list[RatePoint]:
-    """Mean points over all pictures, from real files."""
-    metrics = {name: pim.load(name) for name in judges}
-    points = []
-    for path in pictures:
-        picture = as_picture(pim.open_image(path).pixels)
-        points += [measure(picture, coder, value, metrics) for coder in coders for value in coder.settings]
-        print(f"measured {path.name}", flush=True)
+def coder_of(asked: argparse.Namespace, patches: Patches, twin: str) -> LearnedCoder:
+    """A twin at every second of the usual qualities."""
+    whole = LearnedCoder.of(twin, [store.load(trained(asked, patches, twin)).codec])
+    return LearnedCoder(twin, {setting: whole.codecs[setting] for setting in whole.settings[::2]})
+
+
+def measured(asked: argparse.Namespace, coders: Sequence[LearnedCoder], pictures: Sequence[Path]) -> list[RatePoint]:
+    """Mean points over all pictures, from real files; those that were measured before are in the folder."""
+    metrics = {name: pim.load(name) for name in asked.judge}
+    opening, points = OpenOptions(), []
+    with rate_cache(
+        asked.folder, {name: describe(metric, "cpu", opening) for name, metric in metrics.items()}
+    ) as cache:
+        for path in pictures:
+            picture = as_picture(pim.open_image(path).pixels)
+            for coder in coders:
+                for value in coder.settings:
+                    point = cache.get(picture, coder, value)
+                    if point is None:
+                        cache.put(picture, coder, value, point := measure(picture, coder, value, metrics))
+                    points.append(point)
+            print(f"measured {path.name}", flush=True)
     return average(points)
 
 
@@ -94,7 +112,7 @@ def compared(points: Sequence[RatePoint], judges: Sequence[str]) -> list[dict[st
 
 
 def crops_of(coders: Sequence[LearnedCoder], path: Path, place: tuple[int, int], side: int) -> dict[str, torch.Tensor]:
-    """A crop of a picture and of what each codec makes of it at its lowest and highest lambda, by caption."""
+    """A crop of a picture and of what each codec makes of it at its lowest and highest quality, by caption."""
     picture = as_picture(pim.open_image(path).pixels)
     rows, columns = (slice(start, start + side) for start in place)
     found = {"original": torch.cat([as_tensor(picture[rows, columns])] * 2)}
@@ -137,12 +155,12 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     asked.folder.mkdir(parents=True, exist_ok=True)
     patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, asked.patches, seed=asked.seed))
-    coders = [LearnedCoder.of(twin, [store.load(trained(asked, patches, twin)).codec]) for twin in TWINS]
+    coders = [coder_of(asked, patches, twin) for twin in TWINS]
     pictures = sorted(asked.pictures.glob("*.png"))[: asked.count]
-    judges = asked.judge or [*JUDGES]
-    points = measured(coders, pictures, judges)
+    asked.judge = judges = asked.judge or [*JUDGES]
+    points = measured(asked, coders, pictures)
     about = setting(pictures=len(pictures), steps=f"{asked.base_steps} + {asked.steps}", seed=asked.seed)
-    report([{"codec": p.codec, "lambda": p.setting, "bpp": p.bpp, **p.values} for p in points], about, asked.output)
+    report([{"codec": p.codec, "quality": p.setting, "bpp": p.bpp, **p.values} for p in points], about, asked.output)
     report(compared(points, judges), {"percent and dB of": f"{asked.metric} + mse against mse"}, None)
     if asked.plot is not None:
         infos = {name: info for name in judges if (info := scale_of(name)) is not None}

@@ -24,11 +24,19 @@ def read_sheet(path: Path) -> pd.DataFrame:
     """A table with a heading: every cell a text, columns in lower case.
 
     Byte-order marks and any line ends are understood; cells are separated by tabs, semicolons or
-    commas, whichever the heading has.
+    commas, whichever the heading has. A name that ends in .parquet is a Parquet file.
 
     Raises:
         ManifestError: if it cannot be read, is no table or names a column twice.
     """
+    table = _parquet(path) if path.suffix.lower() == ".parquet" else _separated(path)
+    repeated = table.columns[table.columns.duplicated()].tolist()
+    if repeated:
+        raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
+    return table.apply(lambda column: column.str.strip())
+
+
+def _separated(path: Path) -> pd.DataFrame:
     lines = text_lines(path)
     if not lines:
         raise ManifestError(f"{path} is empty")
@@ -41,10 +49,19 @@ def read_sheet(path: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
         raise ManifestError(f"{path} is not a table: {error}") from error
     table.columns = [column.strip().lower() for column in _heading(lines[0], separator)]
-    repeated = table.columns[table.columns.duplicated()].tolist()
-    if repeated:
-        raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
-    return table.apply(lambda column: column.str.strip())
+    return table
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_parquet(path)
+    except ImportError as error:
+        raise ManifestError(f"{path} needs the package pyarrow; install it, or save the table as CSV") from error
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+    table.columns = [str(column).strip().lower() for column in table.columns]
+    # repr of a number is read as the same number again
+    return table.apply(lambda column: pd.Series(["" if pd.isna(cell) else str(cell) for cell in column], dtype=str))
 
 
 def _heading(line: str, separator: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Plain tables of judgements: CSV or TSV with one of four sets of columns.
+"""Plain tables of judgements: CSV, TSV or Parquet with one of four sets of columns.
 
     opinions        reference, distorted, score [, score_std, n]
     forced choices  reference, a, b, prefer_b [, n]         prefer_b: share who found b closer to the reference
@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 import pandas as pd
@@ -35,7 +36,7 @@ from pim.datasets.records import (
 from pim.datasets.sheet import read_sheet
 from pim.errors import UsageError
 
-SUFFIXES = (".csv", ".tsv", ".txt")
+SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
 TAGS = ("subset", "category", "origin")
 LARGEST_SIDECAR = 1 << 20  # bytes
 TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
@@ -79,7 +80,7 @@ def read(path: Path, images: Path | None = None, higher_is_better: bool | None =
     places = Places([folder for folder in (images, path.parent) if folder is not None])
     labels = [number(text) for text in table[form.label]]
     records: list[AnyRecord] = []
-    for row, label in zip(table.to_dict("records"), labels, strict=True):
+    for row, label in zip(_rows(table), labels, strict=True):
         found = [places.find(row[column]) for column in form.pictures]
         if label is not None and all(found):
             records.append(_record(form, row, [place for place in found if place is not None], label))
@@ -95,6 +96,13 @@ def read(path: Path, images: Path | None = None, higher_is_better: bool | None =
     )
 
 
+def _rows(table: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """One row after the other: all at once would need as much memory as the records."""
+    names = list(table.columns)
+    columns = [table[name].to_numpy(dtype=object) for name in names]
+    return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
+
+
 def _form(table: pd.DataFrame, path: Path) -> _Form:
     there = set(table.columns)
     for form in FORMS:
@@ -107,9 +115,9 @@ def _form(table: pd.DataFrame, path: Path) -> _Form:
 def _record(form: _Form, row: Mapping[str, str], found: list[Path], label: float) -> AnyRecord:
     common: dict[str, Any] = {
         "key": "|".join(row[column] for column in form.pictures),
-        "group": row.get("group") or row.get("content") or row[form.pictures[0]],
-        "subsets": tuple(row[tag] for tag in TAGS if row.get(tag)),
-        "distortion": row.get("distortion") or None,
+        "group": intern(row.get("group") or row.get("content") or row[form.pictures[0]]),
+        "subsets": tuple(intern(row[tag]) for tag in TAGS if row.get(tag)),
+        "distortion": intern(row.get("distortion", "")) or None,
         "level": whole(row.get("level", "")),
         "n": whole(row.get("n", "")),
     }

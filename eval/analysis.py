@@ -64,6 +64,7 @@ class Analysis:
     notes: tuple[str, ...]
     options: AnalysisOptions
     pictures: Mapping[str, int] = field(default_factory=dict)  # how files were opened, and how many
+    constant: tuple[str, ...] = ()  # a sentence for every metric that gives all rows the same value
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -130,10 +131,11 @@ def analyse(
     complete = [i for i in range(len(judgements)) if all(None not in metric.values[i] for metric in metrics)]
     found = Collected()
     cells: list[CellAgreement] = []
+    constant: list[str] = []
     if complete and metrics:
         rows = _rows(about, judgements, metrics, complete, options.intervals)
         cells = _ANALYSES[about.kind](rows, options, found)
-        _note_constants(rows, found)
+        constant = _constant(rows)
     lost = len(judgements) - len(complete)
     if lost:
         found.notes.insert(0, f"{lost} of {len(judgements)} rows are left out: not every metric has a value for them")
@@ -145,8 +147,9 @@ def analyse(
         figures=tuple(m.figure for m in found.measured),
         comparisons=tuple(compare(found.measured, [m.name for m in metrics], HEADLINES, options.baseline)),
         cells=tuple(cells),
-        notes=(*_not_blind(about, metrics), *about.notes, *found.notes),
+        notes=(*_not_blind(about, metrics), *about.notes, *found.notes, *constant),
         options=options,
+        constant=tuple(constant),
     )
 
 
@@ -249,7 +252,9 @@ def _not_blind(about: About, metrics: Sequence[MetricValues]) -> list[str]:
     return [f"{name} was trained or tuned on {about.dataset}: this is no blind test of it" for name in known]
 
 
-def _note_constants(rows: _Rows, found: Collected) -> None:
-    for name, values in rows.metrics.items():
-        if len(values) > 1 and np.all(values == values.flat[0]):
-            found.notes.append(f"{name} has one value, {values.flat[0]:g}, for all pairs")
+def _constant(rows: _Rows) -> list[str]:
+    return [
+        f"{name} has one value, {values.flat[0]:g}, for all pairs"
+        for name, values in rows.metrics.items()
+        if len(values) > 1 and np.all(values == values.flat[0])
+    ]

@@ -135,14 +135,19 @@ def bca_constants(values: Array, estimate: float, left_out: Array) -> tuple[floa
 def paired_p(differences: Array) -> float:
     """Two-sided p value of "no difference" from bootstrap differences (B,) of two metrics on the same draws.
 
-    Never below 2 / (B + 1): the resolution of the draws.
+    Never below `smallest_p(B)`: the resolution of the draws.
 
     Raises:
         InputError: if a difference is NaN.
     """
     values = _defined(differences)
     rarer = min(int(np.sum(values <= 0)), int(np.sum(values >= 0)))
-    return min(1.0, 2 * (1 + rarer) / (len(values) + 1))
+    return min(1.0, (1 + rarer) * smallest_p(len(values)))
+
+
+def smallest_p(draws: int) -> float:
+    """The smallest p value that so many draws can show."""
+    return 2 / (draws + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

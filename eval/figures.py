@@ -59,6 +59,11 @@ class Collected:
     measured: list[Measured] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def draws(self) -> int:
+        """Bootstrap draws behind the intervals; 0 without any."""
+        return max((len(m.estimate.draws) for m in self.measured), default=0)
+
     def add(
         self, section: str, part: str, statistic: str, metric: str, estimate: Estimate, n: int, references: int | None
     ) -> None:

@@ -21,7 +21,9 @@ from pim._version import VERSION
 from pim.files import sha256_of
 from pim.image import OpenOptions
 from pim.metric import Metric
+from vggmetric import metric as vgg_module
 
+OWN = ("pim", "vggmetric")  # the packages whose metrics are ours
 READERS = ("pillow", "tifffile", "numpy")  # what turns files into pixels
 
 
@@ -79,7 +81,7 @@ def _code_of(metric: Metric) -> str:
     """Our version, or for a user's metric a hash of the file it is written in."""
     owner = metric.info.source.partition(":")[0] if ":" in metric.info.source else type(metric).__module__
     file = getattr(sys.modules.get(owner), "__file__", None)
-    theirs = owner.partition(".")[0] != "pim" and file is not None and Path(file).is_file()
+    theirs = owner.partition(".")[0] not in OWN and file is not None and Path(file).is_file()
     return f"{owner} {sha256_of(str(file))}" if theirs else f"pim {VERSION}"
 
 
@@ -87,6 +89,7 @@ def _code_of(metric: Metric) -> str:
 def _own_code() -> str:
     """A hash of the modules that open and compare images; those of commands, data sets and training do neither."""
     total = hashlib.sha256()
-    for path in sorted(Path(metric_module.__file__).parent.glob("*.py")):
+    homes = [Path(str(module.__file__)).parent for module in (metric_module, vgg_module)]
+    for path in (path for home in homes for path in sorted(home.glob("*.py"))):
         total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()

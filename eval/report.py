@@ -134,7 +134,8 @@ def _main_tables(analysis: Analysis) -> list[Table]:
         found.append(_table("All rows", tables.pivot("statistic", pooled, lambda f: f.statistic), foot))
     if analysis.comparisons:
         lines = tables.comparison_lines(analysis.comparisons)
-        found.append(_table("Metrics compared in pairs", lines, tables.comparison_foot(analysis.comparisons)))
+        foot = tables.comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
+        found.append(_table("Metrics compared in pairs", lines, foot))
     others = [
         (row.metric, row.part, row.statistic, f"{row.value:g}", row.source) for row in published(analysis.about.dataset)
     ]

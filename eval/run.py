@@ -27,7 +27,7 @@ from pim.metric import Metric
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 1.0
-BATCH_PIXELS = {"cpu": 1 << 17}  # more at once is slower: memory comes and goes page by page
+BATCH_PIXELS = {"cpu": 1 << 15}  # more at once is slower: memory comes and goes page by page
 BATCH_PIXELS_ELSEWHERE = 1 << 22
 OPENED_FOR_SIZE = 10  # pictures tried to learn the usual size
 CHECKED_ROWS = 8  # computed once more, each alone

@@ -8,13 +8,14 @@ from typing import Any
 
 from pim.eval import choices, opinions, sameness
 from pim.eval.analysis import Analysis, MetricValues
-from pim.eval.bootstrap import LEVEL
+from pim.eval.bootstrap import LEVEL, smallest_p
 from pim.eval.figures import Comparison, Figure
 from pim.eval.flips import Flips
 from pim.eval.judgements import About, Judgement
 from pim.eval.published import Published, by_source, published
 
 WIDTH = 110
+SMALL_P = 0.01  # where adjusted p values cannot be as small, the reader is told
 
 FIGURE_COLUMNS = (
     *("dataset", "section", "part", "statistic", "metric", "value", "low", "high", "level", "n", "references"),
@@ -83,7 +84,7 @@ def text(analysis: Analysis) -> str:
         parts.append(_cells(analysis))
     else:
         parts.append(_pivot(figures[0].statistic, figures, lambda f: f.part))
-    parts += [_comparisons(analysis.comparisons), _published(analysis), _notes(analysis)]
+    parts += [_comparisons(analysis), _published(analysis), _notes(analysis)]
     return "\n".join(part for part in parts if part)
 
 
@@ -173,10 +174,11 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _comparisons(comparisons: Sequence[Comparison]) -> str:
-    if not comparisons:
+def _comparisons(analysis: Analysis) -> str:
+    if not analysis.comparisons:
         return ""
-    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) + "\n"
+    foot = comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
+    return aligned(comparison_lines(analysis.comparisons)) + _wrapped(foot)
 
 
 def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
@@ -190,10 +192,14 @@ def comparison_lines(comparisons: Sequence[Comparison]) -> list[list[str]]:
     return body
 
 
-def comparison_foot(comparisons: Sequence[Comparison]) -> str:
-    """What the p values are."""
+def comparison_foot(comparisons: Sequence[Comparison], draws: int) -> str:
+    """What the p values are, and how small they can be with so many bootstrap draws."""
     tests = sum(c.p is not None for c in comparisons)
-    return f"two-sided, same rows and same draws; Holm over the {tests} tests of this table"
+    told = f"two-sided, same rows and same draws; Holm over the {tests} tests of this table"
+    smallest = tests * smallest_p(draws)
+    if smallest > SMALL_P:
+        told += f"; with {draws} draws no p (Holm) can be below {min(smallest, 1):.2f}, more --draws let it"
+    return told
 
 
 def _cells(analysis: Analysis) -> str:

@@ -18,10 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from torch import Tensor
 
-from ntc import coding
-from ntc.models.codec import BEST_QUALITY, Codec
 from pim.classics import psnr
-from pim.errors import InputError, UsageError
+from pim.errors import InputError
 from pim.eval.rate_curves import LUMA, RatePoint
 
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
@@ -88,49 +86,6 @@ ANCHORS = {
         PillowCoder("webp", "WEBP", {"method": 4}),
     )
 }
-
-
-@dataclass(frozen=True)
-class LearnedCoder:
-    """Learned codecs as one curve: one for several lambdas, or several for one each."""
-
-    name: str
-    codecs: Mapping[str, tuple[Codec, int | None]]  # by lambda: a codec, exported, and its quality
-
-    @classmethod
-    def of(cls, name: str, codecs: Sequence[Codec]) -> LearnedCoder:
-        """The curve through all lambdas of some codecs.
-
-        Raises:
-            UsageError: if two have the same lambda.
-        """
-        found: dict[float, tuple[Codec, int | None]] = {}
-        for codec in codecs:
-            lambdas = codec.config.lambdas
-            for level, value in enumerate(lambdas):
-                if value in found:
-                    raise UsageError(f"{name}: two codecs have lambda {value:g}; give them different names")
-                quality = round(BEST_QUALITY * level / (len(lambdas) - 1)) if codec.config.conditioned else None
-                found[value] = codec, quality
-        return cls(name, {f"{value:g}": found[value] for value in sorted(found)})
-
-    @property
-    def settings(self) -> list[str]:
-        """The lambdas, rising."""
-        return list(self.codecs)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The ids of weights and tables."""
-        ids = {value: (codec.id or b"").hex() for value, (codec, _) in self.codecs.items()}
-        return {"codecs": ids, "torch": torch.__version__}
-
-    def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
-        """The file of a picture, and what the codec makes of that file."""
-        codec, quality = self.codecs[setting]
-        where = next(codec.parameters()).device
-        stream = coding.compress(codec, as_tensor(picture).to(where), quality)
-        return stream, coding.to_8_bit(coding.decompress(codec, stream, picture.size))
 
 
 def as_picture(pixels: NDArray[np.float32]) -> Picture:

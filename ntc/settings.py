@@ -20,12 +20,14 @@ class CodecTraining:
     distortion: str = "mse"  # for the record; what is computed is passed beside the settings
     rounding: Rounding = "mixed"  # what stands for rounding
     alpha: float = 4.0  # steepness of soft rounding at the end; it rises from 1 over the first quarter
+    first_weights: Literal["images", "random"] = "images"  # see ntc.models.start; codecs with relu start at random
     optimiser: Literal["adam", "sadam"] = "adam"
     learning_rate: float = 1e-3  # at its peak
     warm_up: float = 0.02  # share of the steps in which it rises; then it falls as a cosine
     final_rate: float = 0.01  # share of the peak that is left at the end
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.995  # decay of the running mean of the weights; 0: the last weights count
+    half: bool = False  # round the final weights to what 16 bits hold: half the file
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -42,6 +44,8 @@ class CodecTraining:
             raise UsageError("learning_rate, clip and alpha must be positive")
         if self.rounding not in get_args(Rounding):
             raise UsageError(f"rounding must be one of {', '.join(get_args(Rounding))}; got {self.rounding!r}")
+        if self.first_weights not in ("images", "random"):
+            raise UsageError(f"first_weights must be images or random; got {self.first_weights!r}")
         if self.optimiser not in ("adam", "sadam"):
             raise UsageError(f"optimiser must be adam or sadam; got {self.optimiser!r}")
 

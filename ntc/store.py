@@ -48,7 +48,7 @@ def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
     """
     codec.check_exported()
     assert codec.id is not None
-    tensors = dict(codec.state_dict())
+    tensors = {name: _compact(tensor) for name, tensor in codec.state_dict().items()}
     for name, tables in _tables_of(codec).items():
         for part in ("cdf", "start", "low"):
             tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
@@ -71,7 +71,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         codec_id = bytes(tensors.pop(_ID).tolist())
         _check_shapes(config, tensors)
         codec = build(config)
-        codec.load_state_dict(tensors)
+        codec.load_state_dict(tensors)  # 16 bits become 32
         _put_tables(codec, tables)
         codec.eval()
         fresh = codec.freeze()
@@ -145,6 +145,12 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
 
 
+def _compact(tensor: Tensor) -> Tensor:
+    """With 16 bits a value, if nothing is lost by that."""
+    half = tensor.half()
+    return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
+
+
 def _tables_of(codec: Codec) -> dict[str, Tables]:
     return {coding.name: coding.tables for coding in codec.codings()}
 
@@ -155,7 +161,7 @@ def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
     elif isinstance(codec, Factorised):
         codec.prior.tables = tables["y"]
     for coding in codec.codings():
-        wanted = codec.config.width if coding.name == "z" else codec.config.latents
+        wanted = codec.config.hyper if coding.name == "z" else codec.config.latents
         if isinstance(codec, Hyperprior) and coding.name == "y":
             wanted = 64
         if len(coding.tables) != wanted:

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ntc import store
+from ntc import minibatches, store
 from ntc.distortion import PEAK, Distortion
 from ntc.models.build import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
+from ntc.models.start import start_from_images
 from ntc.optim import Sadam
 from ntc.patches import Patches
 from ntc.settings import CodecTraining
@@ -31,7 +31,7 @@ LOG_EVERY = 10  # steps
 CENTRE_EVERY = 100  # steps between looks at the medians of the densities
 SAVE_EVERY = 60.0  # seconds between checkpoints
 VALIDATION_PATCHES = 16
-_STREAM = 0
+START_PATCHES = 256
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class _Loop:
             raise TrainingError(f"a window of {self.settings.window} pixels is larger than the patches")
         self.identity = run.identity
         found = checkpoint.load(run.checkpoint_file, self.identity)
-        self.codec = _fresh(run)
+        self.codec = _fresh(run, self.pixels)
         self.step, self.log = 0, list[dict[str, float]]()
         if found is not None:
             self.codec.load_state_dict(found.network)
@@ -159,6 +159,8 @@ class _Loop:
         self._save()
         if self.average:
             self.codec.load_state_dict(self.average)
+        if self.settings.half:
+            round_to_half(self.codec)
         self.codec.eval().export()
         reached = validate(self.codec, self.run.patches.take(held_out=True))
         store.save(self.run.output, self.codec, self._story(reached))
@@ -171,16 +173,15 @@ class _Loop:
             group["lr"] = rate
         if self.step % CENTRE_EVERY == 0:
             self.codec.centre()
-        rng = _generator(self.settings.seed, self.step)
-        images = _batch(self.pixels, self.settings, rng).to(self.device)
+        rng = minibatches.generator(self.settings.seed, self.step)
+        images = minibatches.windows(self.pixels, self.settings, rng).to(self.device)
         levels = torch.from_numpy(rng.uniform(0, len(self.run.config.lambdas) - 1, len(images)).astype(np.float32))
         torch.manual_seed(int(rng.integers(1 << 62)))  # of the noise
         coded = self.codec(images, levels, self.settings.proxy_at(self.step))
         rates = coded.bits_per_pixel()
-        lambdas = _lambdas(self.run.config, levels).to(self.device)
+        lambdas = minibatches.lambdas_at(self.run.config, levels).to(self.device)
         each = rates + lambdas * self.distortion(images, coded.image)
-        # Without this the highest rates would drown the others.
-        loss = (each * _fair(self.run.config, lambdas)).mean()
+        loss = (each * minibatches.fair(self.run.config, lambdas)).mean()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss.item()} at step {self.step}; a smaller learning rate usually helps "
@@ -238,8 +239,15 @@ def validate(codec: Codec, pixels: NDArray[np.uint8]) -> list[Quality]:
     return reached
 
 
-def _fresh(run: Run) -> Codec:
-    """A codec with random weights, or with those of another."""
+@torch.no_grad()
+def round_to_half(codec: Codec) -> None:
+    """Round all weights to what 16 bits hold; the file of such a codec takes 16 bits for each."""
+    for parameter in codec.parameters():
+        parameter.copy_(parameter.half())
+
+
+def _fresh(run: Run, pixels: NDArray[np.uint8]) -> Codec:
+    """A codec before the first step."""
     torch.manual_seed(run.settings.seed)
     codec = build(run.config)
     if run.start is not None:
@@ -247,6 +255,9 @@ def _fresh(run: Run) -> Codec:
         if other.config != run.config:
             raise TrainingError(f"{run.start} has other settings than this run: {other.config}")
         codec.load_state_dict(other.state_dict())
+    elif run.settings.first_weights == "images":
+        chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, START_PATCHES).astype(int))]
+        start_from_images(codec, torch.from_numpy(chosen).float() / PEAK)
     return codec
 
 
@@ -260,37 +271,3 @@ def _optimiser(codec: Codec, settings: CodecTraining) -> torch.optim.Optimizer:
         {"params": [p for n, p in named if not n.startswith(transforms)], "spectral": False},
     ]
     return Sadam(groups, lr=settings.learning_rate)
-
-
-def _generator(seed: int, step: int) -> np.random.Generator:
-    """The random numbers of one step, so that a resumed run draws what the undisturbed one would have drawn."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _STREAM, step])))
-
-
-def _batch(pixels: NDArray[np.uint8], settings: CodecTraining, rng: np.random.Generator) -> Tensor:
-    """Random windows of random patches, mirrored and turned, (batch, 3, window, window) in [0, 1]."""
-    chosen = rng.choice(len(pixels), settings.batch, replace=False)
-    room = pixels.shape[-1] - settings.window
-    out = []
-    for i, (top, left), flips in zip(
-        chosen, rng.integers(0, room + 1, (len(chosen), 2)), rng.random((len(chosen), 2)) < 0.5, strict=True
-    ):
-        patch = pixels[i, :, top : top + settings.window, left : left + settings.window]
-        patch = patch[..., ::-1] if flips[0] else patch
-        out.append(patch.swapaxes(-1, -2) if flips[1] else patch)
-    return torch.from_numpy(np.stack(out)).float() / PEAK
-
-
-def _lambdas(config: CodecConfig, levels: Tensor) -> Tensor:
-    """The lambdas at levels (N,), log-linear between the given ones."""
-    logs = torch.tensor(config.lambdas).log()
-    low = levels.floor().clamp(0, max(0, len(logs) - 2)).long()
-    high = (low + 1).clamp_max(len(logs) - 1)
-    return torch.lerp(logs[low], logs[high], levels - low).exp()
-
-
-def _fair(config: CodecConfig, lambdas: Tensor) -> Tensor | float:
-    if not config.conditioned:
-        return 1.0
-    middle = torch.tensor(config.lambdas).log().mean().exp()
-    return (middle.to(lambdas) / lambdas).sqrt()

@@ -62,6 +62,15 @@ class Database:
             raise self._explained(error) from error
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Queries that all see the file as it is at the first of them; others may go on writing."""
+        self.rows("BEGIN")
+        try:
+            yield
+        finally:
+            self.connection.rollback()
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Statements that take effect together when the block ends, or not at all if it raises."""
         try:

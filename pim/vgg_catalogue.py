@@ -49,6 +49,21 @@ _ALL = (
         "distance in the first 4 layers of VGG-16, all alike and fitted to nobody; it sees 14 pixels, no semantics",
         *("vgg-oxford12-uniform", "oxford12", "CC-BY-4.0", _SPIRIT),
     ),
+    _vgg(
+        "vgg-oxford12-tid-layer",
+        "the first 4 layers of VGG-16 with a weight for each, our own fit to a part of TID2013 (16 photos, 11 types)",
+        *("vgg-oxford12-tid-layer", "oxford12", "CC-BY-4.0", _SPIRIT),
+    ),
+    _vgg(
+        "vgg-oxford12-tid-channel",
+        "the first 4 layers of VGG-16 with a weight for each channel, our own fit to a part of TID2013 (16 photos)",
+        *("vgg-oxford12-tid-channel", "oxford12", "CC-BY-4.0", _SPIRIT),
+    ),
+    _vgg(
+        "vgg-oxford12-raid-channel",
+        "the first 4 layers of VGG-16 with a weight for each channel, our own fit to a part of RAID (16 photos)",
+        *("vgg-oxford12-raid-channel", "oxford12", "CC-BY-4.0", _SPIRIT),
+    ),
 )
 
 VGGS: dict[str, MetricInfo] = {info.name: info for info in _ALL}

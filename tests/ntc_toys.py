@@ -17,7 +17,7 @@ LAMBDAS = (0.005, 0.02)
 def codec(kind: Kind, seed: int = 0, lambdas: tuple[float, ...] = LAMBDAS, width: int = 6, latents: int = 8) -> Codec:
     """An exported codec in evaluation mode; shared, so tests that change one copy it."""
     torch.manual_seed(seed)
-    made = build(CodecConfig(kind=kind, width=width, latents=latents, lambdas=lambdas))
+    made = build(CodecConfig(kind=kind, widths=(width,) * 3, latents=latents, hyper=width, lambdas=lambdas))
     with torch.no_grad():
         for net in made.prior_nets():
             for layer in net.layers:

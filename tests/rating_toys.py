@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,7 +76,8 @@ class Server:
     def start(self) -> Server:
         """Wait until it has told its address."""
         command = [sys.executable, "-m", "pim", "rate", "serve", *map(str, self.arguments), "--port", str(self.port)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+        environment = {**os.environ, "PYTHONPATH": path}
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
         )
@@ -90,6 +93,23 @@ class Server:
         self.process.send_signal(how)
         _, told = self.process.communicate(timeout=60)
         return self.process.returncode, told
+
+
+@contextmanager
+def servers() -> Iterator[Callable[..., Server]]:
+    """A way to start servers; those that still run when the block ends are killed."""
+    started: list[Server] = []
+
+    def start(*arguments: object) -> Server:
+        started.append(Server(arguments))
+        return started[-1].start()
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            if server.process is not None and server.process.returncode is None:
+                server.stop()
 
 
 class SimulatedRater:

@@ -172,6 +172,9 @@ def test_metrics_are_compared_on_the_same_draws_with_holm() -> None:
     )
     assert against.p == pytest.approx(2 / 201)
     assert against.p_holm == pytest.approx(6 * 2 / 201)
+    told = "with 200 draws no p (Holm) can be below 0.06, more --draws let it"
+    assert told in tables.comparison_foot(found.comparisons, 200)
+    assert "more --draws" not in tables.comparison_foot(found.comparisons, 2000)  # 6 tests at 2000 draws: .006
 
 
 def test_bca_intervals_differ_from_percentile_ones() -> None:

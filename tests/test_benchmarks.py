@@ -59,7 +59,7 @@ def test_memory_grows_with_the_images(tmp_path: Path) -> None:
 
 def test_the_harness_and_the_loop_take_turns(tmp_path: Path) -> None:
     small = ("--metric", "psnr", "--pairs", 6, "--size", "64x48", "--rounds", 1, "--threads", 1)
-    benchmark("harness.py", *small, "--output", tmp_path / "harness.csv")
+    benchmark("harness.py", *small, "--per-reference", 2, "--output", tmp_path / "harness.csv")
     with (tmp_path / "harness.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert float(row["pim eval to loop"]) > 0
@@ -93,15 +93,76 @@ def test_descents_are_kept_and_drawn(tmp_path: Path) -> None:
 
 def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> None:
     for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
+        (tmp_path / "videos" / folder).mkdir(parents=True)
         for number in range(21):
             noise = np.random.default_rng(number).integers(0, 256, (180, 200, 3), dtype=np.uint8)
-            Image.fromarray(noise).save(tmp_path / folder / f"{number}.png")
-    measured = benchmark("loss_calibration.py", tmp_path, "--metric", "ssim", "--count", 1)
+            Image.fromarray(noise).save(tmp_path / "videos" / folder / f"{number}.png")
+    measured = benchmark("loss_calibration.py", tmp_path / "videos", "--metric", "ssim", "--count", 1)
     assert "cosine" in measured
     small = ("--metric", "ssim", "--steps", 2, "--crops", 2, "--held-out", 2)
-    benchmark("anchor.py", tmp_path, *small, "--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    files = ("--output", tmp_path / "anchor.csv", "--picture", tmp_path / "a.png")
+    small = (tmp_path / "videos", tmp_path / "kept", *small, *files)
+    benchmark("anchor.py", *small)
     with (tmp_path / "anchor.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert [row["loss"] for row in rows] == ["MSE", "ssim + anchor", "ssim alone"]
     assert all(row["steps not finite"] == "0" for row in rows)
+    assert not benchmark("anchor.py", *small).startswith("MSE\n")
+    assert rows == list(csv.DictReader((tmp_path / "anchor.csv").read_text().splitlines()))
+
+
+def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
+    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips", "--cpu")
+    benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
+    rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
+    assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
+    assert rows[0]["to the bare network"] == 1
+    assert all(row["ms"] > 0 for row in rows)
+
+
+def test_files_of_every_kind_of_codec_come_back(tmp_path: Path) -> None:
+    small = ("--sizes", "2x3", "--rows", 70, "--columns", 90, "--widths", "4,4,4", "--latents", 4, "--hyper", 4)
+    benchmark("codec_files.py", *small, "--output", tmp_path / "files.csv")
+    with (tmp_path / "files.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["codec"] for row in rows] == ["factorised", "scale", "mean-scale", "joint"]
+    assert all((row["sizes that fail"], row["exact"]) == ("0", "True") for row in rows)
+
+
+def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Path) -> None:
+    for folder in ("a", "b", "c"):
+        (tmp_path / "videos" / folder).mkdir(parents=True)
+        noise = np.random.default_rng(ord(folder)).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((96, 80)).save(tmp_path / "videos" / folder / "0.png")
+    small = ("--steps", 2, "--batch", 2, "--widths", "4,4,4", "--latents", 4, "--hyper", 4, "--seeds", 2)
+    chosen = ("--judged", 2, "--lambdas", 0.02, "--only", "ReLU", "--only", "factorised")
+    command = (tmp_path / "videos", tmp_path / "kept", *small, *chosen, "--output", tmp_path / "study.csv")
+    benchmark("codec_study.py", *command)
+    with (tmp_path / "study.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["variant"] for row in rows] == ["base: scale, GDN, Adam", "ReLU instead of GDN", "factorised prior"]
+    assert float(rows[0]["change %"]) == 0
+    for row in rows[1:]:
+        each = [float(change) for change in row["seeds"].split()]
+        assert float(row["change %"]) == pytest.approx(sum(each) / 2, abs=0.06)
+        assert float(row["low"]) < float(row["change %"]) < float(row["high"])
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+    assert len(made) == 6
+    benchmark("codec_study.py", *command)
+    assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
+
+
+def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    for number in range(21):
+        noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
+    small = ("--base-steps", 2, "--steps", 1, "--batch", 2, "--patches", 4, "--width", 4, "--latents", 6)
+    judged = ("--judge", "psnr", "--count", 1, "--metric", "ssim", "--plot", tmp_path / "twins.svg")
+    places = (tmp_path / "videos", ROOT / "examples", tmp_path / "kept", "--output", tmp_path / "twins.csv")
+    said = benchmark("perceptual_codec.py", *places, *small, *judged)
+    with (tmp_path / "twins.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
+    assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
+    assert "dB at equal bits" in said

@@ -142,6 +142,15 @@ def test_an_unreadable_picture_is_named_and_the_rest_is_measured(pim: Pim, table
     assert "47 rows of 48" in out
 
 
+def test_a_constant_metric_is_an_error_that_names_it(pim: Pim, table: Path, tmp_path: Path) -> None:
+    text = "def flat(reference, distorted):\n    return reference.new_full((len(reference),), 0.25)\n"
+    (tmp_path / "plain_metrics.py").write_text(text)
+    code, out, err = pim("eval", "table", str(table), "-m", "plain_metrics:flat", "-m", "psnr", "--higher-is-better")
+    assert code == 1
+    assert err == "pim: plain_metrics:flat has one value, 0.25, for all pairs; it cannot agree with anybody\n"
+    assert "n/a" in next(line for line in out.splitlines() if line.startswith("all"))
+
+
 def test_a_missing_picture_stops_everything_unless_allowed(pim: Pim, table: Path) -> None:
     (table.parent / "r2_noise_3.png").unlink()
     start = ("eval", "table", str(table), "-m", "psnr", "--higher-is-better")

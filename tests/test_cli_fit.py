@@ -116,8 +116,9 @@ def test_tables_say_what_was_held_out_and_compare_with_other_metrics(cli, table,
 
 def test_the_same_ratings_give_the_same_head(cli, head, table, tmp_path):
     again = tmp_path / "again.safetensors"
-    assert cli("fit", table, "-o", again, *RANDOM, "--form", "layer", "--quiet").code == 0
+    assert cli("fit", table, "-o", again, *RANDOM, "--form", "layer", "--quiet", "--trained-on", "tid2013").code == 0
     assert Head.read(again).sha256 == Head.read(head).sha256
+    assert Head.read(again).story["trained_on"] == [f"{table.parent.name}/ratings", "tid2013"]
 
 
 def test_channels_without_normalisation_have_scales(cli, table, tmp_path):

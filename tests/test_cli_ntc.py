@@ -120,7 +120,8 @@ def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     monkeypatch.chdir(tmp_path)
     for seed in range(3):
         save_picture(tmp_path / f"{seed}.png", 200, 210, seed)
-    small = "--width 4 --latents 6 --batch-size 2 --steps 3 --patches-per-source 6 --largest-reduction 1 --threads 1"
+    small = "--widths 4,4,5 --hyper 3 --latents 6 --batch-size 2 --steps 3"
+    small += " --patches-per-source 6 --largest-reduction 1 --threads 1"
     window = 192 if distortion == "ms-ssim" else 64
     options = [*small.split(), "--window", window, "--distortion", distortion, "-o", "own.safetensors"]
     threads = torch.get_num_threads()
@@ -151,3 +152,23 @@ def test_training_says_what_cannot_be(tmp_path, cli, monkeypatch):
         assert ran.code == code, ran.err
         assert message in ran.err
         assert len(ran.err.splitlines()) == 1
+
+
+def test_a_learned_codec_is_measured_beside_others(desk, cli, monkeypatch):
+    monkeypatch.setenv("PIM_CACHE", str(desk / "cache"))
+    ran = cli("ntc", "rd", "a.png", "--codec", "my.safetensors", "--anchor", "jpeg", "-m", "psnr", "-o", "rd.csv", "-q")
+    assert ran.code == 0, ran.err
+    rows = [line.split(",") for line in (desk / "rd.csv").read_text().splitlines()]
+    column = {name: i for i, name in enumerate(rows[0])}
+    ours = [row for row in rows[1:] if row[column["codec"]] == "my"]
+    assert [row[column["setting"]] for row in ours] == ["0", "32", "64", "96", "128", "159", "191", "223", "255"]
+    assert sum(row[column["codec"]] == "jpeg" for row in rows) > 5
+    cli("ntc", "compress", "a.png", "--codec", "my.safetensors", "--quality", 100, "-q")
+    bits = 8 * len((desk / "a.pntc").read_bytes()) / (40 * 56)
+    assert float(ours[-1][column["bpp"]]) == pytest.approx(bits, rel=1e-4)
+    save_picture(desk / "b.png", seed=2)
+    store.save(desk / "sub.safetensors", codec("scale", lambdas=(0.01,)), {})
+    ran = cli("ntc", "rd", "b.png", "--codec", "sub.safetensors", "--anchor", "none", "-m", "psnr", "-q")
+    assert ran.code == 0, ran.err
+    ran = cli("ntc", "rd", "b.png", "--codec", "nothing", "--anchor", "none", "-m", "psnr", "-q")
+    assert ran.code == 2

@@ -75,6 +75,7 @@ def test_the_strongest_penalty_within_one_error_of_the_best_is_taken():
     assert one_standard_error(np.stack([beyond, within, best]), split) == 1
     assert one_standard_error(np.stack([beyond, best, within]), split) == 1
     assert one_standard_error(np.stack([within, beyond, best]), split) == 0
+    assert one_standard_error(np.stack([beyond, best, best + 1]), split) == 1
     assert not clearly_better(best, within, split)
     assert clearly_better(best, beyond, split)
 
@@ -124,8 +125,10 @@ def test_a_head_by_layer_is_not_given_up_for_nothing(recovered):
 def test_channels_that_differ_are_worth_their_weights():
     weights = TRUE * np.tile([0.0, 2.0], 8)
     bench = bench_of(simulated(weights, photos=24, triplets=40, votes=10, seed=6))
-    chosen = choose(fit_forms(bench.choices, LAYOUT, bench.split, "channel"))
+    forms = fit_forms(bench.choices, LAYOUT, bench.split, "channel")
+    chosen = choose(forms)
     assert chosen.form.name == "channel"
+    assert np.array_equal(chosen.held_out, forms["channel"].path.held_out()[0])
 
 
 def test_shuffled_answers_give_no_advantage():
@@ -173,6 +176,9 @@ def test_fits_are_remembered_to_the_bit(tmp_path):
         )
         other = known(bench.choices, Ridge(0.6), scale=None, start=None)
         assert not np.array_equal(other, weights)
+        elsewhere = np.full(LAYOUT.size, 3.0)  # another start ends in other last digits
+        begun = known(bench.choices, Ridge(0.5), scale=None, start=elsewhere)
+        assert np.array_equal(begun, fit(bench.choices, Ridge(0.5), start=elsewhere))
         changed = bench.choices.with_votes(bench.choices.votes + np.arange(len(bench.choices)))
         assert not np.array_equal(known(changed, Ridge(0.5), scale=None, start=None), weights)
 

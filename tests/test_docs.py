@@ -20,7 +20,7 @@ import typer.core
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/golden/*.md", "pim/pretrained/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/golden/*.md", "*/pretrained/*.md")
     for path in ROOT.glob(pattern)
 )
 WITHOUT_FILES = ("metrics", "weights list", "weights check", "data where", "--help", "--version")
@@ -138,6 +138,6 @@ def test_readers_find_what_they_look_for() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=called)
 def test_files_that_a_document_names_exist(path: Path) -> None:
     named = re.findall(
-        r"`((?:pim|datasets|eval|tests|docs|examples|benchmarks)/[\w/]+\.\w+)`", path.read_text(encoding="utf-8")
+        r"`((?:pim|datasets|eval|ntc|tests|docs|examples|benchmarks)/[\w/]+\.\w+)`", path.read_text(encoding="utf-8")
     )
     assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []

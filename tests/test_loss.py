@@ -125,11 +125,16 @@ def test_the_coarse_copies_are_rounded_cosine_transforms() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(MEASURED))
-def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name) -> None:
+def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, request, monkeypatch) -> None:
+    room = 3
+    if name.startswith("vgg"):
+        room = 6  # from crop to crop its ratio varies 35-fold
+        weights = request.getfixturevalue("shared") / "weights" / "vgg16_oxford_conv1_conv2_f32.safetensors"
+        monkeypatch.setenv("PIM_VGG16_WEIGHTS", str(weights))
     picture = torch.from_numpy(pim.open_image(Path(__file__).parents[1] / "examples/reference.png").pixels)
     crop = picture.permute(2, 0, 1)[None, :, 30:222, 60:252].contiguous()
     found = Distortion(name).calibrate(crop).calibration
-    assert MEASURED[name].ratio / 3 < found.ratio < 3 * MEASURED[name].ratio
+    assert MEASURED[name].ratio / room < found.ratio < room * MEASURED[name].ratio
 
 
 def test_a_file_called_like_a_shipped_metric_has_no_calibration(tiny_pim, tmp_path) -> None:

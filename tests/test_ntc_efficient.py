@@ -21,7 +21,7 @@ from pim.errors import TrainingError, UsageError
 
 def decoder(width=6, latents=5, nonlinearity="gdn"):
     torch.manual_seed(0)
-    made = transforms.synthesis(CodecConfig(width=width, latents=latents, nonlinearity=nonlinearity))
+    made = transforms.synthesis(CodecConfig.uniform(width, latents=latents, nonlinearity=nonlinearity))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.1 * torch.rand_like(parameter))
@@ -34,7 +34,7 @@ Y = torch.randn(2, 5, 3, 4, generator=torch.Generator().manual_seed(1)) * 3
 def test_operations_are_those_counted_by_hand():
     n = 192
     by_hand = 25 * n * n * (1 / 256 + 1 / 64 + 1 / 16) + 25 * n * 3 / 4 + n * n * (1 / 64 + 1 / 16 + 1 / 4)
-    made = transforms.synthesis(CodecConfig(width=n, latents=n))
+    made = transforms.synthesis(CodecConfig.uniform(n, latents=n))
     assert efficient.multiply_adds(made) == pytest.approx(by_hand)
 
 
@@ -125,7 +125,7 @@ def test_layers_of_unknown_cost_are_refused():
 
 def small_codec():
     torch.manual_seed(0)
-    codec = build(CodecConfig(kind="factorised", width=8, latents=6, lambdas=(0.01, 0.05)))
+    codec = build(CodecConfig.uniform(8, "factorised", latents=6, lambdas=(0.01, 0.05)))
     return codec.eval()
 
 

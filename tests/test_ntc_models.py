@@ -51,7 +51,7 @@ def test_masked_convolutions_see_only_the_past(golden, kind):
 
 def test_tiles_give_what_the_whole_image_gives():
     torch.manual_seed(0)
-    config = CodecConfig(width=5, latents=4)
+    config = CodecConfig(widths=(3, 4, 5), latents=4)
     forward, backward = transforms.analysis(config), transforms.synthesis(config)
     with torch.no_grad():
         image, latents = torch.rand(1, 3, 16 * 11, 16 * 7), 3 * torch.randn(1, 4, 11, 7)
@@ -86,6 +86,8 @@ def permuted(net, order):
 
 def test_whole_numbers_do_not_depend_on_the_order_of_sums_and_floats_do():
     net, x = net_and_input()
+    for layer in net.whole():
+        assert all(torch.equal(part, part.round()) for part in layer)
     other = permuted(net, torch.randperm(24))
     assert torch.equal(net.exact(x, net.whole()), other.exact(x, other.whole()))
     floats = x.float() / 1024
@@ -228,6 +230,14 @@ def test_what_one_thread_wrote_two_read(kind):
     assert (one - two).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("kind", ["scale", "mean-scale", "joint"])
+def test_what_networks_behind_the_prior_get_are_whole_numbers(kind):
+    offset = codec(kind).hyper_prior.offset
+    assert offset.abs().max() > 0
+    steps = fixedpoint.activations(torch.arange(-3, 4)[:, None] + offset)
+    assert torch.equal(steps, steps.round())
+
+
 def test_images_of_many_tiles_come_back():
     check_round_trip(codec("mean-scale"), picture(700, 1100), 128)
 
@@ -302,6 +312,8 @@ def test_codecs_refuse_what_they_cannot_code():
         coding.compress(made, good, 256)
     with pytest.raises(UsageError, match="level must lie"):
         made(good, 1.5)
+    with pytest.raises(InputError, match="multiples of 64 pixels; got 30 x 20"):
+        copy.deepcopy(made).train()(good)
 
 
 def test_a_codec_without_tables_or_in_training_says_so():
@@ -338,7 +350,8 @@ def test_latents_that_are_not_finite_are_an_error():
 
 
 def test_impossible_settings_are_refused():
-    for wrong in ({"kind": "other"}, {"width": 0}, {"latents": 5000}, {"lambdas": ()}, {"lambdas": (0.2, 0.1)}):
+    wrong_widths = ({"widths": (4, 4)}, {"widths": (4, 4, 0)}, {"latents": 5000}, {"hyper": 0})
+    for wrong in ({"kind": "other"}, {"lambdas": ()}, {"lambdas": (0.2, 0.1)}, {"lambdas": (0.0,)}, *wrong_widths):
         with pytest.raises(UsageError):
             CodecConfig(**wrong)
     with pytest.raises(UsageError, match="unknown settings"):

@@ -69,6 +69,17 @@ def test_a_density_is_monotone_and_sums_to_one_at_any_offset():
         assert (density.likelihood(n).sum(0) - 1).abs().max() < 1e-6
 
 
+def test_both_tails_keep_their_digits_in_single_precision():
+    density = random_density()
+    lower, upper = density.tails(1e-6)
+    for edge in (lower, upper):
+        exact = density.likelihood(edge[None])
+        assert exact.max() < 1e-5
+        rough = density.float().likelihood(edge[None].float())
+        density.double()
+        torch.testing.assert_close(rough.double(), exact, rtol=1e-2, atol=0)
+
+
 def test_the_slope_of_the_cumulative_density_is_the_density():
     density = random_density(seed=3)
     x = torch.linspace(-5, 5, 21, dtype=torch.float64)[:, None].repeat(1, 4).requires_grad_()

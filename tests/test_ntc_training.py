@@ -15,15 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_frames import moving, write_folder, write_video
 
-from ntc import coding, store, training
+from ntc import coding, minibatches, store, training
 from ntc.distortion import mse
+from ntc.models.build import build
 from ntc.models.config import KINDS, CodecConfig
+from ntc.models.start import start_from_images
 from ntc.patches import Patches, PatchSettings, collect
 from ntc.settings import CodecTraining
 from pim.datasets.frames import find_sources
 from pim.errors import DataError, InputError, TrainingError, UsageError, WeightsError
 
-CONFIG = CodecConfig(width=6, latents=8, lambdas=(0.005, 0.02))
+CONFIG = CodecConfig(widths=(4, 5, 6), latents=8, hyper=6, lambdas=(0.005, 0.02))
 SETTINGS = CodecTraining(steps=12, batch=2, window=64)
 
 
@@ -110,7 +112,7 @@ def test_a_run_can_start_from_another_codec(patches, tmp_path):
     training.train(run, mse)
     second = load_file(tmp_path / "second.safetensors")
     torch.testing.assert_close(second["synthesis.0.weight"], first["synthesis.0.weight"], atol=1e-6, rtol=0)
-    wrong = replace(run, config=replace(CONFIG, width=7))
+    wrong = replace(run, config=replace(CONFIG, hyper=7))
     with pytest.raises(TrainingError, match="other settings"):
         training.train(wrong, mse)
 
@@ -133,9 +135,16 @@ def test_too_few_patches_and_impossible_settings_are_refused(patches, tmp_path):
 
 
 def test_lambdas_between_the_given_ones_are_log_linear():
-    got = training._lambdas(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
+    got = minibatches.lambdas_at(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
     torch.testing.assert_close(got, torch.tensor([0.01, 0.02, 0.04, 0.08]))
-    assert training._lambdas(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
+    assert minibatches.lambdas_at(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
+
+
+def test_losses_of_high_rates_weigh_less_and_those_of_one_rate_fully():
+    config = CodecConfig(lambdas=(0.01, 0.04))
+    weights = minibatches.fair(config, torch.tensor([0.01, 0.02, 0.04]))
+    torch.testing.assert_close(weights, torch.tensor([2.0**0.5, 1.0, 0.5**0.5]))
+    assert minibatches.fair(CodecConfig(lambdas=(0.5,)), torch.tensor([0.5])) == 1.0
 
 
 # Patches
@@ -241,6 +250,29 @@ def test_codec_files_with_stale_or_damaged_parts_are_refused(stored, tmp_path):
         store.load(tmp_path / "other.safetensors")
 
 
+def test_mutated_codec_files_are_refused_or_decode_the_same(stored):
+    """What is not in the id, such as the encoder or the story, may change; a decoder may not."""
+    original = stored.read_bytes()
+    header = 8 + int.from_bytes(original[:8], "little")
+    rng = np.random.default_rng(0)
+    kept = 0
+    for trial in range(60):
+        data = bytearray(original)
+        for _ in range(rng.integers(1, 4)):
+            data[int(rng.integers(header if trial % 2 else len(data)))] = rng.integers(256)
+        if trial % 10 == 0:
+            del data[int(rng.integers(len(data))) :]
+        stored.write_bytes(data)
+        try:
+            loaded = store.load(stored)
+        except WeightsError as error:
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            kept += 1
+            assert loaded.codec.id == codec("mean-scale").id
+    assert kept < 30
+
+
 def test_files_find_their_codec_by_its_id(stored, monkeypatch):
     data = coding.compress(codec("mean-scale"), picture(20, 20), 5)
     monkeypatch.setattr(store, "shipped", lambda: {"mine": stored})
@@ -260,7 +292,7 @@ def test_a_training_killed_outright_goes_on_to_the_same_codec(process, cli, tmp_
     for seed in range(4):
         pixels = (picture(96, 128, seed)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
         Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
-    small = "--steps 40 --width 4 --latents 6 --batch-size 2 --window 64 --patches-per-source 20"
+    small = "--steps 40 --widths 4,4,5 --hyper 3 --latents 6 --batch-size 2 --window 64 --patches-per-source 20"
     command = f"ntc train . {small} --save-every 0 --threads 1 --device cpu -q -o".split()
     cut = process(*command, "cut.safetensors", cwd=tmp_path)
     deadline = time.monotonic() + 120
@@ -277,3 +309,37 @@ def test_a_training_killed_outright_goes_on_to_the_same_codec(process, cli, tmp_
     finally:
         torch.set_num_threads(threads)
     assert (tmp_path / "cut.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_a_start_from_images_is_their_truncated_block_transform():
+    images = torch.cat([picture(64, 64, seed) for seed in range(6)])
+    torch.manual_seed(0)
+    made = build(CodecConfig(widths=(12, 48, 192), latents=768, hyper=4))
+    start_from_images(made, images)
+    with torch.no_grad():
+        back = made.synthesis(made.analysis(images))
+    assert (back - images).abs().max() < 0.15  # nothing is left out; only GDN is not undone exactly
+    fewer = build(CodecConfig(widths=(12, 24, 24), latents=24, hyper=4))
+    start_from_images(fewer, images)
+    with torch.no_grad():
+        error = (fewer.synthesis(fewer.analysis(images)) - images).square().mean()
+    blocks = torch.nn.functional.pixel_unshuffle(images, 16).transpose(0, 1).flatten(1).double() - 0.5
+    values = torch.linalg.eigvalsh(blocks @ blocks.T / blocks.shape[1])
+    least = values[:-24].sum() / 768  # no block transform of 24 coefficients leaves less
+    assert float(least) * 0.8 < float(error) < 6 * float(least)
+    with pytest.raises(UsageError, match="needs GDN"):
+        start_from_images(build(CodecConfig(widths=(4, 4, 4), latents=4, hyper=4, nonlinearity="relu")), images)
+
+
+def test_codecs_in_half_precision_take_half_the_bytes(patches, tmp_path):
+    sizes = []
+    for half in (False, True):
+        path = tmp_path / f"{half}.safetensors"
+        tensors, _ = trained(patches, path, replace(SETTINGS, steps=2, half=half))
+        sizes.append(sum(t.numel() * t.element_size() for n, t in tensors.items() if n.endswith("weight")))
+        stored = store.load(path)
+        image = picture(20, 30)
+        assert torch.equal(
+            coding.decompress(stored.codec, coding.compress(stored.codec, image)), stored.codec(image).image
+        )
+    assert sizes[1] == sizes[0] / 2

@@ -101,7 +101,9 @@ def test_the_declared_dependencies_are_what_is_imported() -> None:
     said = project()["project"]
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
     peers = {module for peer in PEERS.values() for module in peer.modules} - {"torchvision"}  # ours needs it too
-    optional = {_name(line) for extra in ("ray", "ntc", "rate") for line in said["optional-dependencies"][extra]}
+    optional = {
+        _name(line) for extra in ("ray", "ntc", "rate", "keras") for line in said["optional-dependencies"][extra]
+    }
     foreign = imported - set(sys.stdlib_module_names) - {"pim", "vggmetric", "ntc"} - peers - optional
     providers = packages_distributions()
     assert {providers[name][0].lower() for name in foreign} == {_name(line) for line in said["dependencies"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from pim.eval.estimate import IntervalOptions
 from pim.eval.matched_energy import DISTORTIONS, energy, matched, residual, window
 from pim.eval.probe import ProbeOptions, Target, distance, probe, scrambled
 from pim.eval.probe_summary import NOT_SHOWN, SHOWN, of_boxes, of_images
+from pim.eval.sensitivity import inside_over_outside, local_variance, sensitivity
 from pim.zoo import load
 
 BOX = Box(40, 24, 24, 20)
@@ -146,17 +149,15 @@ def test_what_passes_all_controls_is_shown(mse):
     for number in range(6):
         target = Target(f"{number}.png", texture(number), BOX)
         rows = probe(target, [named(middle_counts_double), mse], ProbeOptions(distortions=("noise",)))[0]
-        found += [r if r.metric == mse.name else _with_scrambled(r, 1 + 0.01 * number) for r in rows]
+        found += [r if r.metric == mse.name else replace(r, scrambled=1 + 0.01 * number) for r in rows]
     verdicts = [s.verdict for s in of_images(found, mse.name, IntervalOptions(draws=200))]
     assert verdicts[0] == SHOWN
+    as_much = [*found, *(replace(r, metric="as much") for r in found if r.metric != mse.name)]
+    assert of_images(as_much, "as much", IntervalOptions(draws=200))[0].verdict.endswith(
+        "the control metric does as much"
+    )
     alone = of_images(found, None, IntervalOptions(draws=200))
     assert alone[0].verdict == f"{NOT_SHOWN}: no metric as a control"
-
-
-def _with_scrambled(response, value):
-    from dataclasses import replace
-
-    return replace(response, scrambled=value)
 
 
 def test_a_box_without_likes_is_refused(mse):
@@ -205,7 +206,7 @@ def test_the_command_prints_one_line_for_a_metric_and_a_distortion(cli, tmp_path
     )
     assert ran.code == 0, ran.err
     lines = ran.out.splitlines()
-    assert len(lines) == 1 + 6 + 1
+    assert len(lines) == 1 + 6 + 2
     assert lines[1].startswith("psnr    noise")
     assert "1.000 [1.000, 1.000]" in lines[1]
     assert lines[1].rstrip().endswith("not shown")
@@ -248,3 +249,52 @@ def test_what_cannot_be_probed_is_one_line(cli, tmp_path, monkeypatch, arguments
     assert (ran.code, ran.out) == (code, "")
     assert said in ran.err
     assert ran.err.count("\n") == 1
+
+
+def test_the_sensitivity_of_mean_squared_error_is_the_same_everywhere(mse):
+    found = sensitivity(mse, texture(1), draws=2)
+    assert found.shape == (90 // 8, 130 // 8)
+    assert np.allclose(found, 1 / (90 * 130), rtol=1e-4)
+
+
+def test_the_sensitivity_of_what_counts_double_is_double():
+    found = sensitivity(named(middle_counts_double), texture(1), draws=2)
+    assert np.isclose(inside_over_outside(found, [BOX]), 2, rtol=0.1)  # blocks on the sides of the box hold both
+    assert np.isclose(found[3, 5], 2 / (90 * 130), rtol=1e-4)
+
+
+def test_noise_costs_ssim_less_where_there_is_texture():
+    pixels = texture(1)
+    pixels[:, :64] = 120 + pixels[:, :64] // 40
+    smooth = Box(0, 0, 56, 88)
+    found = sensitivity(load("ssim"), pixels, draws=4)
+    assert inside_over_outside(found, [smooth]) > 5
+    assert inside_over_outside(local_variance(pixels), [smooth]) < 0.1
+
+
+def test_a_metric_without_a_gradient_at_identity_has_no_sensitivity():
+    with pytest.raises(UsageError, match="psnr has no gradient at identical pictures"):
+        sensitivity(load("psnr"), texture(1))
+    with pytest.raises(UsageError, match="not all of them"):
+        inside_over_outside(np.ones((4, 4)), [Box(0, 0, 32, 32)])
+
+
+def test_the_command_draws_sensitivity(cli, tmp_path):
+    Image.fromarray(texture(1)).save(tmp_path / "a.png")
+    target = tmp_path / "s.png"
+    ran = cli(
+        "probe",
+        tmp_path / "a.png",
+        "--box",
+        "40,24,24,20",
+        "-m",
+        "ssim",
+        "--distortion",
+        "noise",
+        "--sensitivity",
+        target,
+    )
+    assert ran.code == 0, ran.err
+    assert "noise costs ssim" in ran.out
+    with Image.open(target) as drawn:
+        assert drawn.width > 130

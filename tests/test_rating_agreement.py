@@ -151,6 +151,14 @@ def test_who_is_left_out_counts_nowhere_but_is_listed() -> None:
         report(study(*careful, answers_of("Zoe", 4)), ["Zo"])
 
 
+def test_the_majority_of_the_others_is_without_oneself() -> None:
+    against = [replace(answer, rater="Con", second=not answer.second) for answer in answers_of("Con", 1)]
+    found = report(study(answers_of("Pro", 1), against))
+    assert [rater.others for rater in found.raters] == [Share(0, 60), Share(0, 60)]
+    assert found.alpha is not None
+    assert found.alpha < 0
+
+
 def test_scores_follow_the_answers() -> None:
     found = report(study(answers_of("Ann", 1), answers_of("Ben", 2)))
     assert [(s.candidate, s.n) for s in found.scores[:2]] == [("a0", 2), ("b0", 2)]

@@ -16,7 +16,7 @@ import browser
 import numpy as np
 import pytest
 from PIL import Image
-from rating_toys import SHOWN, Server, SimulatedRater, pictures
+from rating_toys import SHOWN, Server, SimulatedRater, pictures, servers
 
 from pim.datasets import table
 from pim.rating.report import report
@@ -46,9 +46,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for folder in folders:
         (folder / "scene0.png").rename(folder / f"{HOSTILE.replace('/', '')}.png")
         (folder / "scene1.png").rename(folder / "=cmd ..%2f..%2f 'a' &quot;.png")
-    running = Server((*folders, "--db", root / "r.sqlite", "--rest", 0)).start()
-    yield running
-    running.stop()
+    with servers() as start:
+        yield start(*folders, "--db", root / "r.sqlite", "--rest", 0)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """A way to start servers of one's own."""
+    with servers() as start:
+        yield start
 
 
 def fresh(tab: browser.Page, server: Server, **window: Any) -> None:
@@ -74,11 +80,16 @@ def answers(file: Path) -> list[tuple[str, int]]:
 
 
 def test_three_raters_finish_a_study_whose_server_is_killed(
-    shared_tab: browser.Page, tmp_path: Path, cli: Callable[..., Any]
+    shared_tab: browser.Page,
+    serve: Callable[..., Server],
+    tmp_path: Path,
+    cli: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     folders = pictures(tmp_path, 10, levels=4)
     file = tmp_path / "ratings.sqlite"
-    server = Server((*folders, "--db", file, "--judgements", 58, "--rest", 30)).start()
+    server = serve(*folders, "--db", file, "--judgements", 58, "--rest", 30)
     raters = [
         SimulatedRater(shared_tab.another(), name, seed, noise)
         for seed, (name, noise) in enumerate({"Ann": 0.3, "Ben": 0.5, "Cleo": 0.8}.items())
@@ -165,6 +176,15 @@ def test_a_double_click_a_held_key_and_a_stale_tab_answer_once(shared_tab: brows
         shared_tab.key_down("a")
     shared_tab.key_up("a")
     shared_tab.wait(f"{DONE} === 2 && {OPEN_LONG}", "the answer does not arrive")
+    box = shared_tab.run(
+        "(b => [b.left + 9, b.top + 9])(document.querySelector('[data-answer]').getBoundingClientRect())"
+    )
+    for kind in ("mousePressed", "mouseReleased"):  # the second half of a double click whose first half answered
+        at = {"x": box[0], "y": box[1], "button": "left", "clickCount": 2}
+        shared_tab.call("Input.dispatchMouseEvent", type=kind, **at)
+    assert shared_tab.run("trial.open")
+    assert shared_tab.run("(trial.since = performance.now(), answer('left'), trial.open)"), "nobody judges in no time"
+    shared_tab.wait(OPEN_LONG, "there is no question")
     stale = shared_tab.another()
     enter(stale, server, "dora ")
     assert stale.run(DONE) == 2
@@ -257,12 +277,14 @@ def test_nothing_is_asked_elsewhere_and_hostile_names_stay_text(shared_tab: brow
     assert shared_tab.complaints == []
 
 
-def test_twenty_megapixels_keep_their_size_and_move_together(shared_tab: browser.Page, tmp_path: Path) -> None:
+def test_twenty_megapixels_keep_their_size_and_move_together(
+    shared_tab: browser.Page, serve: Callable[..., Server], tmp_path: Path
+) -> None:
     ramp = np.linspace(0, 255, 5400).astype(np.uint8)[None, :, None] * np.ones((3700, 1, 3), np.uint8)
     for name, shift in (("a", 0), ("b", 40), ("c", 90)):
         (tmp_path / name).mkdir()
         Image.fromarray(np.roll(ramp, shift, axis=1)).save(tmp_path / name / "large.png", compress_level=1)
-    server = Server((*(tmp_path / name for name in "abc"), "--db", tmp_path / "r.sqlite", "--catch", 0)).start()
+    server = serve(*(tmp_path / name for name in "abc"), "--db", tmp_path / "r.sqlite", "--catch", 0)
     enter(shared_tab, server, "Ida")
     assert shared_tab.run("[mode.panes, mode.whole]") == [2, False]
     assert "5400 × 3700 pixels" in shared_tab.run("document.getElementById('fit').textContent")

@@ -6,13 +6,13 @@ import http.client
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
-from rating_toys import Server, pictures
+from rating_toys import Server, pictures, servers
 
 from pim.rating.access import Access, is_loopback
 from pim.rating.store import content
@@ -34,9 +34,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(study: Path) -> Iterator[Server]:
-    running = Server((study / "originals", study / "blur0", study / "noise0", "--db", study / "r.sqlite")).start()
-    yield running
-    running.stop()
+    with servers() as start:
+        yield start(study / "originals", study / "blur0", study / "noise0", "--db", study / "r.sqlite")
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """A way to start servers of one's own."""
+    with servers() as start:
+        yield start
 
 
 def ask(
@@ -202,9 +208,9 @@ def test_an_answer_sent_again_counts_once_and_a_late_one_not_at_all(server: Serv
     assert call(server, "standing", {"rater": standing["rater"]})[1] == first[1]
 
 
-def test_a_picture_that_changed_is_not_shown(tmp_path: Path) -> None:
+def test_a_picture_that_changed_is_not_shown(serve: Callable[..., Server], tmp_path: Path) -> None:
     folders = pictures(tmp_path, 1, levels=2)
-    server = Server((*folders, "--db", tmp_path / "r.sqlite", "--catch", 0)).start()
+    server = serve(*folders, "--db", tmp_path / "r.sqlite", "--catch", 0)
     _, standing = call(server, "enter", {"name": "Ann"})
     for folder in folders:
         Image.new("RGB", (48, 32)).save(folder / "scene0.png")
@@ -216,9 +222,11 @@ def test_a_picture_that_changed_is_not_shown(tmp_path: Path) -> None:
     assert "has changed since the ratings began" in told
 
 
-def test_beyond_loopback_nothing_comes_without_the_token(study: Path, tmp_path: Path) -> None:
+def test_beyond_loopback_nothing_comes_without_the_token(
+    serve: Callable[..., Server], study: Path, tmp_path: Path
+) -> None:
     folders = (study / "originals", study / "blur0", study / "noise0")
-    server = Server((*folders, "--db", tmp_path / "r.sqlite", "--host", "0.0.0.0")).start()
+    server = serve(*folders, "--db", tmp_path / "r.sqlite", "--host", "0.0.0.0")
     _, _, token = server.address.rpartition("?token=")
     assert len(token) == 32
     for path in ("/", "/?token=" + "0" * 32, "/?token=", f"/picture/x?token={token}", "/api/enter"):
@@ -260,9 +268,11 @@ def test_a_second_server_and_a_taken_port_say_so(server: Server, study: Path, tm
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(study: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
+    serve: Callable[..., Server], study: Path, tmp_path: Path
+) -> None:
     folders = (study / "originals", study / "blur0", study / "noise0")
-    server = Server((*folders, "--db", tmp_path / "r.sqlite")).start()
+    server = serve(*folders, "--db", tmp_path / "r.sqlite")
     _, standing = call(server, "enter", {"name": "Ann"})
     _, after = call(server, "answer", answer_to(standing))
     code, told = server.stop(signal.SIGINT)

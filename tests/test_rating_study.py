@@ -275,6 +275,25 @@ def test_no_acknowledged_answer_is_lost_when_the_server_is_killed(tmp_path: Path
     assert len(kept) <= len(said) + 1
 
 
+def test_a_report_can_be_made_while_an_answer_is_being_written(file: Database, asked: TripletSet) -> None:
+    study = begin(file, asked).study
+    say(study, study.enter("Ann"), True)
+    with file.transaction() as sql:
+        sql.execute("DELETE FROM answers")
+        assert len(store.content(file.path).answers) == 1
+    assert store.content(file.path).answers == ()
+
+
+def test_active_choice_asks_everyone_for_other_triplets(file: Database, asked: TripletSet) -> None:
+    study = begin(file, asked, choose="active", judgements=8, catch=0, repeats=0).study
+    for name in ("Ann", "Ben", "Cleo"):
+        assert finish(study, name).done == 8
+    judged = Counter(file.rows("SELECT rater_id, triplet_id FROM trials"))
+    assert len(judged) == 24
+    with pytest.raises(UsageError, match="choose is active, not all"):
+        begin(file, asked, choose="all")
+
+
 def test_a_study_may_grow_but_not_change(tmp_path: Path) -> None:
     folders = pictures(tmp_path, 2, levels=4)
     with store.serving(tmp_path / "r.sqlite") as file:

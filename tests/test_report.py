@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -100,6 +101,23 @@ def test_the_page_holds_the_numbers_of_the_run(toy: tuple[Path, Plan]) -> None:
         assert said in found.text
     created = json.loads((toy[0] / "run.json").read_text())["created"]
     assert created[:10] in found.text
+
+
+def test_eleven_metrics_get_a_dense_table_names_beside_bars_and_a_colour_each(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "pictures", levels=2)
+    metrics = [MeanAbsolute() for _ in range(11)]
+    for number, metric in enumerate(metrics):
+        metric.info = replace(metric.info, name=f"metric-{number}")
+    evaluate(tmp_path / "run", plan, metrics, {}, RunOptions(workers=0), OPTIONS, silent)
+    html = page([section(tmp_path / "run", OPTIONS, None)])
+    found = Parsed(html)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    last = next(f for f in summary["figures"] if (f["part"], f["metric"]) == ("all", "metric-10"))
+    assert f"{last['value']:.3f} [{last['low']:.3f}, {last['high']:.3f}]" in found.text
+    assert found.count("table", **{"class": "dense"}) >= 2
+    for number in range(11):
+        assert found.count("svg", **{"class": f"c{number}"}) == 2  # a bar for each type
+    assert found.text.count("metric-10 ") >= 2
 
 
 def test_every_plot_is_drawn_and_described(toy: tuple[Path, Plan]) -> None:

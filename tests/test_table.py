@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import miniatures
+import pandas as pd
 import pytest
 
 from pim.datasets import table
@@ -158,6 +159,24 @@ def test_repeated_rows_are_errors_and_self_comparisons_notes(write: Callable[...
     dataset = table.read(write(*OPINIONS, OPINIONS[1], "images/r.png,images/r.png,5"), higher_is_better=True)
     assert "more than once; average their judgements (1): images/r.png | images/a.png" in texts(dataset, "error")
     assert "compare a picture with itself (1): images/r.png | images/r.png" in texts(dataset, "note")
+
+
+def test_a_parquet_file_is_the_same_table(write: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    text = table.read(
+        write("reference,distorted,score,n,group", "images/r.png,images/a.png,0.1,12,x", OPINIONS[2] + ",,"), None, True
+    )
+    columns = {"Reference": ["images/r.png"] * 2, "distorted": ["images/a.png", "images/b.png"], "score": [0.1, 1.0]}
+    more = {"n": [12, None], "group": ["x", None], "higher_is_better": [True, True]}
+    pd.DataFrame(columns | more).to_parquet(tmp_path / "ratings.parquet")
+    dataset = table.read(tmp_path / "ratings.parquet")
+    assert list(dataset.records()) == list(text.records())
+    assert dataset.higher_is_better is True
+    (tmp_path / "no.parquet").write_bytes(b"PAR1 is not enough")
+    with pytest.raises(ManifestError, match=r"no\.parquet cannot be read as Parquet"):
+        table.read(tmp_path / "no.parquet")
+    with pytest.raises(ManifestError, match=r"gone\.parquet cannot be read as Parquet"):
+        table.read(tmp_path / "gone.parquet")
 
 
 def test_other_columns_and_other_files_are_refused(write: Callable[..., Path], tmp_path: Path) -> None:

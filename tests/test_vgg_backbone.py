@@ -16,7 +16,7 @@ from vgg_cases import OXFORD12
 
 from pim import weights
 from pim.errors import MetricUnavailable, UsageError, WeightsError
-from vggmetric import backbone, loading
+from vggmetric import backbone, keras, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached, find, missing, named, places
 
 TV1K = BACKBONES["tv1k"]
@@ -28,6 +28,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     (tmp_path / "cache").mkdir()
     (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path
@@ -166,7 +167,7 @@ def test_a_wrong_or_damaged_file_is_named_with_what_is_wrong(
     few = dict(list(tensors.items())[:8])
     loading.save(path, few, BACKBONES["oxford12"])
     said("holds the backbone oxford12, not tv1k")
-    header = weights.WeightHeader(loading.KIND, {"backbone": "tv1k", "tensors_sha256": loading._digest(few)})
+    header = weights.WeightHeader(loading.KIND, {"backbone": "tv1k", "tensors_sha256": loading.digest_of(few)})
     weights.write(path, few, header)
     said("lacks the tensor features.10.weight; is it a VGG-16")
     content = bytearray(path.read_bytes())
@@ -221,6 +222,31 @@ def test_the_first_layers_of_the_whole_network_will_do_for_the_part(
     network = loading.load("oxford12")
     assert len(network.convolutions) == 4
     assert torch.equal(network.convolutions[3].weight, tensors["features.7.weight"])
+
+
+def test_the_file_of_keras_is_turned_into_the_layout_of_torch(
+    tensors: dict[str, torch.Tensor], nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    monkeypatch.setenv("KERAS_HOME", str(nowhere / "keras"))
+    path = nowhere / "keras" / "models" / backbone.KERAS_FILE
+    path.parent.mkdir(parents=True)
+    numbers = iter(tensors.values())
+    with h5py.File(path, "w") as file:
+        for layer in keras.LAYERS:
+            kernel, bias = next(numbers), next(numbers)
+            turned = kernel.flip(1) if layer == "block1_conv1" else kernel  # blue first
+            group = file.create_group(layer)
+            group[f"{layer}_W_1:0"] = turned.permute(2, 3, 1, 0).numpy()
+            group[f"{layer}_b_1:0"] = bias.numpy()
+    with pytest.raises(WeightsError, match=f"has MD5 [0-9a-f]{{32}}, expected {keras.MD5}; it was not opened"):
+        loading.load("oxford")
+    monkeypatch.setattr(keras, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    for name in ("oxford", "oxford12"):
+        state = loading.load(name).state_dict().values()
+        assert all(torch.equal(got, want) for got, want in zip(state, tensors.values(), strict=False))
+    with pytest.raises(WeightsError, match="holds the backbone oxford, not tv1k"):
+        loading.load("tv1k", path)
 
 
 @pytest.mark.development_data

@@ -12,6 +12,7 @@ import torch
 from vgg_cases import CASES, OXFORD12, RANDOM, Case, golden_vgg, random_metric
 
 from vggmetric import Head, VGGMetric, loading
+from vggmetric.backbone import missing
 from vggmetric.embedding import Embedding
 from vggmetric.features import TAPS
 from vggmetric.head import shipped
@@ -141,3 +142,16 @@ def test_more_noise_is_further_away(shared: Path) -> None:
     assert values[0] == 0
     assert values == sorted(values)
     assert values[1] > 0
+
+
+def test_with_the_trained_layers_it_is_lpips(random_images) -> None:
+    if (reason := missing("tv1k")) is not None:
+        pytest.skip(reason)
+    package = pytest.importorskip("lpips")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it calls torchvision in ways that are deprecated
+        theirs = package.LPIPS(net="vgg", verbose=False).eval()
+    x, y = random_images(1, 64, 70, seed=1), random_images(1, 64, 70, seed=2)
+    with torch.no_grad():
+        want = theirs(x, y, normalize=True).flatten()
+        torch.testing.assert_close(VGGMetric.from_head("lpips")(x, y), want, rtol=1e-3, atol=0)  # float16 storage too

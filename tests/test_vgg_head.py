@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import random as random_module
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,25 @@ def test_a_metric_takes_name_hash_and_history_from_its_head(head: Head, tmp_path
     assert metric.settings["backbone"] == "rand447"
     with pytest.raises(UsageError, match="unknown head 'unifrom'; did you mean 'uniform'"):
         VGGMetric.from_head("unifrom")
+
+
+def test_no_mutation_of_a_file_does_more_than_a_refusal(head: Head, tmp_path: Path) -> None:
+    path = tmp_path / "mutated.safetensors"
+    head.write(path)
+    content, random = path.read_bytes(), random_module.Random(0)
+    start = content.index(b"__metadata__")
+    refusals = []
+    for _ in range(150):
+        mutated = bytearray(content)
+        for _ in range(random.randint(1, 4)):
+            at = random.randrange(start, start + 600) if random.random() < 0.8 else random.randrange(len(mutated))
+            mutated[at] = random.choice(b'0127"{}[],:.-eE \\ntf')
+        path.write_bytes(mutated[: random.choice((len(mutated), random.randrange(len(mutated))))])
+        with contextlib.suppress(WeightsError):
+            Head.read(path)
+            continue
+        with pytest.raises(WeightsError) as caught:
+            Head.read(path)
+        refusals.append(str(caught.value))
+    assert len(refusals) > 90
+    assert all(str(path) in text and "\n" not in text for text in refusals)

@@ -11,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.export import Dim
 from vgg_cases import OXFORD12, RANDOM, golden_vgg, random_metric
 
 from pim.errors import InputError, UsageError
 from vggmetric import Head, VGGMetric, embedding, resample
-from vggmetric.features import TAPS, halved, operations
+from vggmetric.features import STRIDES, TAPS, halved, operations, reach
 from vggmetric.head import uniform
 
 SIZES = [(16, 16), (17, 31), (31, 17), (32, 40), (53, 37), (32, 32), (48, 33), (19, 50)]
@@ -163,9 +164,9 @@ def test_the_overlap_keeps_means_and_constants(pixels: int, positions: int) -> N
     torch.testing.assert_close(shares, torch.tensor(slow, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("size", [(250, 16), (17, 250)])
-def test_tiles_change_nothing(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    metric, x, y = random_metric(), images(1, *size, 1), images(1, *size, 2)
+@pytest.mark.parametrize(("size", "pool"), [((250, 16), "max"), ((17, 270), "l2")])
+def test_tiles_change_nothing(size: tuple[int, int], pool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric, x, y = random_metric(pool=pool), images(1, *size, 1), images(1, *size, 2)
     with torch.no_grad():
         whole, kept = metric.per_layer(x, y), metric.prepare(x)
         monkeypatch.setattr(embedding, "TILED", 1000)
@@ -184,6 +185,22 @@ def test_maps_of_tiles_are_the_map(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(embedding, "TILED", 1000)
         monkeypatch.setattr(embedding, "TILE", 48)
         torch.testing.assert_close(metric(x, y, spatial=True), whole, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tap", "pool", "pixels"), [("relu1_2", "max", 2), ("relu2_2", "max", 6), ("relu3_1", "l2", 13)]
+)
+def test_the_reach_of_a_tap_is_as_far_as_a_pixel_matters(tap: str, pool: str, pixels: int) -> None:
+    assert reach(tap, pool) == pixels
+    network = copy.deepcopy(random_metric(pool=pool).embedding.network).double()
+    x = images(1, 8, 64, 0, torch.float64)
+    whole = dict(network(x, tap))[tap]
+    tile = slice(32 // STRIDES[tap], 48 // STRIDES[tap])
+    for kept, changes in ((pixels, False), (pixels - 1, True)):
+        y = torch.zeros_like(x)
+        y[..., 32 - kept : 48 + kept] = x[..., 32 - kept : 48 + kept]
+        found = dict(network(y, tap))[tap]
+        assert torch.equal(found[..., tile], whole[..., tile]) != changes
 
 
 def test_strips_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,14 +230,17 @@ def test_layout_autocast_and_inference_mode_change_nothing(layout: torch.memory_
 
 
 def test_compiled_and_exported_metrics_agree() -> None:
-    metric, x, y = random_metric(last=4), images(1, 40, 40, 1), images(1, 40, 40, 2)
+    metric, x, y = random_metric(last=4), images(2, 40, 48, 1), images(2, 40, 48, 2)
     want = metric(x, y)
     compiled = torch.compile(metric, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x, y), want, rtol=1e-6, atol=0)
     with torch.no_grad():
         torch.testing.assert_close(compiled(x, y), want, rtol=1e-6, atol=0)
-    exported = torch.export.export(metric, (x, y)).module()
+    sizes = {0: Dim("n", min=1, max=64), 2: Dim("h", min=16, max=4096), 3: Dim("w", min=16, max=4096)}
+    exported = torch.export.export(metric, (x, y), dynamic_shapes={"reference": sizes, "distorted": sizes}).module()
     torch.testing.assert_close(exported(x, y), want, rtol=1e-6, atol=0)
+    x, y = images(3, 37, 50, 3), images(3, 37, 50, 4)
+    torch.testing.assert_close(exported(x, y), metric(x, y), rtol=1e-6, atol=0)
 
 
 def test_a_reference_without_gradient_costs_no_graph() -> None:
@@ -272,6 +292,14 @@ def test_l2_pooling_is_the_root_of_a_weighted_mean_of_squares() -> None:
                 if 0 <= r < 7 and 0 <= c < 10:
                     total += a * b * features[:, :, r, c] ** 2
         torch.testing.assert_close(found[:, :, row, column], (total + 1e-12).sqrt())
+
+
+def test_eps_stands_inside_the_root() -> None:
+    features = torch.zeros(1, 64, 2, 3, dtype=torch.float64)
+    features[:, 5] = 1e-5  # its square is eps
+    unit = random_metric().embedding.normalise("relu1_1", features)
+    torch.testing.assert_close(unit[:, 5], torch.full((1, 2, 3), 0.5**0.5, dtype=torch.float64))
+    assert not unit[:, 6:].any()
 
 
 def test_without_normalisation_features_are_divided_by_their_scales() -> None:

@@ -32,6 +32,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     (tmp_path / "cache").mkdir()
 
 
@@ -93,6 +94,15 @@ def test_a_damaged_head_and_a_backbone_are_no_metrics(cli: Cli, tmp_path: Path) 
     loading.save(bad, loading.random_tensors(1), BACKBONES["oxford12"])
     with pytest.raises(WeightsError, match="holds weights of kind 'vgg-backbone', not of a PIM"):
         zoo.load(str(bad))
+
+
+def test_how_the_backbone_is_stored_is_part_of_the_settings(random_backbones: None) -> None:
+    whole = zoo.load("vgg-uniform")
+    cached("tv1k").unlink()
+    loading.save(cached("tv1k", half=True), loading.random_tensors(447), BACKBONES["tv1k"], half=True)
+    half = zoo.load("vgg-uniform")
+    assert half.weights_hash == whole.weights_hash
+    assert half.settings != whole.settings
 
 
 @pytest.mark.development_data

@@ -15,6 +15,7 @@ from pim.peer_catalogue import checkpoints
 from pim.weights import cache_folder, read_header
 
 VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
+KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the weights of oxford, as Keras fetches them
 RANDOM = re.compile(r"rand(\d{1,9})")
 _CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
 
@@ -113,6 +114,8 @@ def places(name: str) -> list[Path]:
     told = _named_file()
     found = [] if told is None else [told]
     found += [cached(name), cached(name, half=True), published(backbone)]
+    if name == "oxford":
+        found.append(Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / KERAS_FILE)
     # The first layers of the whole network will do for the part.
     return found if name != "oxford12" else [*found, *(path for path in places("oxford") if path not in found)]
 

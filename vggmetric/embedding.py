@@ -19,17 +19,16 @@ import torch
 from torch import Tensor, nn
 
 from pim.errors import UsageError
-from pim.tiles import Place, grid, with_halo
-from vggmetric.features import CHANNELS, STRIDES, Network
+from pim.tiles import WHOLE, Place, grid, with_halo
+from vggmetric.features import CHANNELS, STRIDES, Network, reach
 
 Norm = Literal["unit", "none"]
 
 EPS = 1e-10
-TILE = 1024  # side of a tile in pixels; a multiple of the largest stride, as the halo must be
-HALO = 96  # pixels around a tile, at least `features.REACH`
+TILE = 1024  # side of a tile in pixels, a multiple of the largest stride
 TILED = 1 << 21  # pixels of an image above which it is computed in tiles
 KEEP = 5 << 29  # bytes of normalised features up to which an analysis keeps them
-STRIP = 1 << 20  # values that are compared at a time, so that they stay in the cache of a processor
+STRIP = 1 << 22  # values that are compared at a time: few enough for a cache, enough to keep threads busy
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,7 @@ class Embedding(nn.Module):
                 found = self._difference(part, rows).square().sum((2, 3)).to(wide)
                 sums[part.tap] = sums[part.tap] + found if part.tap in sums else found
             counts[part.tap] = counts.get(part.tap, 0) + part.second.shape[-2] * part.second.shape[-1]
+            del part  # the next tap finds room
         return {tap: (total / counts[tap]).to(second.dtype) for tap, total in sums.items()}
 
     def maps(self, first: Tensor | Analysis, second: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -145,11 +145,13 @@ class Embedding(nn.Module):
             channels = weights[part.tap].expand(part.second.shape[1])
             strips = [self._difference(part, r).square().movedim(1, -1) @ channels for r in _strips(part.second)]
             values = torch.cat(strips, 1)
-            whole = _size(second, part.tap)
-            if values.shape[1:] == whole:
+            if part.place[0].stop is None:
                 found[part.tap] = values
             else:
-                found.setdefault(part.tap, values.new_empty(len(values), *whole))[:, *part.place] = values
+                if part.tap not in found:
+                    found[part.tap] = values.new_empty(len(values), *_size(second, part.tap))
+                found[part.tap][:, *part.place] = values
+            del part, values  # the next tap finds room
         return found
 
     def _difference(self, part: _Part, rows: slice) -> Tensor:
@@ -162,17 +164,20 @@ class Embedding(nn.Module):
         taps = self.network.taps if taps is None else taps
         image, units = (first.image, first.units) if isinstance(first, Analysis) else (first, None)
         size, last = second.shape[-2:], self._deepest(taps)
+        coarsest = max(STRIDES.values())  # tiles and their surroundings begin where positions of every tap begin
+        halo = -(-reach(last, self.network.pool) // coarsest) * coarsest
         for where in grid(size, TILE if _tiled(second) else None):
-            outer, _ = with_halo(where, HALO, size)
+            outer, _ = with_halo(where, halo, size)
             others = self.network(second[:, :, *outer], last)
             ones = self.network(image[:, :, *outer], last) if units is None else None
             for tap, features in others:
                 same = None if ones is None else next(ones)[1]
                 if tap not in taps:
                     continue
-                place, inside = _placed(where, outer, size, STRIDES[tap])
+                place, inside = _placed(where, outer, STRIDES[tap])
                 known = same[:, :, *inside] if same is not None else units[tap][:, :, *place]  # type: ignore[index]
                 yield _Part(tap, place, known, features[:, :, *inside], same is None)
+                del features, same, known  # the next tap finds room
 
     def _deepest(self, taps: Sequence[str]) -> str:
         return max(taps, key=list(CHANNELS).index)
@@ -183,7 +188,7 @@ class Embedding(nn.Module):
 
 
 def _tiled(image: Tensor) -> bool:
-    return image.shape[-2] * image.shape[-1] > TILED and not torch.is_grad_enabled()
+    return not torch.is_grad_enabled() and image.shape[-2] * image.shape[-1] > TILED
 
 
 def _size(image: Tensor, tap: str) -> torch.Size:
@@ -202,12 +207,13 @@ def _strips(features: Tensor) -> Iterator[slice]:
         yield slice(top, min(top + rows, height))
 
 
-def _placed(where: Place, outer: Place, size: torch.Size, stride: int) -> tuple[Place, Place]:
+def _placed(where: Place, outer: Place, stride: int) -> tuple[Place, Place]:
     """Where the positions of a tile lie in the whole tap, and in the tap of the tile with its surroundings."""
+    if where[0].stop is None:
+        return WHOLE, WHOLE
     whole, inside = [], []
-    for part, around, length in zip(where, outer, size, strict=True):
-        start, stop, _ = (bound // stride for bound in part.indices(length))
-        offset = around.indices(length)[0] // stride
+    for part, around in zip(where, outer, strict=True):
+        start, stop, offset = part.start // stride, part.stop // stride, around.start // stride
         whole.append(slice(start, stop))
         inside.append(slice(start - offset, stop - offset))
     return (whole[0], whole[1]), (inside[0], inside[1])

@@ -31,7 +31,6 @@ STRIDES: dict[str, int] = {"pixels": 1} | {
 }  # in pixels of the image
 TAPS = tuple(CHANNELS)  # in the order in which they are computed
 CONVOLUTIONS = len(TAPS) - 1
-REACH = 90  # pixels around a tile of whole strides that relu5_3 looks at: its field is 196 pixels wide
 _L2_FLOOR = 1e-12  # keeps the gradient of the root finite
 
 
@@ -120,6 +119,21 @@ def halved(features: Tensor, pool: Pool) -> Tensor:
     window = torch.outer(taps, taps).expand(channels, 1, 3, 3)
     mean = F.conv2d(features.square(), window, stride=2, padding=1, groups=channels)
     return (mean[..., : height // 2, : width // 2] + _L2_FLOOR).sqrt()
+
+
+def reach(last: str, pool: Pool = "max") -> int:
+    """How many pixels around a tile of whole strides a tap looks at.
+
+    >>> reach("relu5_3")
+    90
+    """
+    taps = TAPS[: TAPS.index(last) + 1]
+    found = 0
+    for before, tap in reversed(list(zip(taps, taps[1:], strict=False))):
+        found += 1
+        if STRIDES[tap] > STRIDES[before]:
+            found = 2 * found + (pool == "l2")
+    return found
 
 
 def operations(last: str) -> float:

@@ -129,7 +129,7 @@ class Head:
                 raise WeightsError(f"{path} was made for another file of the backbone {config['backbone']}")
             by_tap = {name.removeprefix(_PREFIX): tensor for name, tensor in tensors.items()}
             return cls(weights=by_tap, story=header.training, licence=header.licence, **config)
-        except (UsageError, TypeError) as error:
+        except (UsageError, TypeError, AttributeError, ValueError) as error:  # values of another type
             raise WeightsError(f"{path} is no usable head: {error}") from error
 
 

@@ -5,6 +5,7 @@ A file is recognised by what it is, never by its name alone:
     ours (safetensors)      made by `save`: its header names backbone, source and the hash of its tensors
     published (.pth)        its SHA-256 stands in the table of backbones; read with weights_only
     published (safetensors) the same, for the four convolutions of oxford12
+    published (.h5)         the file of Keras, by its MD5: its makers publish no other
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from torch import Tensor
 from pim import weights
 from pim.errors import WeightsError
 from pim.files import sha256_of
+from vggmetric import keras
 from vggmetric.backbone import BACKBONES, RANDOM, Backbone, find, named
 from vggmetric.features import CHANNELS, TAPS, Network, Pool
 
@@ -95,7 +97,7 @@ def save(path: str | Path, tensors: dict[str, Tensor], backbone: Backbone, *, ha
         half: Store float16: half the size; distances change by 2e-4 of themselves.
     """
     kept = {name: tensors[name].to(torch.float16 if half else torch.float32) for name in tensor_names(backbone)}
-    config = {"backbone": backbone.id, "source_sha256": backbone.sha256, "tensors_sha256": _digest(kept)}
+    config = {"backbone": backbone.id, "source_sha256": backbone.sha256, "tensors_sha256": digest_of(kept)}
     header = weights.WeightHeader(KIND, config, {"source": backbone.file}, backbone.licence)
     weights.write(path, kept, header)
 
@@ -106,12 +108,15 @@ def _read_ours(backbone: Backbone, path: Path) -> dict[str, Tensor]:
     if header.kind != KIND:
         raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a backbone")
     _check_identity(backbone, str(config.get("backbone")), path)
-    if config.get("tensors_sha256") != _digest(tensors):
+    if config.get("tensors_sha256") != digest_of(tensors):
         raise WeightsError(f"{path} is damaged: its tensors are not those it was written with; remove it")
     return tensors
 
 
 def _read_published(backbone: Backbone, path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".h5":
+        _check_identity(backbone, "oxford", path)
+        return keras.read(path, tensor_names(backbone))
     digest = sha256_of(path)
     known = next((b.id for b in BACKBONES.values() if b.sha256 and digest.startswith(b.sha256)), None)
     if known is None:
@@ -168,7 +173,7 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
+def digest_of(tensors: dict[str, Tensor]) -> str:
     """SHA-256 over names, types and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

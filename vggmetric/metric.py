@@ -64,6 +64,7 @@ class VGGMetric(Metric):
         self.weights_hash = head.sha256
         self.trained_on = tuple(head.story.get("trained_on", ()))
         network = loading.load(head.backbone, backbone, pool=head.pool)
+        self._tensors = loading.digest_of(network.state_dict())
         self.embedding = Embedding(network, head.norm, head.eps, head.scales, cache_dtype)
         self.taps = head.taps
         for tap in self.taps:
@@ -105,8 +106,8 @@ class VGGMetric(Metric):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Backbone, normalisation and pooling."""
-        return self.head.settings
+        """Backbone, normalisation and pooling; and a hash of the layers, which storage in float16 changes."""
+        return {**self.head.settings, "backbone_tensors": self._tensors}
 
     def per_layer(self, reference: Tensor | Prepared, distorted: Tensor) -> dict[str, Tensor]:
         """The share of every tap that counts; together they are the distance.

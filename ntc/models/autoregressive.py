@@ -59,7 +59,7 @@ class Joint(Hyperprior):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
-        n, m = config.width, config.latents
+        n, m = config.hyper, config.latents
         self.hyper_analysis = hyper_analysis(config, 0.01)
         self.hyper_synthesis = PriorNet(up(n, m), up(m, 3 * m // 2), nn.Conv2d(3 * m // 2, 2 * m, 3, padding=1))
         self.context = MaskedConv2d(m, 2 * m)

@@ -16,7 +16,7 @@ from ntc.models.config import CodecConfig
 from ntc.models.exchange import Coding, Exchange, Measure
 from ntc.models.latents import Proxy
 from pim import checks
-from pim.errors import UsageError
+from pim.errors import InputError, UsageError
 
 ID_BYTES = 16
 BEST_QUALITY = 255
@@ -86,7 +86,7 @@ class Codec(nn.Module):
             UsageError: without tables outside training.
         """
         if self.training:
-            checks.as_batch(image, "image")
+            self._check_training(image)
             levels = self._levels(level, len(image)).to(image.device)
             y = self.analysis(image) * self._gain("before", levels)
             latents, bits = self.proxy(y, proxy or Proxy())
@@ -198,6 +198,12 @@ class Codec(nn.Module):
         latents = self.exact(self.latents(image, level).cpu(), self.latent_size(size), measure)
         bits = {name: torch.tensor([value], dtype=torch.float64) for name, value in measure.bits.items()}
         return Coded(self.image(latents, size, level), bits)
+
+    def _check_training(self, image: Tensor) -> None:
+        height, width = checks.as_batch(image, "image").shape[-2:]
+        stride = self.config.stride
+        if height % stride or width % stride:
+            raise InputError(f"in training, sides must be multiples of {stride} pixels; got {width} x {height}")
 
     def _levels(self, level: Tensor | float | None, count: int) -> Tensor:
         last = len(self.config.lambdas) - 1

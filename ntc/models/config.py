@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pim.errors import UsageError
 
 Kind = Literal["factorised", "scale", "mean-scale", "joint"]
+Nonlinearity = Literal["gdn", "gdn-2016", "relu"]
 KINDS: tuple[Kind, ...] = ("factorised", "scale", "mean-scale", "joint")
 
 
@@ -21,9 +22,10 @@ class CodecConfig:
     """
 
     kind: Kind = "mean-scale"
-    width: int = 128  # N, channels between the convolutions, and of the hyper-latents z
-    latents: int = 192  # M, channels of the latents y
-    nonlinearity: Literal["gdn", "gdn-2016", "relu"] = "gdn"  # simplified GDN, the first published GDN, or none
+    widths: tuple[int, ...] = (128, 128, 128)  # channels between the convolutions, at 1/2, 1/4 and 1/8 of the sides
+    latents: int = 192  # channels of the latents y, M in the papers
+    hyper: int = 128  # channels of the hyper-latents z, N in the papers, where all widths are N too
+    nonlinearity: Nonlinearity = "gdn"  # simplified GDN, the first published GDN, or none
     lambdas: tuple[float, ...] = (0.013,)  # weight of the distortion; several: one codec for all rates between
 
     def __post_init__(self) -> None:
@@ -32,13 +34,35 @@ class CodecConfig:
             raise UsageError(f"kind must be one of {', '.join(KINDS)}; got {self.kind!r}")
         if self.nonlinearity not in ("gdn", "gdn-2016", "relu"):
             raise UsageError(f"nonlinearity must be gdn, gdn-2016 or relu; got {self.nonlinearity!r}")
-        for name in ("width", "latents"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or not 1 <= value <= 1024:
-                raise UsageError(f"{name} must be a whole number from 1 to 1024; got {value!r}")
+        if len(self.widths) != 3:
+            raise UsageError(f"widths must be three numbers; got {self.widths}")
+        counts = (*self.widths, self.latents, self.hyper)
+        if not all(isinstance(value, int) and 1 <= value <= 1024 for value in counts):
+            raise UsageError(f"widths, latents and hyper must be whole numbers from 1 to 1024; got {counts}")
         rising = all(a < b for a, b in zip(self.lambdas, self.lambdas[1:], strict=False))
         if not 1 <= len(self.lambdas) <= 64 or not rising or not 0 < min(self.lambdas) <= max(self.lambdas) < 1e6:
             raise UsageError(f"lambdas must be 1 to 64 rising positive numbers; got {self.lambdas}")
+
+    @classmethod
+    def uniform(
+        cls,
+        width: int,
+        kind: Kind = "mean-scale",
+        *,
+        latents: int,
+        nonlinearity: Nonlinearity = "gdn",
+        lambdas: tuple[float, ...] = (0.013,),
+    ) -> CodecConfig:
+        """The published shape: the same number of channels everywhere but in the latents.
+
+        Args:
+            width: N.
+            kind: As above, like the rest.
+            latents: M.
+            nonlinearity: Between the convolutions.
+            lambdas: One or several.
+        """
+        return cls(kind, (width,) * 3, latents, width, nonlinearity, lambdas)
 
     @property
     def conditioned(self) -> bool:

@@ -30,7 +30,7 @@ HYPER_STRIDE = 4  # latents per hyper-latent
 
 def hyper_analysis(config: CodecConfig, slope: float) -> nn.Sequential:
     """Latents (N, M, h, w) to hyper-latents (N, N, h / 4, w / 4); rectifiers leak with `slope`."""
-    n = config.width
+    n = config.hyper
     first = nn.Conv2d(config.latents, n, 3, padding=1)
     return nn.Sequential(first, nn.LeakyReLU(slope), down(n, n), nn.LeakyReLU(slope), down(n, n))
 
@@ -40,7 +40,7 @@ class Hyperprior(Codec):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
-        self.hyper_prior = FactorisedPrior("z", config.width)
+        self.hyper_prior = FactorisedPrior("z", config.hyper)
         self.scales: tables.Tables | None = None
 
     def codings(self) -> list[Coding]:
@@ -72,7 +72,7 @@ class ScaleHyperprior(Hyperprior):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
-        n = config.width
+        n = config.hyper
         self.hyper_analysis = hyper_analysis(config, 0.0)
         self.hyper_synthesis = PriorNet(up(n, n), up(n, n), nn.Conv2d(n, config.latents, 3, padding=1))
         start_scales(self.hyper_synthesis, config.latents)
@@ -103,7 +103,7 @@ class MeanScaleHyperprior(Hyperprior):
 
     def __init__(self, config: CodecConfig) -> None:
         super().__init__(config)
-        n, m = config.width, config.latents
+        n, m = config.hyper, config.latents
         self.hyper_analysis = hyper_analysis(config, 0.01)
         self.hyper_synthesis = PriorNet(up(n, m), up(m, 3 * m // 2), nn.Conv2d(3 * m // 2, 2 * m, 3, padding=1))
         start_scales(self.hyper_synthesis, m)

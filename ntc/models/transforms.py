@@ -45,8 +45,8 @@ class Shift(nn.Module):
 
 def analysis(config: CodecConfig) -> nn.Sequential:
     """Image (N, 3, H, W) to latents (N, M, H / 16, W / 16), sides being multiples of 16."""
-    n = config.width
-    convolutions = [down(3, n), down(n, n), down(n, n), down(n, config.latents)]
+    a, b, c = config.widths
+    convolutions = [down(3, a), down(a, b), down(b, c), down(c, config.latents)]
     _start(convolutions)
     with torch.no_grad():
         convolutions[-1].weight.mul_(START_SPREAD)
@@ -55,8 +55,8 @@ def analysis(config: CodecConfig) -> nn.Sequential:
 
 def synthesis(config: CodecConfig) -> nn.Sequential:
     """Latents (N, M, h, w) to an image (N, 3, 16 h, 16 w), which can leave [0, 1]."""
-    n = config.width
-    convolutions = [up(config.latents, n), up(n, n), up(n, n), up(n, 3)]
+    a, b, c = config.widths
+    convolutions = [up(config.latents, c), up(c, b), up(b, a), up(a, 3)]
     _start(convolutions)
     with torch.no_grad():
         convolutions[0].weight.div_(START_SPREAD)
@@ -110,18 +110,17 @@ def _pixels(latents: slice) -> slice:
     return slice(latents.start * STRIDE, latents.stop * STRIDE)
 
 
-def _interleaved(convolutions: Sequence[nn.Module], config: CodecConfig, *, inverse: bool) -> Iterator[nn.Module]:
+def _interleaved(
+    convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d], config: CodecConfig, *, inverse: bool
+) -> Iterator[nn.Module]:
     """Convolutions with the nonlinearity between them."""
-    for i, convolution in enumerate(convolutions):
+    for convolution in convolutions[:-1]:
         yield convolution
-        if i < len(convolutions) - 1:
-            yield _nonlinearity(config, inverse)
-
-
-def _nonlinearity(config: CodecConfig, inverse: bool) -> nn.Module:
-    if config.nonlinearity == "relu":
-        return nn.ReLU()
-    return GDN(config.width, inverse=inverse, simplified=config.nonlinearity == "gdn")
+        if config.nonlinearity == "relu":
+            yield nn.ReLU()
+        else:
+            yield GDN(convolution.out_channels, inverse=inverse, simplified=config.nonlinearity == "gdn")
+    yield convolutions[-1]
 
 
 @torch.no_grad()

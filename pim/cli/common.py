@@ -142,6 +142,18 @@ def chosen_device(name: DeviceName) -> str:
     return name
 
 
+def whole_numbers(text: str, option: str) -> tuple[int, ...]:
+    """Numbers with commas between them.
+
+    Raises:
+        UsageError: if it is anything else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"{option} must be numbers with commas, such as 8,8,8,3; got {text!r}") from None
+
+
 def note(message: str, quiet: bool = False) -> None:
     """One line on stderr, unless quiet."""
     if not quiet:

@@ -268,10 +268,10 @@ def looked_at(dataset: Dataset, allow_missing: bool, quiet: bool) -> Dataset:
 
 
 def show(result: Result, form: common.FormatName, target: Path | None, values: Path | None) -> None:
-    """Print tables, write single values where they are wanted, and name failures.
+    """Print tables, write single values where they are wanted, and name failures and constant metrics.
 
     Raises:
-        typer.Exit: with code 1 if something failed.
+        typer.Exit: with code 1 if there is one of these.
     """
     from pim.eval import tables
 
@@ -294,12 +294,19 @@ def show(result: Result, form: common.FormatName, target: Path | None, values: P
         else:
             parts = [tables.text(analysis) for analysis in analyses]
             stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
+    _complain(failures, [line for analysis in analyses for line in analysis.constant])
+
+
+def _complain(failures: Sequence[str], constant: Sequence[str]) -> None:
     for failure in failures[:FAILURES_SHOWN]:
         common.note(one_line(failure))
     if failures:
         rest = len(failures) - FAILURES_SHOWN
         more = f", {rest} of them not shown" if rest > 0 else ""
         common.note(f"{len(failures)} failed{more}; their rows are left out")
+    for line in constant:
+        common.note(f"{line}; it cannot agree with anybody")
+    if failures or constant:
         raise typer.Exit(1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pim.eval.judgements import Plan
     from pim.metric import Metric
     from vggmetric.fitting.bench import Bench
-    from vggmetric.fitting.fit import Fit
+    from vggmetric.fitting.fit import Fit, FitSettings
+    from vggmetric.fitting.source import VGGQuantities
 
 EXAMPLES = """\b
 Examples:
@@ -54,6 +55,15 @@ def fit(
         list[str] | None,
         typer.Option(
             "--metric", "-m", metavar="NAME", show_default=False, help="Also compare with this metric. May be repeated."
+        ),
+    ] = None,
+    trained_on: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trained-on",
+            metavar="NAME",
+            show_default=False,
+            help="The data set that a table is a part of, such as tid2013: pim eval will say that it is no blind test.",
         ),
     ] = None,
     subset: ratings.Subsets = None,
@@ -101,32 +111,26 @@ def fit(
     if without:
         bench = bench.without([layer for name in without for layer in source.layout.named(name)])
     from pim.eval.estimate import IntervalOptions
+    from vggmetric.fitting.fit import FitSettings
 
     intervals = IntervalOptions(draws=draws, seed=seed)
-    fitted = _fit(bench, source, form, intervals, resamples, setting)
+    fitted = _fit(bench, source, FitSettings(form, intervals, resamples, tuple(trained_on or ())), setting)
     compared = _compared(fitted, bench, others, output, setting, intervals)
     _write(fitted, bench, compared, output, values)
     _print(fitted, bench, compared, form_of_text)
     common.note(f"the head is {output}, its story {output.with_suffix('.json')}", quiet)
 
 
-def _fit(
-    bench: Bench,
-    source: Any,
-    form: Literal["layer", "channel", "auto"],
-    intervals: IntervalOptions,
-    resamples: int,
-    setting: fitting.Setting,
-) -> Fit:
+def _fit(bench: Bench, source: VGGQuantities, settings: FitSettings, setting: fitting.Setting) -> Fit:
     from vggmetric.fitting.fit import fit_head
     from vggmetric.fitting.forms import fits_needed
 
-    total = fits_needed("layer" if form == "layer" else "channel", bench.split.folds)
+    total = fits_needed("layer" if settings.form == "layer" else "channel", bench.split.folds)
     with (
         fitting.solver(bench, setting) as solve,
         progress("fitting", total, unit="fits", quiet=setting.quiet) as advance,
     ):
-        return fit_head(bench, source, form, intervals=intervals, resamples=resamples, solve=solve, advance=advance)
+        return fit_head(bench, source, settings, solve=solve, advance=advance)
 
 
 def _compared(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import Row, csv_line, destination, json_text, one_line, short, table
+from pim.cli.output import Row, csv_line, destination, json_text, one_line, table
 from pim.cli.progress import progress
 from pim.errors import DataError, UsageError
 
@@ -26,6 +27,7 @@ Examples:
   pim probe examples/reference.png --box 30,60,32,32 -m pim-small -m ssim
   pim probe faces.csv -m head.safetensors --control random.safetensors
 """
+WIDTH = 110
 COLUMNS = ("image", "x", "y", "w", "h")
 ABOUT_ONE = (
     "S: distance with the box distorted over that with a control box distorted, all with the same squared error; "
@@ -81,6 +83,15 @@ def probe(
             "--picture", metavar="FILE", show_default=False, help="Draw the box and its control boxes (.png)."
         ),
     ] = None,
+    sensitive: Annotated[
+        Path | None,
+        typer.Option(
+            "--sensitivity",
+            metavar="FILE",
+            show_default=False,
+            help="Also draw what a unit of noise costs the first metric at every place (.png).",
+        ),
+    ] = None,
     background: common.Background = None,
     frame: common.Frame = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
@@ -112,16 +123,18 @@ def probe(
     responses, refusals = _probe(targets, metrics, options, quiet)
     if picture is not None:
         _draw(targets, loosen, picture)
+    costs = _sensitivity(targets, metrics, sensitive, options, quiet) if sensitive is not None else {}
     for refusal in refusals:
         common.note(f"{one_line(refusal.image)} {refusal.box}, {refusal.distortion}: {NOT_SHOWN}: {refusal.reason}")
     several = len({t.image for t in targets}) > 1
     found = of_images(responses, control_name, IntervalOptions(seed=seed)) if several else of_boxes(responses)
-    _print(found, responses, refusals, several, common.chosen_format(form, target), target)
+    _print(found, responses, refusals, costs, several, common.chosen_format(form, target), target)
     if refusals and not responses:
         raise typer.Exit(1)
 
 
 NOT_SHOWN = "not shown"
+LOCAL_VARIANCE = "(local variance)"
 
 
 def _targets(name: str, boxes: Sequence[str], opening: OpenOptions) -> list[Target]:
@@ -183,6 +196,36 @@ def _probe(
     return responses, refusals
 
 
+def _sensitivity(
+    targets: Sequence[Target], metrics: Sequence[Metric], path: Path, options: ProbeOptions, quiet: bool
+) -> dict[str, float]:
+    """What noise costs in the boxes of the first picture over outside, by metric, and the local variance."""
+    from pim.eval.sensitivity import DRAWS, inside_over_outside, local_variance, sensitivity
+    from pim.files import written_whole
+    from pim.heatmap import draw
+
+    first = targets[0]
+    boxes = [target.box for target in targets if target.image == first.image]
+    found = {}
+    with progress("sensitivity", DRAWS * len(metrics), unit="draws", quiet=quiet) as advance:
+        for number, metric in enumerate(metrics):
+            values = sensitivity(metric, first.pixels, seed=options.seed, device=options.device, advance=advance)
+            found[metric.name] = inside_over_outside(values, boxes)
+            if number == 0:
+                enlarged = values.repeat(8, axis=0).repeat(8, axis=1)
+                caption = f"{one_line(metric.name)}: cost of a unit of noise"
+                picture = draw(enlarged, min(0.0, float(values.min())), float(values.max()), caption)
+                with written_whole(path) as stream:
+                    picture.save(stream, "PNG")
+    return found | {LOCAL_VARIANCE: inside_over_outside(local_variance(first.pixels), boxes)}
+
+
+def _cost(name: str, ratio: float) -> str:
+    if name == LOCAL_VARIANCE:
+        return f"the local variance is {ratio:.3f} times that outside: below 1, noise is masked less"
+    return f"in the boxes noise costs {one_line(name)} {ratio:.3f} times what it costs outside"
+
+
 def _draw(targets: Sequence[Target], loosen: float, path: Path) -> None:
     """The first picture with its boxes in red and their control boxes in yellow."""
     from PIL import Image, ImageDraw
@@ -205,6 +248,7 @@ def _print(
     found: Sequence[Summary],
     responses: Sequence[Response],
     refusals: Sequence[Refusal],
+    costs: Mapping[str, float],
     several: bool,
     form: common.FormatName,
     target: Path | None,
@@ -213,16 +257,25 @@ def _print(
         if form == "json":
             refused = [{**asdict(r), "box": str(r.box)} for r in refusals]
             raw = [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses]
-            stream.write(json_text({"summaries": [asdict(s) for s in found], "responses": raw, "refused": refused}))
-        elif not found:
-            return
+            stream.write(
+                json_text(
+                    {
+                        "summaries": [asdict(s) for s in found],
+                        "responses": raw,
+                        "refused": refused,
+                        "sensitivity": dict(costs),
+                    }
+                )
+            )
         elif form == "csv":
             rows = [_row(summary, several) for summary in found]
-            stream.write(csv_line(rows[0]))
+            stream.write(csv_line(rows[0]) if rows else "")
             stream.writelines(csv_line(row.values()) for row in rows)
-        else:
+        elif found:
             stream.write(table([_row(summary, several) for summary in found], "text"))
-            stream.write(f"{ABOUT_MANY if several else ABOUT_ONE}\n")
+            stream.write(textwrap.fill(ABOUT_MANY if several else ABOUT_ONE, WIDTH) + "\n")
+        if form == "text":
+            stream.writelines(f"{_cost(name, cost)}\n" for name, cost in costs.items())
 
 
 def _row(summary: Summary, several: bool) -> Row:
@@ -241,5 +294,5 @@ def _text(ratio: Ratio | None) -> str:
     if ratio is None:
         return "-"
     if ratio.low is None or ratio.high is None:
-        return short(ratio.value)
+        return f"{ratio.value:.3f}"
     return f"{ratio.value:.3f} [{ratio.low:.3f}, {ratio.high:.3f}]"

@@ -115,7 +115,7 @@ def train(
         pyramid=pyramid,
         scales=scales,
         filter_set=filter_set,
-        filters=_channels(filters),
+        filters=common.whole_numbers(filters, "--filters"),
         mixtures=mixtures,
         mean=mean,
     )
@@ -205,10 +205,3 @@ def _report(outcome: Outcome, quiet: bool) -> None:
     )
     if outcome.dead:
         common.note(f"bands {outcome.dead} carry almost no information; train longer or with other settings")
-
-
-def _channels(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise UsageError(f"--filters must be numbers with commas, such as 8,8,8,3; got {text!r}") from None

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, xlogy
-from scipy.stats import norm
+from scipy.special import expit, ndtri, xlogy
 
 from pim.errors import InputError
 
@@ -41,7 +40,7 @@ class Scores:
 
         Every answer counts as independent, which flatters when few raters gave many of them.
         """
-        reach = norm.ppf((1 + level) / 2) * np.sqrt(np.diag(self.covariance))
+        reach = ndtri((1 + level) / 2) * np.sqrt(np.diag(self.covariance))
         return self.mean - reach, self.mean + reach
 
 

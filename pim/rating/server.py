@@ -98,7 +98,7 @@ def _endpoint(study: Study, call: Call) -> Callable[[Request], Awaitable[Respons
             return JSONResponse({"error": str(error)}, 409)
         except PimError as error:
             _log.error("%s", error)
-            return JSONResponse({"error": "it could not be kept; tell the person who runs the study"}, 503)
+            return JSONResponse({"error": "It could not be kept; tell the person who runs the study."}, 503)
 
     return answer
 

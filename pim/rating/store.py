@@ -112,7 +112,7 @@ def content(path: Path) -> Content:
     """
     if not path.is_file():
         raise DataError(f"{path} is not there; pim rate serve makes it")
-    with closing(Database(path, _LAYOUT)) as file, file.transaction():
+    with closing(Database(path, _LAYOUT)) as file, file.snapshot():
         triplets = stored_triplets(file)
         places = {triplet: place for place, triplet in enumerate(triplets)}
         rows = file.rows(

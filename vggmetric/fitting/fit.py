@@ -33,6 +33,16 @@ RESAMPLED = 1 << 21  # quantities of pairs by channel up to which the form by ch
 
 
 @dataclass(frozen=True)
+class FitSettings:
+    """What kind of head, and what to find out about it."""
+
+    form: FormWanted = "auto"  # a weight for every layer, for every channel, or what held-out photos are better with
+    intervals: IntervalOptions = IntervalOptions()
+    resamples: int = RESAMPLES  # of photos, for standard errors of the layers' shares; by channel only if small
+    known_as: tuple[str, ...] = ()  # further names of the data sets, under which they are no blind test
+
+
+@dataclass(frozen=True)
 class Fit:
     """A head with all that is known of it."""
 
@@ -48,10 +58,8 @@ class Fit:
 def fit_head(
     bench: Bench,
     source: VGGQuantities,
-    form: FormWanted,
+    settings: FitSettings,
     *,
-    intervals: IntervalOptions,
-    resamples: int = RESAMPLES,
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Fit:
@@ -60,18 +68,16 @@ def fit_head(
     Args:
         bench: The ratings with their quantities.
         source: The backbone.
-        form: A weight for every layer, for every channel, or what is worth it.
-        intervals: How intervals of agreement are made.
-        resamples: Of photos, for standard errors of the layers' shares; a form by channel is only refitted if small.
+        settings: What kind of head.
         solve: The solver.
         advance: Called after every fit of the cross-validation.
 
     Raises:
         InputError: if no weight above 0 is left.
     """
-    freest: Literal["layer", "channel"] = "layer" if form == "layer" else "channel"
+    freest: Literal["layer", "channel"] = "layer" if settings.form == "layer" else "channel"
     forms = fit_forms(bench.choices, bench.layout, bench.split, freest, solve=solve, advance=advance)
-    if form == "channel":
+    if settings.form == "channel":
         taken, rows = forms["channel"], forms["channel"].path.held_out()[0]
     else:
         chosen = choose(forms)
@@ -82,11 +88,11 @@ def fit_head(
     held_out = bench.distances(rows)
     if not np.array_equal(held_out, lines[taken.name]):
         lines = {HEAD: held_out, **lines}
-    measured = agreement.measure(bench.ratings, lines, intervals)
+    measured = agreement.measure(bench.ratings, lines, settings.intervals)
     temperature = 1 / typical(bench, taken.weights)
-    story = _story(bench, taken, held_out)
+    story = _story(bench, taken, held_out, settings.known_as)
     small = taken.name != "channel" or bench.choices.quantities.size <= RESAMPLED
-    errors = _share_errors(bench, forms, taken, resamples, intervals.seed) if resamples > 1 and small else {}
+    errors = _share_errors(bench, forms, taken, settings) if settings.resamples > 1 and small else {}
     return Fit(
         head=_head(bench, source, taken, temperature, story),
         forms=forms,
@@ -110,7 +116,7 @@ def shares(bench: Bench, weights: Array) -> dict[str, float]:
     return dict(zip(bench.layout.layers, (parts / (parts.sum() or 1.0)).tolist(), strict=True))
 
 
-def _share_errors(bench: Bench, forms: Mapping[FormName, Form], taken: Form, draws: int, seed: int) -> dict[str, float]:
+def _share_errors(bench: Bench, forms: Mapping[FormName, Form], taken: Form, settings: FitSettings) -> dict[str, float]:
     """Standard errors of the layers' shares: photos are drawn again and again, and the form is refitted."""
     split, layout, choices = bench.split, bench.layout, bench.choices
     if taken.name == "channel":
@@ -119,7 +125,7 @@ def _share_errors(bench: Bench, forms: Mapping[FormName, Form], taken: Form, dra
         choices = choices.with_quantities(layout.pooled(choices.quantities))
         ridge, start = Ridge(taken.strength), taken.weights[np.cumsum([0, *layout.channels[:-1]])]
     found = []
-    for counts in np.concatenate(list(draw_clusters(len(split.votes), draws, seed))):
+    for counts in np.concatenate(list(draw_clusters(len(split.votes), settings.resamples, settings.intervals.seed))):
         times = counts[split.photo]
         drawn = choices.rows(times > 0)
         weights = fit(drawn.with_votes(drawn.votes * times[times > 0]), ridge, start=start)
@@ -138,11 +144,11 @@ def _head(bench: Bench, source: VGGQuantities, form: Form, scale: float, story: 
     return Head(source.backbone, weights, source.norm, source.pool, scales=scales, temperature=scale, story=story)
 
 
-def _story(bench: Bench, form: Form, held_out: Array) -> dict[str, Any]:
+def _story(bench: Bench, form: Form, held_out: Array, known_as: tuple[str, ...]) -> dict[str, Any]:
     """What the header of the head tells: data, counts, agreement on photos that were held out, versions."""
     split = bench.split
     return {
-        "trained_on": [plan.about.dataset for plan in bench.ratings.plans],
+        "trained_on": [*(plan.about.dataset for plan in bench.ratings.plans), *known_as],
         "rows": {plan.about.dataset: len(plan.judgements) for plan in bench.ratings.plans},
         "content_sha256": bench.content,
         "preferences": len(bench.choices),

@@ -21,12 +21,13 @@ EXPLAINED = (
 
 def text(fitted: Fit, bench: Bench) -> str:
     """All tables of a fit."""
+    compared = compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))
     parts = [
         _heading(fitted, bench),
         _forms(fitted),
         _folds(fitted),
         f"{_agreement(fitted.measured)}{EXPLAINED}\n",
-        _differences(compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))) + "\n",
+        _differences(compared, fitted.measured.draws) + "\n",
         _shares(fitted),
     ]
     return "\n".join(parts)
@@ -37,15 +38,16 @@ def ablation_text(found: Ablation, bench: Bench, form: str) -> str:
     dropped, refitted = found.comparisons(bench)
     parts = [
         f"a weight for every {form}; photos held out in {bench.split.folds} folds",
-        f"fitted without\n\n{_downwards(found.refitted)}\n{_differences(refitted)}",
-        f"weights set to 0, the others as they were\n\n{_downwards(found.dropped)}\n{_differences(dropped)}",
+        f"fitted without\n\n{_downwards(found.refitted)}\n{_differences(refitted, found.refitted.draws)}",
+        "weights set to 0, the others as they were\n\n"
+        f"{_downwards(found.dropped)}\n{_differences(dropped, found.dropped.draws)}",
         EXPLAINED,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _differences(comparisons: Sequence[Comparison]) -> str:
-    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons) if comparisons else ""
+def _differences(comparisons: Sequence[Comparison], draws: int) -> str:
+    return aligned(comparison_lines(comparisons)) + comparison_foot(comparisons, draws) if comparisons else ""
 
 
 def _heading(fitted: Fit, bench: Bench) -> str:

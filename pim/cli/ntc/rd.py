@@ -43,7 +43,7 @@ def rd(
             "--codec",
             metavar="[NAME=]FILE",
             show_default=False,
-            help="A learned codec, .safetensors; those of one NAME make one curve. May be repeated.",
+            help="A learned codec that ships, or a file; those of one NAME make one curve. May be repeated.",
         ),
     ] = None,
     anchor: Annotated[
@@ -94,7 +94,7 @@ def rd(
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
-        coders = [*_anchors(anchor), *_learned(codec or [], common.chosen_device(device))]
+        coders = [*_anchors(anchor), *_learned(codec)]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         points = [*measured, *points]
@@ -137,16 +137,12 @@ def _anchors(names: list[str] | None) -> list[Coder]:
     return [ANCHORS[name] for name in chosen if name != "none"]
 
 
-def _learned(given: list[str], device: str) -> list[Coder]:
-    """The learned codecs, those of one name together."""
-    from ntc.rd import LearnedCoder
-    from ntc.store import load
+def _learned(names: list[str] | None) -> list[Coder]:
+    if not names:
+        return []
+    from ntc.rd_codec import coders
 
-    named: dict[str, list[Path]] = {}
-    for text in given:
-        name, _, file = text.rpartition("=")
-        named.setdefault(name or Path(file).stem, []).append(Path(file))
-    return [LearnedCoder.of(name, [load(file, device).codec for file in files]) for name, files in named.items()]
+    return list(coders(names))
 
 
 def _measured(

@@ -41,8 +41,9 @@ def train(
     kind: Annotated[
         Literal["factorised", "scale", "mean-scale", "joint"], typer.Option(help="The model of the latents.")
     ] = "mean-scale",
-    width: Annotated[int, typer.Option(min=1, help="Channels of the transforms.")] = 32,
-    latents: Annotated[int, typer.Option(min=1, help="Channels of the latents.")] = 48,
+    widths: Annotated[str, typer.Option(help="Channels at 1/2, 1/4 and 1/8 of the sides.")] = "12,48,64",
+    latents: Annotated[int, typer.Option(min=1, help="Channels of the latents, at 1/16.")] = 96,
+    hyper: Annotated[int, typer.Option(min=1, help="Channels of the hyper-latents, at 1/64.")] = 48,
     nonlinearity: Annotated[Literal["gdn", "gdn-2016", "relu"], typer.Option()] = "gdn",
     lambdas: Annotated[
         list[float] | None,
@@ -62,6 +63,10 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", show_default=False, help="Go on from a codec of the same shape.")
     ] = None,
+    first_weights: Annotated[
+        Literal["images", "random"],
+        typer.Option(help="images: principal components of the patches; relu starts at random."),
+    ] = "images",
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,
@@ -72,6 +77,7 @@ def train(
     optimiser: Annotated[Literal["adam", "sadam"], typer.Option()] = "adam",
     learning_rate: Annotated[float, typer.Option(min=0)] = 1e-3,
     average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = 0.995,
+    half: Annotated[bool, typer.Option("--half", help="Keep the codec in 16 bits a weight.")] = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
     threads: files.Threads = 0,
     seed: common.Seed = 0,
@@ -90,16 +96,20 @@ def train(
     from ntc.settings import CodecTraining
     from ntc.training import Run
 
-    config = CodecConfig(kind, width, latents, nonlinearity, tuple(sorted(lambdas or [0.013])))
+    config = CodecConfig(
+        kind, common.whole_numbers(widths, "--widths"), latents, hyper, nonlinearity, tuple(sorted(lambdas or [0.013]))
+    )
     settings = CodecTraining(
         steps=steps,
         batch=batch,
         window=window,
         distortion=distortion,
         rounding=rounding,
+        first_weights="random" if nonlinearity == "relu" else first_weights,
         optimiser=optimiser,
         learning_rate=learning_rate,
         average=average,
+        half=half,
         seed=seed,
     )
     cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)

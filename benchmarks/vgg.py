@@ -1,0 +1,91 @@
+"""What the VGG metrics cost against the bare network: one pass of vgg16().features over both images of a pair.
+
+    python benchmarks/vgg.py --output vgg.json
+
+The network is that of torchvision with random weights, the backbone of the metrics random as well: speed does
+not depend on them. Everything takes turns within a round; ratios are within a round, quartiles in brackets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from timing import Case, Spread, ratio, report, setting, timed
+from torch import Tensor
+from torchvision.models import vgg16
+
+from vggmetric import Head, VGGMetric
+from vggmetric.head import shipped
+
+BARE = "vgg16().features, both images"
+
+
+def cases(heads: list[str], x: Tensor, y: Tensor) -> Iterator[Case]:
+    """What is timed: the network alone, then pairs, candidates of a prepared reference, and gradients."""
+    features = vgg16(weights=None, init_weights=False).features.eval().requires_grad_(False)
+    both = torch.cat([x, y])
+    yield Case(BARE, lambda: without_gradient(features, both))
+    for name in heads:
+        metric = VGGMetric(dataclasses.replace(Head.read(shipped()[name]), backbone="rand0"))
+        with torch.no_grad():
+            fixed = metric.prepare(x)
+        yield Case(f"{name}: pair", lambda m=metric: without_gradient(m, x, y))
+        yield Case(f"{name}: pair and map", lambda m=metric: without_gradient(mapped(m), x, y))
+        yield Case(f"{name}: candidate of a prepared reference", lambda m=metric, f=fixed: without_gradient(m, f, y))
+        yield Case(f"{name}: candidate and its gradient", lambda m=metric, f=fixed: with_gradient(m, f, y))
+
+
+def mapped(metric: VGGMetric):
+    """The map of a pair as a function."""
+    return lambda x, y: metric(x, y, spatial=True)
+
+
+def without_gradient(compute, *arguments) -> None:
+    """Values alone."""
+    with torch.no_grad():
+        compute(*arguments)
+
+
+def with_gradient(metric: VGGMetric, fixed, y: Tensor) -> None:
+    """Values, and their gradient at the distorted image."""
+    metric(fixed, y.detach().requires_grad_()).sum().backward()
+
+
+def main() -> None:
+    """Parse, time, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--head", action="append", help="lpips or uniform, both by default; may be repeated")
+    parser.add_argument("--size", default="768x512", help="width and height")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="a .json or .csv file")
+    parser.add_argument(
+        "--cpu", action="store_true", help="time of the processor, summed over threads: for a busy machine"
+    )
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    torch.manual_seed(0)
+    width, height = map(int, asked.size.split("x"))
+    x = torch.rand(1, 3, height, width)
+    y = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+    times = timed(
+        list(cases(asked.head or ["uniform", "lpips"], x, y)),
+        asked.rounds,
+        time.process_time if asked.cpu else time.perf_counter,
+    )
+    rows = [
+        {"what": name, "ms": Spread.of(values), "to the bare network": ratio(values, times[BARE])}
+        for name, values in times.items()
+    ]
+    report(
+        rows, setting(size=asked.size, rounds=asked.rounds, clock="processor" if asked.cpu else "wall"), asked.output
+    )
+
+
+if __name__ == "__main__":
+    main()
