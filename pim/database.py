@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from typing import Any, Literal
 import filelock
 
 from pim.errors import DataError, PimError, UsageError
+
+WAIT = 30  # seconds for other processes to let go of a file
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Database:
         """
         self.path, self._layout = path, layout
         try:
-            self.connection = sqlite3.connect(path, isolation_level=None, timeout=30, check_same_thread=not any_thread)
+            self.connection = sqlite3.connect(
+                path, isolation_level=None, timeout=WAIT, check_same_thread=not any_thread
+            )
             try:
                 self._prepare()
             except BaseException:
@@ -81,8 +86,7 @@ class Database:
             raise self._explained(error) from error
 
     def _prepare(self) -> None:
-        # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
-        self.connection.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         self.connection.execute(f"PRAGMA synchronous = {self._layout.synchronous}")
         self.connection.execute("PRAGMA foreign_keys = ON")
         if self._version() == 0:
@@ -96,6 +100,19 @@ class Database:
             raise DataError(
                 f"{self.path} has version {version}, this program reads {expected}; {self._layout.otherwise}"
             )
+
+    def _write_ahead(self) -> None:
+        """Choose the log; SQLite does not wait by itself while another process is choosing it."""
+        patience = time.monotonic() + WAIT
+        while True:
+            try:
+                # Network file systems cannot do WAL and stay with the rollback journal: slower, as safe.
+                self.connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > patience:
+                    raise
+                time.sleep(0.01)
 
     def _version(self) -> int:
         return int(self.rows("PRAGMA user_version")[0][0])
