@@ -39,6 +39,9 @@ def causal_mask(kernel: int, *, centre: bool) -> Tensor:
     return mask
 
 
+_TAPS = causal_mask(KERNEL, centre=False).nonzero()  # rows and columns of the kernel
+
+
 class MaskedConv2d(nn.Conv2d):
     """A convolution that sees only what comes before in reading order."""
 
@@ -82,8 +85,9 @@ class Joint(Hyperprior):
         side = fixedpoint.saturate(self.hyper_synthesis.exact(whole, self._whole[0]))[0]
         coding = self.codings()[1]
         canvas = Canvas.empty(self.config.latents, size)
+        seeing = live_taps(self._whole[1][0])
         for rows, columns in diagonals(size):
-            seen = canvas.context(rows, columns, self._whole[1][0])
+            seen = canvas.context(rows, columns, seeing)
             inputs = torch.cat([side[:, rows, columns], seen])[None, :, None]
             sums_scale, sums_mean = self.parameters_net.exact(inputs, self._whole[2])[0, :, 0].chunk(2)
             mean = exact_mean(sums_mean)
@@ -112,17 +116,19 @@ class Canvas(NamedTuple):
         return cls(torch.zeros(channels, *size), torch.zeros(channels, *bordered, dtype=torch.float64))
 
     def context(self, rows: Tensor, columns: Tensor, layer: Whole) -> Tensor:
-        """What the masked convolution sees at P positions, activations (O, P)."""
-        taps = causal_mask(KERNEL, centre=False).nonzero()
-        seen = self.whole[:, taps[:, :1] + rows, taps[:, 1:] + columns]  # (M, taps, P)
-        weight = layer.weight[:, :, taps[:, 0], taps[:, 1]]  # (O, M, taps)
-        sums = weight.flatten(1) @ seen.flatten(0, 1) + layer.bias[:, None]
-        return fixedpoint.saturate(sums)
+        """What the masked convolution, as `live_taps` gives it, sees at P positions: activations (O, P)."""
+        seen = self.whole[:, _TAPS[:, :1] + rows, _TAPS[:, 1:] + columns]  # (M, taps, P)
+        return fixedpoint.saturate(layer.weight @ seen.flatten(0, 1) + layer.bias[:, None])
 
     def fill(self, rows: Tensor, columns: Tensor, values: Tensor) -> None:
         """Put latents (M, P) where they belong."""
         self.latents[:, rows, columns] = values
         self.whole[:, rows + REACH, columns + REACH] = fixedpoint.activations(values)
+
+
+def live_taps(layer: Whole) -> Whole:
+    """A masked convolution as a matrix (O, M * taps) over the positions that it sees."""
+    return Whole(layer.weight[:, :, _TAPS[:, 0], _TAPS[:, 1]].flatten(1), layer.bias)
 
 
 def diagonals(size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
