@@ -67,6 +67,7 @@ def large(codec: Codec, rows: int, columns: int) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Every kind, all sizes, then the large image."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", action="append", choices=KINDS, help="may be repeated; by default all")
     parser.add_argument("--sizes", default="70x50", help="largest height and width of the small images; 1: only 1 x 1")
     parser.add_argument("--rows", type=int, default=3000, help="of the large image")
     parser.add_argument("--columns", type=int, default=4000)
@@ -80,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     height, _, width = asked.sizes.partition("x")
     widths = tuple(map(int, asked.widths.split(",")))
     found = []
-    for kind in KINDS:
+    for kind in asked.kind or KINDS:
         torch.manual_seed(0)
         small = build(CodecConfig(kind, (4, 6, 6), 8, 6, lambdas=LAMBDAS)).eval()
         small.export()

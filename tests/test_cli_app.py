@@ -19,7 +19,17 @@ from pim.weights import shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "numpy", "PIL", "scipy", "pandas", "sklearn", "rich", "av"}
-COMMANDS = [("score",), ("compare",), ("map",), ("metrics",), ("weights", "list"), ("weights", "check"), ("ntc", "rd")]
+COMMANDS = [
+    ("score",),
+    ("compare",),
+    ("map",),
+    ("metrics",),
+    ("weights", "list"),
+    ("weights", "check"),
+    ("ntc", "rd"),
+    ("ntc", "compress"),
+    ("ntc", "decompress"),
+]
 
 Cli = Callable[..., Any]
 

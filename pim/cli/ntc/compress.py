@@ -12,8 +12,8 @@ from pim.cli.ntc import files
 
 EXAMPLES = """\b
 Examples:
-  pim ntc compress examples/reference.png --force
-  pim ntc compress examples/reference.png --quality 20 -o small.pntc
+  pim ntc compress examples/reference.png --force --quiet
+  pim ntc compress examples/reference.png --quality 20 -o small.pntc --quiet
 """
 QUALITY_STEPS = 2.55  # of the 256 in a file, per unit of --quality
 

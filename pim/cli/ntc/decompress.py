@@ -13,8 +13,8 @@ from pim.errors import InputError
 
 EXAMPLES = """\b
 Example:
-  pim ntc compress examples/reference.png -o reference.pntc
-  pim ntc decompress reference.pntc -o decoded.png
+  pim ntc compress examples/reference.png -o reference.pntc --quiet
+  pim ntc decompress reference.pntc -o decoded.png --quiet
 """
 LARGEST_FILE = 1 << 30  # bytes
 
