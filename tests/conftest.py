@@ -67,6 +67,12 @@ class Ran:
 
 
 @pytest.fixture
+def fresh_compiler() -> None:
+    """No graphs of earlier tests: all metrics share `Metric.forward`, and a function is recompiled only so often."""
+    torch.compiler.reset()
+
+
+@pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
     """`cli("score", "a.png", "b.png")`: the command line inside this process."""
 

@@ -405,6 +405,7 @@ def test_copies_and_pickles_go_on_alike(pair, small) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pim-small", "nlpd"])
+@pytest.mark.usefixtures("fresh_compiler")
 def test_the_loss_compiles_into_one_graph_with_its_checks(random_images, name) -> None:
     torch.compiler.reset()
     reference = random_images(2, 70, 73)

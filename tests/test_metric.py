@@ -214,6 +214,7 @@ def test_a_metric_survives_copying_and_pickling(pair) -> None:
         assert torch.equal(twin(*pair), metric(*pair))
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_the_whole_call_compiles_into_one_graph_and_still_refuses_bad_values(pair) -> None:
     a, b = pair
     compiled = torch.compile(Toy(), fullgraph=True, backend="eager")

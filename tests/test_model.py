@@ -244,6 +244,7 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
     assert torch.equal(metric(x, y), metric(x, y))
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_exported_metrics_agree_with_checks_on(random_images):
     torch.manual_seed(2)
     metric = PIM(PIMConfig(filters=(4, 3))).eval().requires_grad_(False)

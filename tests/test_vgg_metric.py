@@ -229,6 +229,7 @@ def test_layout_autocast_and_inference_mode_change_nothing(layout: torch.memory_
         assert metric(x, odd).item() == 0
 
 
+@pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_and_exported_metrics_agree() -> None:
     metric, x, y = random_metric(last=4), images(2, 40, 48, 1), images(2, 40, 48, 2)
     want = metric(x, y)

@@ -65,6 +65,7 @@ def test_a_value_depends_neither_on_its_batch_nor_on_the_memory_layout(random_im
 
 
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
+@pytest.mark.usefixtures("fresh_compiler")
 def test_every_metric_compiles_into_one_graph_and_exports(random_images, name) -> None:
     metric = zoo.load(name)
     a, b = random_images(2, 161, 166), random_images(2, 161, 166, seed=1)
