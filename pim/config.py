@@ -19,6 +19,7 @@ class PIMConfig:
         UsageError: if a value is impossible, with what is allowed.
     """
 
+    reduction: int = 1  # side of the blocks of pixels that are averaged before the pyramid; 1: none, as published
     pyramid: Literal["steerable", "laplacian", "none"] = "steerable"
     scales: int = 3  # levels of the pyramid
     filter_set: Literal["sp0", "sp1", "sp3", "sp5"] = "sp1"  # taps of the steerable pyramid
@@ -40,7 +41,7 @@ class PIMConfig:
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
         _one_of("padding", self.padding, ("same", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
-        for name in ("scales", "mixtures", "latent", "kernel"):
+        for name in ("reduction", "scales", "mixtures", "latent", "kernel"):
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         if self.kernel % 2 == 0:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -55,9 +56,10 @@ def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
     Returns:
         Features, (N, filters[-1], h, w) for padding "same".
     """
-    out = band
+    # Channels last: with so few channels the convolutions of a CPU take less than half the time.
+    out = band.contiguous(memory_format=torch.channels_last)
     for i, layer in enumerate(network):
-        out = layer(F.relu(out) if i else out)
+        out = layer(F.relu(out, inplace=True) if i else out)
     return out
 
 

@@ -2,7 +2,8 @@
 
 Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
 Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
-less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pim.pooling`).
+less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pim.pooling`);
+images can be reduced first (`PIMConfig.reduction`).
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ class PIM(Metric):
         return [self._encode(i, band, WHOLE, [band.source]) for i, band in enumerate(bands)]
 
     def _analyse(self, image: Tensor) -> Analysis:
-        small = image.shape[-2] * image.shape[-1] <= KEEP
+        small = self._positions(image) <= KEEP
         return Analysis(image, tuple(self.latents(image)) if small else None)
 
     def _compare(self, features: Analysis, distorted: Tensor) -> Tensor:
@@ -223,6 +224,10 @@ class PIM(Metric):
 
     def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
+        return self.decompose(pyramid.reduce(image, self.config.reduction), frugal=frugal)
+
+    def decompose(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
+        """The same for images that are reduced already, as the crops of training are."""
         config = self.config
         if config.pyramid == "steerable":
             return pyramid.steerable(image, self.filters, config.scales, config.padding, frugal=frugal)
@@ -231,8 +236,12 @@ class PIM(Metric):
         return [pyramid.Band(image, ())]
 
     def _tiled(self, image: Tensor) -> bool:
-        large = image.shape[-2] * image.shape[-1] > TILED
-        return large and self.config.padding == "same" and not torch.is_grad_enabled()
+        return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
+
+    def _positions(self, image: Tensor) -> int:
+        """Of the finest band."""
+        height, width = (-(-side // self.config.reduction) for side in image.shape[-2:])
+        return height * width
 
     def _draw_noise(self) -> Tensor:
         config, period = self.config, NOISE_PERIOD
@@ -275,7 +284,7 @@ def _min_size(config: PIMConfig, info: MetricInfo) -> int:
         for _ in range(config.scales):
             side = max(cnn + filters.oriented.shape[-1] - 1, 2 * (side - 1) + filters.lo.shape[-1])
         side = max(side + filters.lo0.shape[-1] - 1, cnn + filters.hi0.shape[-1] - 1)
-    return max(side, info.min_size)
+    return max(side * config.reduction, info.min_size)
 
 
 def count_operations(config: PIMConfig) -> float:
@@ -283,15 +292,20 @@ def count_operations(config: PIMConfig) -> float:
     with torch.device("meta"):
         convolutions = sum(layer.weight.numel() for layer in band_network(config))
         dense = sum(layer.weight.numel() for layer in MarginalEncoder(config).modules() if isinstance(layer, nn.Linear))
+    return _operations_per_position(config, convolutions + dense) / config.reduction**2
+
+
+def _operations_per_position(config: PIMConfig, network: int) -> float:
+    """Of all bands, per position of the finest one, when a network needs so many at each position of its band."""
     if config.pyramid == "none":
-        return float(convolutions + dense)
+        return float(network)
     quarters = [4.0**-scale for scale in range(config.scales + 1)]
     if config.pyramid == "laplacian":
         filters = 3 * 9 * (sum(quarters[1:]) + sum(quarters[:-1]))
-        return sum(quarters[:-1]) * (convolutions + dense) + filters
+        return sum(quarters[:-1]) * network + filters
     taps = pyramid.steerable_filters(config.filter_set)
     orientations = len(taps.oriented)
     positions = 1 + orientations * sum(quarters[:-1]) + quarters[-1]
     filters = 3 * (taps.lo0.numel() + taps.hi0.numel())
     filters += 3 * (taps.oriented.numel() * sum(quarters[:-1]) + taps.lo.numel() * sum(quarters[1:]))
-    return positions * (convolutions + dense) + filters
+    return positions * network + filters

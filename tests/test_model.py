@@ -92,11 +92,33 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
     assert one(x, x).tolist() == [0.0, 0.0]
 
 
-@pytest.fixture(scope="module", params=[1, 3], ids=["gaussian", "mixture"])
+@pytest.fixture(
+    scope="module",
+    params=[{"mixtures": 1}, {"mixtures": 3}, {"reduction": 2, "scales": 2, "kernel": 3}],
+    ids=["gaussian", "mixture", "reduced"],
+)
 def metric(request):
     torch.manual_seed(5)
-    config = PIMConfig(filters=(6, 5, 3), mixtures=request.param, latent=4)
-    return PIM(config).eval().requires_grad_(False)
+    return PIM(PIMConfig(filters=(6, 5, 3), latent=4, **request.param)).eval().requires_grad_(False)
+
+
+def test_a_reduction_is_the_mean_of_blocks_before_the_same_metric(random_images):
+    torch.manual_seed(5)
+    reduced = PIM(PIMConfig(filters=(4, 3), reduction=2)).double().eval()
+    whole = PIM(PIMConfig(filters=(4, 3))).double().eval()
+    whole.load_state_dict(reduced.state_dict())
+    x, y = (random_images(2, 84, 73, seed=s, dtype=torch.float64) for s in (1, 2))
+    small = []
+    for image in (x, y):
+        rows = image.unflatten(-2, (42, 2)).mean(-2)
+        small.append(torch.cat([rows[..., :72].unflatten(-1, (36, 2)).mean(-1), rows[..., 72:]], -1))
+    torch.testing.assert_close(reduced(x, y), whole(*small), rtol=1e-12, atol=0)
+    spatial = reduced(x, y, spatial=True)
+    assert spatial.shape == (2, 1, 84, 73)
+    torch.testing.assert_close(spatial.mean((1, 2, 3)), reduced(x, y), rtol=1e-9, atol=0)
+    assert reduced.info.operations == whole.info.operations / 4
+    sides = [PIM(PIMConfig(filters=(4, 3), padding="valid", reduction=r)).info.min_size for r in (1, 2)]
+    assert sides[1] == 2 * sides[0]
 
 
 def test_identical_images_have_distance_zero_with_finite_gradients(metric, random_images):

@@ -46,7 +46,11 @@ def train(
         typer.Option("--pack", show_default=False, help="Only write the crops there, for another machine."),
     ] = None,
     filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
+    kernel: Annotated[int, typer.Option(min=1, help="Side of their kernels.")] = 5,
     mixtures: Annotated[int, typer.Option(min=1, help="5 is pim-5.")] = 1,
+    reduction: Annotated[
+        int, typer.Option(min=1, help="The metric averages blocks of this side first; windows of training are not.")
+    ] = 1,
     pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
     filter_set: Annotated[
         Literal["sp0", "sp1", "sp3", "sp5"],
@@ -112,10 +116,12 @@ def train(
     from pim.datasets.crops import CropSettings, load_crops, save_crops
 
     config = PIMConfig(
+        reduction=reduction,
         pyramid=pyramid,
         scales=scales,
         filter_set=filter_set,
         filters=common.whole_numbers(filters, "--filters"),
+        kernel=kernel,
         mixtures=mixtures,
         mean=mean,
     )

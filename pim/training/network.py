@@ -40,16 +40,16 @@ class TrainingNetwork(nn.Module):
         """The terms of the bound, band by band.
 
         Args:
-            x: (N, 3, H, W).
+            x: (N, 3, H, W), reduced already: crops are cut at random scales, whatever the network does later.
             y: (N, 3, H, W), the other frame of each pair.
             noise: Standard normal noise for band and shape (N, D, h, w).
             form: Of the bound.
             gather: Collects the joint means (N, D, h, w) of all processes, (K, D, h, w).
         """
         terms = []
-        bands = self.pim.bands(torch.cat([x, y]))
+        bands = self.pim.decompose(torch.cat([x, y]))
         for i, lazy in enumerate(bands):
-            band = lazy.compute(self.pim.config.padding).contiguous(memory_format=torch.channels_last)
+            band = lazy.compute(self.pim.config.padding)
             # Only here: the finest bands and the densities need all digits.
             with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
                 features = convolve(self.pim.cnn[i], band)
@@ -77,7 +77,7 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
         seed: Of the joint encoder's small weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    for i, band in enumerate(network.pim.bands(images)):
+    for i, band in enumerate(network.pim.decompose(images)):
         hidden = band.compute(network.pim.config.padding)
         for j, layer in enumerate(network.pim.cnn[i]):
             _normalise(layer, layer(hidden), 0.0)
