@@ -66,6 +66,12 @@ class Patches:
         return digest.hexdigest()
 
 
+def spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Up to `count` of the patches (P, 3, S, S), evenly spread over all."""
+    chosen: NDArray[np.uint8] = pixels[np.unique(np.linspace(0, len(pixels) - 1, count).astype(int))]
+    return chosen
+
+
 def collect(
     sources: list[Source],
     settings: PatchSettings,

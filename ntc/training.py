@@ -20,7 +20,7 @@ from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
 from ntc.models.start import start_from_images
 from ntc.optim import Sadam
-from ntc.patches import Patches
+from ntc.patches import Patches, spread
 from ntc.settings import CodecTraining
 from pim._version import VERSION
 from pim.errors import TrainingError
@@ -229,8 +229,7 @@ def validate(codec: Codec, pixels: NDArray[np.uint8]) -> list[Quality]:
     """Rate and PSNR of an exported codec on up to 16 patches (P, 3, S, S), spread evenly, for each lambda."""
     if not len(pixels):
         return []
-    chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, VALIDATION_PATCHES).astype(int))]
-    images = torch.from_numpy(chosen).float().to(next(codec.parameters()).device) / PEAK
+    images = torch.from_numpy(spread(pixels, VALIDATION_PATCHES)).float().to(next(codec.parameters()).device) / PEAK
     reached = []
     for level in range(len(codec.config.lambdas)):
         coded = codec(images, float(level))
@@ -256,8 +255,7 @@ def _fresh(run: Run, pixels: NDArray[np.uint8]) -> Codec:
             raise TrainingError(f"{run.start} has other settings than this run: {other.config}")
         codec.load_state_dict(other.state_dict())
     elif run.settings.first_weights == "images":
-        chosen = pixels[np.unique(np.linspace(0, len(pixels) - 1, START_PATCHES).astype(int))]
-        start_from_images(codec, torch.from_numpy(chosen).float() / PEAK)
+        start_from_images(codec, torch.from_numpy(spread(pixels, START_PATCHES)).float() / PEAK)
     return codec
 
 

@@ -9,6 +9,7 @@ from ntc_toys import codec, picture
 from PIL import Image
 
 from ntc import coding, store
+from vggmetric import Head, VGGMetric
 
 
 def save_picture(path, height=40, width=56, seed=0):
@@ -115,9 +116,12 @@ def test_without_the_fast_coder_the_bytes_are_the_same(desk, cli, monkeypatch):
     assert cli("ntc", "decompress", "fast.pntc", "-o", "slow.png", "--codec", "my.safetensors").code == 0
 
 
-@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim"])
+@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim", "vgg"])
 def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     monkeypatch.chdir(tmp_path)
+    if distortion == "vgg":  # random layers for the backbone that cannot be had here; no weight ships for it either
+        head = Head("rand7", {"relu1_2": torch.ones(1), "relu2_2": torch.ones(1)})
+        monkeypatch.setattr("pim.loss._frozen", lambda name: VGGMetric(head).eval().requires_grad_(False))
     for seed in range(3):
         save_picture(tmp_path / f"{seed}.png", 200, 210, seed)
     small = "--widths 4,4,5 --hyper 3 --latents 6 --batch-size 2 --steps 3"

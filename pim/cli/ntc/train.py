@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ntc.distortion import Distortion
     from ntc.patches import Patches, PatchSettings
     from ntc.training import Progress, Run
+    from pim.loss import Distortion as Perceptual
 
 EXAMPLES = """\b
 Example:
@@ -23,6 +24,7 @@ Example:
   pim ntc compress examples/reference.png --codec my-codec.safetensors
 """
 DistortionName = Literal["mse", "ms-ssim", "pim", "vgg"]
+CALIBRATED_ON = 64  # patches, for a metric whose weight beside the MSE does not ship
 
 
 def train(
@@ -115,22 +117,21 @@ def train(
     cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)
     files.use_threads(threads)
     where = common.chosen_device(device)
-    compared = _distortion(distortion, window, where)
+    perceptual = _perceptual(distortion, window)
     patches = _collect(images, cutting, held_out, quiet)
+    compared = _distortion(distortion, perceptual, patches, where)
     _run(Run(patches, output, config, settings, start), compared, where, save_every, quiet)
     print(output)
 
 
-def _distortion(name: DistortionName, window: int, device: str) -> Distortion:
-    """What to compare reference and decoded patches by, on the scale of the MSE of 0 .. 255 where it has an MSE.
+def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
+    """The perceptual loss of this name; none for the MSE.
 
     Raises:
         UsageError: if the metric needs larger patches.
     """
-    from ntc.distortion import PEAK, mse
-
     if name == "mse":
-        return mse
+        return None
     from pim.catalogue import DEFAULT
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
@@ -142,7 +143,22 @@ def _distortion(name: DistortionName, window: int, device: str) -> Distortion:
     smallest = loss.metric.info.min_size
     if window < smallest:
         raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
+    return loss
+
+
+def _distortion(name: DistortionName, loss: Perceptual | None, patches: Patches, device: str) -> Distortion:
+    """What to compare reference and decoded patches by, on the scale of the MSE of 0 .. 255 where it has an MSE."""
+    import torch
+
+    from ntc.distortion import PEAK, mse
+    from ntc.patches import spread
+
+    if loss is None:
+        return mse
     loss.to(device)
+    if name != "ms-ssim" and loss.calibration is None:  # of the shipped metrics only those without their backbone
+        samples = spread(patches.take(held_out=False), CALIBRATED_ON)
+        loss.calibrate(torch.from_numpy(samples).to(device) / PEAK)
     if name == "ms-ssim":
         return lambda reference, distorted: loss.terms(reference, distorted).perceptual
     return lambda reference, distorted: PEAK**2 * loss.terms(reference, distorted).loss
