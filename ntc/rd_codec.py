@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from ntc.coding import compress, decompress, to_8_bit
 from ntc.container import VERSION
 from ntc.models.codec import BEST_QUALITY, Codec
 from ntc.rd import Picture, as_tensor
-from ntc.store import find, load
+from ntc.store import Stored, find, load
 from pim.errors import UsageError
 
 SETTINGS = 9  # qualities that a curve consists of
@@ -23,10 +23,16 @@ class LearnedCoder:
 
     name: str
     codecs: Mapping[str, tuple[Codec, int | None]]  # by setting: a codec in evaluation mode, and its quality
+    trained_with: frozenset[str] = frozenset()  # distortions, as their files name them
 
     @classmethod
-    def of(cls, name: str, codecs: Sequence[Codec]) -> LearnedCoder:
+    def of(cls, name: str, codecs: Sequence[Codec], trained_with: Iterable[str] = ()) -> LearnedCoder:
         """One codec at evenly spread qualities from 0 to 255, as they stand in files, or codecs by their lambda.
+
+        Args:
+            name: Of the curve.
+            codecs: In evaluation mode.
+            trained_with: Distortions that they were trained to keep.
 
         Raises:
             UsageError: if these codecs are no curve: one for several rates beside others, or two of one lambda.
@@ -35,12 +41,22 @@ class LearnedCoder:
             if len(codecs) > 1:
                 raise UsageError(f"{name}: a codec for several rates is a curve by itself; give it another name")
             qualities = [round(i * BEST_QUALITY / (SETTINGS - 1)) for i in range(SETTINGS)]
-            return cls(name, {str(quality): (codecs[0], quality) for quality in qualities})
+            settings = {str(quality): (codecs[0], quality) for quality in qualities}
+            return cls(name, settings, frozenset(trained_with))
         by_lambda = sorted(codecs, key=lambda codec: codec.config.lambdas)
         found = {f"{codec.config.lambdas[0]:g}": (codec, None) for codec in by_lambda}
         if len(found) < len(codecs):
             raise UsageError(f"{name}: two codecs have one lambda; give them different names")
-        return cls(name, found)
+        return cls(name, found, frozenset(trained_with))
+
+    def no_judges(self, metrics: Iterable[str]) -> list[str]:
+        """Those metrics that are of the kind this codec was trained with, and therefore flatter it.
+
+        >>> LearnedCoder("mine", {}, frozenset({"pim"})).no_judges(["pim-small", "psnr"])
+        ['pim-small']
+        """
+        kinds = {distortion.partition("-")[0] for distortion in self.trained_with}
+        return [metric for metric in metrics if metric.partition("-")[0] in kinds]
 
     @property
     def settings(self) -> Sequence[str]:
@@ -71,8 +87,12 @@ def coders(names: Sequence[str]) -> list[LearnedCoder]:
         UsageError: if one is unknown, or those of one name are no curve.
         WeightsError: if a file cannot be used.
     """
-    named: dict[str, list[Codec]] = {}
+    named: dict[str, list[Stored]] = {}
     for text in dict.fromkeys(names):
         name, _, file = text.rpartition("=")
-        named.setdefault(name or Path(file).stem, []).append(load(find(file)).codec)
-    return [LearnedCoder.of(name, codecs) for name, codecs in named.items()]
+        named.setdefault(name or Path(file).stem, []).append(load(find(file)))
+    return [LearnedCoder.of(name, [s.codec for s in each], map(_distortion, each)) for name, each in named.items()]
+
+
+def _distortion(stored: Stored) -> str:
+    return str(stored.training.get("settings", {}).get("distortion", "mse"))

@@ -94,7 +94,8 @@ def rd(
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
-        coders = [*_anchors(anchor), *_learned(codec)]
+        learned = _learned(codec, [m.name for m in metrics])
+        coders = [*_anchors(anchor), *learned]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         points = [*measured, *points]
@@ -137,12 +138,18 @@ def _anchors(names: list[str] | None) -> list[Coder]:
     return [ANCHORS[name] for name in chosen if name != "none"]
 
 
-def _learned(names: list[str] | None) -> list[Coder]:
+def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:
     if not names:
         return []
     from ntc.rd_codec import coders
 
-    return list(coders(names))
+    found = coders(names)
+    for coder in found:
+        flattering = coder.no_judges(metrics)
+        if flattering:
+            said = f"{coder.name} was trained with {', '.join(sorted(coder.trained_with))}"
+            common.note(f"{said}: {', '.join(flattering)} cannot judge it; look at the other metrics")
+    return list(found)
 
 
 def _measured(
