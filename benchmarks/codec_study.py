@@ -3,9 +3,10 @@
     python benchmarks/codec_study.py VIDEOS FOLDER --output study.csv
     python benchmarks/codec_study.py VIDEOS FOLDER --steps 4000 --widths 32,32,32 --latents 48 --hyper 32
 
-Every variant differs from the base (scale hyperprior, simplified GDN, Adam, random start) in one thing and sees the
+Every variant differs from the base (scale hyperprior, simplified GDN, Adam) in one thing and sees the
 same minibatches at the same seed. What is compared is L = bits per pixel + lambda * MSE on patches of held-out
-videos, with exact rates, as files have them. FOLDER keeps every trained codec; a killed study goes on where it was.
+videos, or with --pictures on whole pictures, with exact rates, as files have them. FOLDER keeps every trained codec; a
+killed study goes on where it was.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from ntc.distortion import PEAK, mse
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect
+from ntc.rd import as_picture
 from ntc.settings import CodecTraining
 from ntc.training import Run, train
 from pim.datasets.frames import find_sources
+from pim.image import open_image
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def trained(asked: argparse.Namespace, patches: Patches, variant: Variant, weigh
             steps=asked.steps,
             batch=asked.batch,
             window=asked.window,
-            first_weights="random",
+            first_weights=asked.first_weights,
             learning_rate=asked.learning_rate,
             average=asked.average,
             seed=seed,
@@ -85,12 +88,22 @@ def trained(asked: argparse.Namespace, patches: Patches, variant: Variant, weigh
 
 
 @torch.no_grad()
-def losses(codec: Codec, weight: float, pixels: NDArray[np.uint8]) -> list[float]:
-    """L of every patch (P, 3, S, S)."""
-    images = torch.from_numpy(pixels).float() / PEAK
-    coded = codec(images)
-    each: list[float] = (coded.bits_per_pixel() + weight * mse(images, coded.image)).tolist()
+def losses(codec: Codec, weight: float, pictures: Sequence[NDArray[np.uint8]]) -> list[float]:
+    """L of every picture (3, H, W)."""
+    each = []
+    for pixels in pictures:
+        image = torch.from_numpy(pixels)[None].float() / PEAK
+        coded = codec(image)
+        each.append((coded.bits_per_pixel() + weight * mse(image, coded.image)).item())
     return each
+
+
+def judging(asked: argparse.Namespace, patches: Patches) -> list[NDArray[np.uint8]]:
+    """What L is measured on: pictures (3, H, W)."""
+    if asked.pictures is None:
+        return list(patches.take(held_out=True)[: asked.judged])
+    found = [as_picture(open_image(path).pixels) for path in sorted(asked.pictures.glob("*.png"))[: asked.judged]]
+    return [picture.transpose(2, 0, 1) for picture in found]
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -103,7 +116,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 def compared(asked: argparse.Namespace, patches: Patches, chosen: Sequence[Variant]) -> list[dict[str, Any]]:
     """One row per variant: the change of the mean L against the base, in percent, seed by seed."""
-    held_out = patches.take(held_out=True)[: asked.judged]
+    held_out = judging(asked, patches)
     rows = []
     found: dict[tuple[str, float, int], float] = {}
     for variant in (BASE, *chosen):
@@ -137,10 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--latents", type=int, default=32)
     parser.add_argument("--hyper", type=int, default=24)
     parser.add_argument("--lambdas", type=float, nargs="+", default=[0.0067, 0.025])
+    parser.add_argument("--first-weights", choices=("random", "images"), default="random", help="of the base")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--average", type=float, default=0.98)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--judged", type=int, default=256, help="held-out patches")
+    parser.add_argument("--pictures", type=Path, help="a folder of .png files to judge on instead of held-out patches")
+    parser.add_argument("--judged", type=int, default=256, help="held-out patches or pictures, at most")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, help="a .json or .csv file")
     asked = parser.parse_args(arguments)

@@ -34,6 +34,17 @@ PIM_SMALL = MetricInfo(
     weights="pim-small.safetensors",
     source=_PIM,
 )
+PIM_TINY = MetricInfo(
+    name="pim-tiny",
+    summary=f"PIM on pictures of half the size, 147 times cheaper than pim-1; {_OWN_TRAINING}",
+    lower_is_better=True,
+    value_range=(0.0, inf),
+    min_size=32,
+    spatial=True,
+    operations=5_330,
+    weights="pim-tiny.safetensors",
+    source=_PIM,
+)
 NLPD = MetricInfo(
     name="nlpd",
     summary="normalised Laplacian pyramid distance, 6 levels, mean over R, G and B, for a display of 5 to 180 cd/m^2",
@@ -72,7 +83,7 @@ MS_SSIM = MetricInfo(
     source="Wang, Simoncelli and Bovik 2003; computed by pytorch-msssim",
 )
 
-SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
+SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM_SMALL, PIM_TINY, PIM_1, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM_SMALL.name
 # Every name: those that work as installed, those that need a backbone, those of other packages.
 BUILT_IN = {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}

@@ -94,7 +94,19 @@ def reduce(image: Tensor, side: int) -> Tensor:
     """
     if side == 1:
         return image
-    return F.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
+    # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
+    height, width = image.shape[-2:]
+    image = F.pad(image, (0, -width % side, 0, -height % side))
+    image = sum((image[..., i::side, :] for i in range(1, side)), image[..., ::side, :])
+    image = sum((image[..., i::side] for i in range(1, side)), image[..., ::side])
+    rows, columns = (_left(length, side, image) for length in (height, width))
+    return image / (rows[:, None] * columns)
+
+
+def _left(length: int, side: int, like: Tensor) -> Tensor:
+    """How many samples of each block lie within the image: `side`, or fewer in the last one."""
+    starts = torch.arange(0, length, side, dtype=like.dtype, device=like.device)
+    return (length - starts).clamp(max=side)
 
 
 def steerable(

@@ -11,7 +11,7 @@ from pim import weights
 from pim.datasets import corruptions
 
 SIDE = 224
-FAMILY = ("pim-small", "pim-1")
+FAMILY = ("pim-small", "pim-tiny", "pim-1")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def _mean_distance(metric, references, distorted):
 @pytest.mark.parametrize("corruption", ["gaussian_noise", "gaussian_blur", "jpeg_compression", "contrast"])
 def test_the_mean_distance_rises_with_severity(name, corruption, photographs):
     metric = pim.load(name)
-    chosen = list(photographs.items())[:: 1 if name == "pim-small" else 4]
+    chosen = list(photographs.items())[:: 4 if name == "pim-1" else 1]
     references = _prepared(metric, [picture for _, picture in chosen])
     means = [0.0]
     for severity in range(1, 6):
@@ -63,7 +63,7 @@ def test_the_mean_distance_rises_with_severity(name, corruption, photographs):
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_mean_distance_rises_with_shift(name, photographs):
     metric = pim.load(name)
-    chosen = list(photographs.values())[:: 1 if name == "pim-small" else 4]
+    chosen = list(photographs.values())[:: 4 if name == "pim-1" else 1]
     size = SIDE - 16
     references = _prepared(metric, [picture[8:-8, :size] for picture in chosen])
     means = []
@@ -82,10 +82,11 @@ def test_every_shipped_file_was_trained_without_the_held_out_clips(name):
     assert min(header.training["bound_held_out"]) > 1  # no dead band
 
 
-def test_the_default_is_much_cheaper_than_the_published_shape():
-    small, full = (pim.load(name).info.operations for name in FAMILY)
+def test_the_small_ones_are_much_cheaper_than_the_published_shape():
+    small, tiny, full = (pim.load(name).info.operations for name in FAMILY)
     assert full == pytest.approx(782_432, rel=1e-4)
     assert small <= full / 10
+    assert tiny <= full / 50
 
 
 def test_the_example_pair_is_ordered_as_anyone_would_order_it():

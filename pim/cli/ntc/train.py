@@ -132,14 +132,14 @@ def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
     """
     if name == "mse":
         return None
-    from pim.catalogue import DEFAULT
+    from pim.catalogue import PIM_SMALL
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
 
     if name == "ms-ssim":
         loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)
     else:
-        loss = Perceptual(DEFAULT if name == "pim" else name)
+        loss = Perceptual(PIM_SMALL.name if name == "pim" else name)
     smallest = loss.metric.info.min_size
     if window < smallest:
         raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
