@@ -7,9 +7,11 @@ Engines give the same values, since a plan is divided between waves and never in
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+import torch
 
 from pim.eval.compute import Calculator, Duo, Value, is_identical, usable
 from pim.eval.decode import DecodedWave, decoded
@@ -17,6 +19,8 @@ from pim.eval.pictures import Places
 from pim.eval.waves import Wave
 from pim.image import OpenedImage, OpenOptions
 from pim.metric import Metric
+
+CHEAP = 1000  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,24 @@ def _scored(item: DecodedWave, job: Job, calculators: Sequence[Calculator]) -> S
     found = []
     for calculator, wanted in zip(calculators, job.wanted, strict=True):
         values: dict[int, Value] = {place: error for place, error in failed.items() if place in wanted}
-        values |= _values(calculator, [duo for duo in duos if duo.place in wanted], item.wave, job)
+        with _sparing(calculator.metric):
+            values |= _values(calculator, [duo for duo in duos if duo.place in wanted], item.wave, job)
         found.append(values)
     return Scored(tuple(found), {duo.place: is_identical(duo) for duo in duos}, _openings(item, job.pairs))
+
+
+@contextmanager
+def _sparing(metric: Metric) -> Iterator[None]:
+    """One thread for a cheap metric: several would wait for those that open pictures, at every operation."""
+    before, cost = torch.get_num_threads(), metric.info.operations
+    if cost is None or cost > CHEAP or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _values(calculator: Calculator, duos: Sequence[Duo], wave: Wave, job: Job) -> dict[int, Value]:
