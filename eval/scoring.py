@@ -20,7 +20,7 @@ from pim.eval.waves import Wave
 from pim.image import OpenedImage, OpenOptions
 from pim.metric import Metric
 
-CHEAP = 1000  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
+CHEAP = 100  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
 
 
 @dataclass(frozen=True)
