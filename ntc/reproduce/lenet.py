@@ -179,7 +179,8 @@ def _figure(plan: Plan, rows: list[Result]) -> Figure:
         x, y = [number(r, "bytes") / 1000 for r in shown], [100 * number(r, "error") for r in shown]
         axis.plot(x, y, "o", color=colour, label=label)
     axis.plot([plan.published.size / 1000], [100 * plan.published.error], "k*", markersize=11, label="published")
-    axis.set(xlabel="file, KB", ylabel="error, %", title=plan.name, ylim=(0, None), xlim=(0, None))
+    axis.set(xlabel="file, KB", ylabel="error, %", title=plan.name)
+    axis.set(xlim=(0, 1.08 * axis.get_xlim()[1]), ylim=(0, 1.08 * axis.get_ylim()[1]))
     axis.legend()
     return figure
 
