@@ -14,14 +14,15 @@ from pim import PIM, PIMConfig
 ANY_SIZE = {0: Dim("n", min=1, max=4096), 2: Dim("h", min=32, max=8192), 3: Dim("w", min=32, max=8192)}
 
 
-def _metric(mixtures: int = 1) -> PIM:
+def _metric(mixtures: int = 1, reduction: int = 1) -> PIM:
     torch.manual_seed(3)
-    return PIM(PIMConfig(filters=(4, 3), mixtures=mixtures, latent=3)).eval().requires_grad_(False)
+    config = PIMConfig(filters=(4, 3), mixtures=mixtures, latent=3, reduction=reduction)
+    return PIM(config).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("mixtures", [1, 2])
-def test_an_exported_metric_takes_any_batch_and_size(mixtures, random_images):
-    metric = _metric(mixtures)
+@pytest.mark.parametrize(("mixtures", "reduction"), [(1, 1), (2, 1), (1, 2)])
+def test_an_exported_metric_takes_any_batch_and_size(mixtures, reduction, random_images):
+    metric = _metric(mixtures, reduction)
     example = random_images(2, 40, 48, seed=1), random_images(2, 40, 48, seed=2)
     program = torch.export.export(metric, example, dynamic_shapes=(ANY_SIZE, ANY_SIZE)).module()
     x, y = random_images(3, 53, 37, seed=3), random_images(3, 53, 37, seed=4)
