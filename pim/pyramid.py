@@ -98,8 +98,8 @@ def reduce(image: Tensor, side: int) -> Tensor:
     down, across = (height + side - 1) // side, (width + side - 1) // side
     image = F.pad(image, (0, across * side - width, 0, down * side - height))
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
-    image = _sum(image.unflatten(-2, (down, side)).unbind(-2))
-    image = _sum(image.unflatten(-1, (across, side)).unbind(-1))
+    image = _sum(image.reshape(*image.shape[:-2], down, side, across * side).unbind(-2))
+    image = _sum(image.reshape(*image.shape[:-1], across, side).unbind(-1))
     rows, columns = (_left(length, side, image) for length in (height, width))
     return image / (rows[:, None] * columns)
 
