@@ -1,4 +1,4 @@
-"""Values of decoded waves: batches of one size, a reference analysed once, failures kept apart."""
+"""Values of decoded waves: batches of one size, pictures that come again analysed once, failures kept apart."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from torch import Tensor
 
 from pim.errors import PimError, UsageError
 from pim.eval.decode import DecodedWave
-from pim.eval.pictures import Places, PlannedPair
+from pim.eval.pictures import Picture, Places, PlannedPair
+from pim.eval.prepared import RecentlyPrepared
 from pim.image import OpenedImage
 from pim.metric import Metric, Prepared, ensure_finite
+
+KEPT = 512 << 20  # bytes of analysed pictures that a metric keeps
 
 Value = float | PimError
 
@@ -51,65 +54,67 @@ def is_identical(duo: Duo) -> bool:
 
 
 class Calculator:
-    """One metric, and what it knows of the references it saw last."""
+    """One metric, and what it knows of the pictures it saw last."""
 
     def __init__(self, metric: Metric, device: str) -> None:
         self.metric, self.device = metric, device
-        self._block = -1
-        self._prepared: dict[tuple[str, ...], Prepared] = {}
+        self._prepared = RecentlyPrepared(KEPT)
 
-    def values(self, duos: Sequence[Duo], pairs: Places, block: int, reused: bool) -> dict[int, Value]:
+    def values(
+        self, duos: Sequence[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture] = frozenset()
+    ) -> dict[int, Value]:
         """The value of every pair, or why there is none.
 
         Args:
             duos: Pairs of one wave, of any sizes.
             pairs: The plan, for names.
-            block: The block of the wave; what is known of references lasts for a block.
-            reused: Whether the same references come again in this block.
+            repeated: Whether the next waves have the same references.
+            recurring: Pictures that other pairs have too, on either side. They are analysed once
+                where they make a batch of their own, as large pictures do.
 
         Raises:
             UsageError: if the metric cannot be used at all.
         """
-        if block != self._block:
-            self._block, self._prepared = block, {}
         by_size: dict[tuple[int, ...], list[Duo]] = {}
         for duo in duos:
             by_size.setdefault(duo.reference.pixels.shape, []).append(duo)
         found: dict[int, Value] = {}
         for batch in by_size.values():
-            found |= self._batch(batch, pairs, reused)
+            found |= self._batch(batch, pairs, repeated, recurring)
         return found
 
     def alone(self, duo: Duo, pairs: Places) -> Value:
         """The value of a pair in a batch of its own, nothing prepared."""
-        return self._batch([duo], pairs, False)[duo.place]
+        return self._batch([duo], pairs, False, frozenset())[duo.place]
 
-    def _batch(self, duos: list[Duo], pairs: Places, reused: bool) -> dict[int, Value]:
+    def _batch(self, duos: list[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture]) -> dict[int, Value]:
         try:
             with torch.inference_mode():
-                computed = self._compute(duos, pairs, reused)
+                computed = self._compute(duos, pairs, repeated, recurring).double().cpu()
             if computed.shape != (len(duos),):
                 raise UsageError(f"{self.metric.name} must return ({len(duos)},); got {tuple(computed.shape)}")
         except UsageError:
             raise
         except (PimError, MemoryError, torch.OutOfMemoryError) as error:
             if len(duos) > 1:  # one pair may be to blame for all
-                return {d.place: value for d in duos for value in self._batch([d], pairs, False).values()}
+                return {d.place: value for d in duos for value in self._batch([d], pairs, False, frozenset()).values()}
             return {duos[0].place: self._explained(error, pairs[duos[0].place])}
         return {duo.place: self._checked(value, pairs[duo.place]) for duo, value in zip(duos, computed, strict=True)}
 
-    def _compute(self, duos: list[Duo], pairs: Places, reused: bool) -> Tensor:
-        distorted = self._stack([duo.distorted for duo in duos])
-        if not reused:
-            return self._call(self._stack([duo.reference for duo in duos]), distorted)
-        key = tuple(pairs[duo.place].reference.name for duo in duos)
-        if key not in self._prepared:
-            self._prepared[key] = self.metric.prepare(self._stack([duo.reference for duo in duos]))
-        return self._call(self._prepared[key], distorted)
+    def _compute(self, duos: list[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture]) -> Tensor:
+        references, candidates = [duo.reference for duo in duos], [duo.distorted for duo in duos]
+        first, second = (tuple(side) for side in zip(*(pairs[duo.place].both() for duo in duos), strict=True))
+        if len(duos) == 1 and recurring.issuperset(second):
+            return self.metric.compare(self._known(first, references), self._known(second, candidates))
+        values: Tensor
+        if repeated or (len(duos) == 1 and recurring.issuperset(first)):
+            values = self.metric(self._known(first, references), self._stack(candidates))
+        else:
+            values = self.metric(self._stack(references), self._stack(candidates))
+        return values
 
-    def _call(self, reference: Tensor | Prepared, distorted: Tensor) -> Tensor:
-        values: Tensor = self.metric(reference, distorted)
-        return values.double().cpu()
+    def _known(self, pictures: tuple[Picture, ...], images: list[OpenedImage]) -> Prepared:
+        return self._prepared.get(pictures, lambda: self.metric.prepare(self._stack(images)))
 
     def _stack(self, images: list[OpenedImage]) -> Tensor:
         pixels = np.stack([image.pixels for image in images])

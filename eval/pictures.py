@@ -100,6 +100,10 @@ class PlannedPair:
     reference: Picture
     distorted: Picture
 
+    def both(self) -> tuple[Picture, Picture]:
+        """Reference and distorted picture."""
+        return self.reference, self.distorted
+
     def stamp(self, verify: bool) -> str:
         """A text that changes when one of the pictures does."""
         both = json.dumps([self.reference.stamp(verify), self.distorted.stamp(verify)])

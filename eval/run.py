@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ import numpy as np
 from pim.errors import PimError
 from pim.eval.compute import Value
 from pim.eval.fingerprint import describe, digest
-from pim.eval.pictures import PlannedPair
+from pim.eval.pictures import Picture, PlannedPair
 from pim.eval.scoring import Engine, InThisProcess, Job, Scored
 from pim.eval.store import Score, Store
 from pim.eval.waves import Wave, waves
@@ -118,7 +119,13 @@ def _job(pairs: Sequence[PlannedPair], missing: tuple[frozenset[int], ...], opti
     repeated = frozenset(a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block)
     wanted = set[int]().union(*missing)
     left = tuple(wave for wave in every if not wanted.isdisjoint(wave.pairs))
-    return Job(left, pairs, missing, repeated, options.opening, options.device)
+    return Job(left, pairs, missing, repeated, recurring(pairs), options.opening, options.device)
+
+
+def recurring(pairs: Sequence[PlannedPair]) -> frozenset[Picture]:
+    """The pictures that more than one pair has, on either side."""
+    met = Counter(picture for pair in pairs for picture in set(pair.both()))
+    return frozenset(picture for picture, count in met.items() if count > 1)
 
 
 def _compute(results: Iterator[Scored], job: Job, writer: _Writer, advance: Advance) -> None:
@@ -198,7 +205,7 @@ def _check(
         return
     chosen = [_spread([place for place, pair in enumerate(ids) if _has_value(scores[n], pair)]) for n in scores]
     alone = tuple(Wave(place, (place,)) for place in sorted(frozenset().union(*chosen)))
-    job = Job(alone, pairs, tuple(chosen), frozenset(), options.opening, options.device, alone=True)
+    job = Job(alone, pairs, tuple(chosen), frozenset(), frozenset(), options.opening, options.device, alone=True)
     again: list[dict[int, Value]] = [{} for _ in scores]
     for scored in engine.perform(job, [metrics[number] for number in scores]):
         for known, values in zip(again, scored.values, strict=True):

@@ -15,7 +15,7 @@ import torch
 
 from pim.eval.compute import Calculator, Duo, Value, is_identical, usable
 from pim.eval.decode import DecodedWave, decoded
-from pim.eval.pictures import Places
+from pim.eval.pictures import Picture, Places
 from pim.eval.waves import Wave
 from pim.image import OpenedImage, OpenOptions
 from pim.metric import Metric
@@ -31,6 +31,7 @@ class Job:
     pairs: Places  # by place in the plan
     wanted: tuple[frozenset[int], ...]  # places to compute, for each metric
     repeated: frozenset[int]  # blocks whose references come in several waves of the whole plan
+    recurring: frozenset[Picture]  # those in several pairs of the whole plan
     opening: OpenOptions
     device: str
     alone: bool = False  # every pair in a batch of its own, nothing prepared
@@ -111,7 +112,7 @@ def _sparing(metric: Metric) -> Iterator[None]:
 def _values(calculator: Calculator, duos: Sequence[Duo], wave: Wave, job: Job) -> dict[int, Value]:
     if job.alone:
         return {duo.place: calculator.alone(duo, job.pairs) for duo in duos}
-    return calculator.values(duos, job.pairs, wave.block, wave.block in job.repeated)
+    return calculator.values(duos, job.pairs, wave.block in job.repeated, job.recurring)
 
 
 def _openings(item: DecodedWave, pairs: Places) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 References are taken in blocks, and the j-th distorted images of all references of a block make one
 wave. A reference is opened and analysed once however many distorted images it has, and batches are
-full even where it has only two. The order depends on the pairs alone, not on what is already done:
-a run that was killed computes the rest in the batches of an undisturbed run, to the same bits.
+full even where it has only two. Pictures so large that each makes a batch keep the order of the
+data set, where neighbours tend to be of one scene. The order depends on the pairs alone, not on what is
+already done: a run that was killed computes the rest in the batches of an undisturbed run, to the same bits.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def waves(references: Sequence[str], batch_size: int) -> list[Wave]:
     for place, reference in enumerate(references):
         members[reference].append(place)
     by_count: dict[int, list[str]] = defaultdict(list)
-    for reference in sorted(members):
-        by_count[len(members[reference])].append(reference)
+    for reference in sorted(members) if batch_size > 1 else members:
+        by_count[len(members[reference]) if batch_size > 1 else 0].append(reference)
     found: list[Wave] = []
     block = 0
     for count in sorted(by_count):

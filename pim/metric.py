@@ -16,12 +16,13 @@ from pim.info import MetricInfo
 
 @dataclass(frozen=True)
 class Prepared:
-    """A reference analysed once, for any number of distorted images.
+    """An image analysed once, to be compared with any number of others.
 
     Made by `Metric.prepare`; only good for the metric that made it.
     """
 
     owner: str  # name and weights of the metric
+    image: Tensor  # (N, 3, H, W), in the metric's own precision
     features: Any  # what the metric keeps of the reference
     shape: tuple[int, ...]  # (N, 3, H, W) of the reference
     single: bool  # the reference came as (3, H, W)
@@ -32,8 +33,8 @@ class Metric(nn.Module):
     """How different two images look, as one number per pair.
 
     Subclasses set `info` and write `_analyse` (what can be computed from the reference alone) and
-    `_compare`; with `info.spatial` also `_compare_map`. Everything else (checks, single images,
-    prepared references) is here, once.
+    `_compare`; with `info.spatial` also `_compare_map`, and `_compare_analysed` if two analysed images
+    are compared faster. Everything else (checks, single images, prepared references) is here, once.
     """
 
     info: MetricInfo
@@ -75,9 +76,32 @@ class Metric(nn.Module):
         """
         batch = self._enter(reference, "reference")
         checks.check_values({"reference": batch})
+        image = self._cast(batch)
         with full_precision(batch):
-            features = self._analyse(self._cast(batch))
-        return Prepared(self._owner(), features, tuple(batch.shape), reference.ndim == 3, batch.device)
+            features = self._analyse(image)
+        return Prepared(self._owner(), image, features, tuple(batch.shape), reference.ndim == 3, batch.device)
+
+    def compare(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        """The value for every pair of images that were both prepared, as where each meets several others.
+
+        Args:
+            reference: What `prepare` returned.
+            distorted: The same, of images of the same shape on the same device.
+
+        Returns:
+            As a call: (N,), or 0-d for single images.
+
+        Raises:
+            InputError: if shapes or devices differ.
+            UsageError: if another metric prepared one of them.
+        """
+        for side in (reference, distorted):
+            self._check_owner(side)
+        checks.check_pair(reference.shape, distorted.image, reference.device)
+        self._check_single(reference.single, distorted.single)
+        with full_precision(distorted.image):
+            value = self._compare_analysed(reference, distorted)
+        return value[0] if distorted.single else value
 
     def forward(self, reference: Tensor | Prepared, distorted: Tensor, *, spatial: bool = False) -> Tensor:
         """The value for every pair, in the metric's published direction (see `lower_is_better`).
@@ -125,8 +149,7 @@ class Metric(nn.Module):
         """The features of a prepared reference, or the reference as a batch; and the distorted batch."""
         images: dict[str, Tensor] = {}
         if isinstance(reference, Prepared):
-            if reference.owner != self._owner():
-                raise UsageError(f"this reference was prepared by {reference.owner}, not by {self._owner()}")
+            self._check_owner(reference)
             shape, device, single = reference.shape, reference.device, reference.single
         else:
             batch = images["reference"] = self._enter(reference, "reference")
@@ -134,10 +157,17 @@ class Metric(nn.Module):
         candidate = images["distorted"] = self._enter(distorted, "distorted")
         checks.check_pair(shape, candidate, device)
         checks.check_values(images)
-        if single != (distorted.ndim == 3):
-            raise InputError("reference and distorted must both be single images or both be batches")
+        self._check_single(single, distorted.ndim == 3)
         first = reference.features if isinstance(reference, Prepared) else self._cast(batch)
         return first, self._cast(candidate)
+
+    def _check_owner(self, prepared: Prepared) -> None:
+        if prepared.owner != self._owner():
+            raise UsageError(f"this image was prepared by {prepared.owner}, not by {self._owner()}")
+
+    def _check_single(self, reference: bool, distorted: bool) -> None:
+        if reference != distorted:
+            raise InputError("reference and distorted must both be single images or both be batches")
 
     def _analyse(self, image: Tensor) -> Any:
         """What can be computed from the reference alone; (N, 3, H, W) in the metric's own precision."""
@@ -146,6 +176,10 @@ class Metric(nn.Module):
     def _compare(self, features: Any, distorted: Tensor) -> Tensor:
         """Values (N,) from the analysed reference and a distorted batch."""
         raise NotImplementedError(f"{type(self).__name__} lacks _compare")
+
+    def _compare_analysed(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        """Values (N,) from two analysed batches; override where that of the distorted one helps too."""
+        return self._compare(reference.features, distorted.image)
 
     def _compare_map(self, features: Any, distorted: Tensor) -> Tensor:
         """Maps (N, 1, H, W) from the analysed reference and a distorted batch."""

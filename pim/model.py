@@ -23,7 +23,7 @@ from pim.encoder import MarginalEncoder, Modules, band_network, convolve, glorot
 from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
-from pim.metric import Metric
+from pim.metric import Metric, Prepared
 from pim.pooling import pool, shares, spread
 from pim.tiles import WHOLE, Place, grid, with_halo
 
@@ -45,10 +45,10 @@ _INFO = MetricInfo(
 
 @dataclass(frozen=True)
 class Analysis:
-    """What `prepare` keeps of a reference: the latents of every band, or a large image itself."""
+    """An image with the latents of every band, as `prepare` keeps them; without them if it is large."""
 
     image: Tensor
-    bands: tuple[Mixture, ...] | None
+    bands: tuple[Mixture, ...] | None = None
 
 
 class PIM(Metric):
@@ -118,7 +118,7 @@ class PIM(Metric):
         Returns:
             (B, N), bands coarsest first.
         """
-        return self._per_band(Analysis(reference, None), distorted)
+        return self._per_band(Analysis(reference), Analysis(distorted))
 
     def latents(self, image: Tensor) -> list[Mixture]:
         """q(z|x) in every band, coarsest first.
@@ -134,7 +134,10 @@ class PIM(Metric):
         return Analysis(image, tuple(self.latents(image)) if small else None)
 
     def _compare(self, features: Analysis, distorted: Tensor) -> Tensor:
-        return pool(self._per_band(features, distorted), self.config)
+        return pool(self._per_band(features, Analysis(distorted)), self.config)
+
+    def _compare_analysed(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        return pool(self._per_band(reference.features, distorted.features), self.config)
 
     def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
         one_sided = torch.is_grad_enabled() and distorted.requires_grad and not reference.requires_grad
@@ -142,65 +145,67 @@ class PIM(Metric):
             with torch.no_grad():  # a loss needs no gradient of the reference: one backward instead of two
                 features = self._analyse(reference)
             return self._compare(features, distorted)
-        return self._compare(Analysis(reference, None), distorted)
+        return self._compare(Analysis(reference), distorted)
 
     def _map(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        return self._compare_map(Analysis(reference, None), distorted)
+        return self._compare_map(Analysis(reference), distorted)
 
     def _compare_map(self, features: Analysis, distorted: Tensor) -> Tensor:
         size = distorted.shape[-2:]
-        maps = list(self._band_maps(features, distorted))
+        maps = list(self._band_maps(features, Analysis(distorted)))
         per_band = torch.stack([m.mean((1, 2)) for m in maps])
         total = torch.zeros_like(distorted[:, 0])
         for share, band_map in zip(shares(per_band, self.config), maps, strict=True):
             total = total + share[:, None, None] * spread(band_map, size)
         return total[:, None]
 
-    def _per_band(self, features: Analysis, distorted: Tensor) -> Tensor:
+    def _per_band(self, first: Analysis, second: Analysis) -> Tensor:
         # Sums over millions of positions lose digits in float32; MPS has nothing better.
-        wide = torch.float32 if distorted.device.type == "mps" else torch.float64
+        wide = torch.float32 if second.image.device.type == "mps" else torch.float64
         rows = []
-        for tiles in self._tiles(features, distorted):
-            total, count = torch.zeros((), dtype=wide, device=distorted.device), 0
+        for tiles in self._tiles(first, second):
+            total, count = torch.zeros((), dtype=wide, device=second.image.device), 0
             for _, tile in tiles:
                 total = total + tile.sum((1, 2), dtype=wide)
                 count += tile.shape[1] * tile.shape[2]
-            rows.append((total / count).to(distorted.dtype))
+            rows.append((total / count).to(second.image.dtype))
         return torch.stack(rows)
 
-    def _band_maps(self, features: Analysis, distorted: Tensor) -> Iterator[Tensor]:
+    def _band_maps(self, first: Analysis, second: Analysis) -> Iterator[Tensor]:
         """Distance at every position, (N, h, w), band by band."""
-        for tiles in self._tiles(features, distorted):
+        for tiles in self._tiles(first, second):
             parts = list(tiles)
             if len(parts) == 1:
                 yield parts[0][1]
                 continue
             height, width = (max(slices[axis].stop for slices, _ in parts) for axis in (0, 1))
-            whole = distorted.new_empty(distorted.shape[0], height, width)
+            whole = second.image.new_empty(second.image.shape[0], height, width)
             for (rows, columns), tile in parts:
                 whole[:, rows, columns] = tile
             yield whole
 
-    def _tiles(self, features: Analysis, distorted: Tensor) -> Iterator[Iterator[tuple[Place, Tensor]]]:
+    def _tiles(self, first: Analysis, second: Analysis) -> Iterator[Iterator[tuple[Place, Tensor]]]:
         """For every band, its tiles: where they lie, and the distance at their positions, (N, h, w)."""
-        tiled = self._tiled(distorted)
-        second = self.bands(distorted, frugal=tiled)
-        first = self.bands(features.image, frugal=tiled) if features.bands is None else second
-        for i, (band_x, band_y) in enumerate(zip(first, second, strict=True)):
-            known = None if features.bands is None else features.bands[i]
-            yield self._band_tiles(i, known, band_x, band_y, tiled)
+        tiled = self._tiled(second.image)
+        sides = [self.bands(side.image, frugal=tiled) if side.bands is None else side.bands for side in (second, first)]
+        for i, (y, x) in enumerate(zip(*sides, strict=True)):
+            yield self._band_tiles(i, x, y, tiled)
 
     def _band_tiles(
-        self, index: int, known: Mixture | None, band_x: pyramid.Band, band_y: pyramid.Band, tiled: bool
+        self, index: int, x: pyramid.Band | Mixture, y: pyramid.Band | Mixture, tiled: bool
     ) -> Iterator[tuple[Place, Tensor]]:
-        count = band_y.source.shape[0]
-        for where in grid(band_y.source.shape[-2:], TILE if tiled else None):
-            if known is None:
-                both = self._encode(index, band_x, where, [band_x.source, band_y.source])
-                q_x, q_y = both.split(count)
+        size = (y.means if isinstance(y, Mixture) else y.source).shape[-2:]
+        for where in grid(size, TILE if tiled else None):
+            if isinstance(x, Mixture) or isinstance(y, Mixture):
+                q_x, q_y = (self._at(index, side, where) for side in (x, y))
             else:
-                q_x, q_y = known.crop(*where), self._encode(index, band_y, where, [band_y.source])
+                both = self._encode(index, x, where, [x.source, y.source])
+                q_x, q_y = both.split(y.source.shape[0])
             yield where, self._divergence(index, q_x, q_y, where)
+
+    def _at(self, index: int, side: pyramid.Band | Mixture, where: Place) -> Mixture:
+        """q(z|.) at some positions of a band, from what is known of it already, or from the band."""
+        return side.crop(*where) if isinstance(side, Mixture) else self._encode(index, side, where, [side.source])
 
     def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: Place) -> Tensor:
         if self.config.mixtures == 1:

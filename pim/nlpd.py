@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pim import catalogue
 from pim.errors import InputError
-from pim.metric import Metric
+from pim.metric import Metric, Prepared
 
 LEVELS = 6
 LOWPASS = (0.05, 0.25, 0.4, 0.25, 0.05)  # applied along rows and along columns
@@ -117,6 +117,9 @@ class NLPD(Metric):
 
     def _compare(self, features: Sequence[Tensor], distorted: Tensor) -> Tensor:
         return _distance(features, self._analyse(distorted)).mean(1)
+
+    def _compare_analysed(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        return _distance(reference.features, distorted.features).mean(1)
 
 
 def _distance(reference: Sequence[Tensor], distorted: Sequence[Tensor]) -> Tensor:

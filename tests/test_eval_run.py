@@ -10,6 +10,8 @@ import textwrap
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import combinations
 from math import inf
 from pathlib import Path
 
@@ -24,15 +26,16 @@ from pim.eval.analysis import AnalysisOptions
 from pim.eval.decode import decoded
 from pim.eval.estimate import IntervalOptions
 from pim.eval.judgements import Plan
-from pim.eval.pictures import Picture
+from pim.eval.pictures import Picture, PlannedPair
 from pim.eval.plan import Treatment, plan_of
+from pim.eval.prepared import RecentlyPrepared, size_of
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Outcome, analyse_again, evaluate
 from pim.eval.store import reading
 from pim.eval.waves import Wave, waves
 from pim.image import OpenedImage, OpenOptions
 from pim.info import MetricInfo
-from pim.metric import Metric
+from pim.metric import Metric, Prepared
 
 PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))
@@ -79,6 +82,53 @@ def test_a_reference_is_analysed_once_for_all_its_distorted_images(tmp_path: Pat
     metric = MeanAbsolute()
     run(tmp_path / "run", make_plan(tmp_path / "set", references=6), [metric], RunOptions(batch_size=1))
     assert metric.prepared == 6 + 8  # once each, and once for every row that is computed again
+
+
+def every_with_every(root: Path, references: int = 3) -> Plan:
+    """Each picture of a scene against each later one, as in tables of quadruples."""
+    plan = make_plan(root, references=references, levels=3, types=("noise",))
+    scenes: dict[Picture, list[Picture]] = {}
+    for pair in plan.pairs:
+        scenes.setdefault(pair.reference, [pair.reference]).append(pair.distorted)
+    both = [pair for scene in scenes.values() for pair in combinations(scene, 2)]
+    pairs = tuple(PlannedPair(f"{a.name} | {b.name}", a, b) for a, b in both)
+    rows = tuple(replace(plan.judgements[0], key=p.key, pairs=(i,), value=float(i)) for i, p in enumerate(pairs))
+    return replace(plan, pairs=pairs, judgements=rows)
+
+
+def test_a_picture_of_several_pairs_is_analysed_once_on_either_side(tmp_path: Path) -> None:
+    plan = every_with_every(tmp_path / "set")
+    metric, plain = MeanAbsolute(), MeanAbsolute()
+    run(tmp_path / "run", plan, [metric], RunOptions(batch_size=1))
+    assert len(plan.pairs) == 3 * 6
+    assert metric.prepared == 3 * 4 + 8  # once each, and once for every row that is computed again
+    (found,) = values(tmp_path / "run").values()
+    for number, pair in enumerate(plan.pairs, start=1):
+        a, b = (torch.from_numpy(p.open(OpenOptions()).pixels).permute(2, 0, 1) for p in pair.both())
+        assert found[number] == pytest.approx(float(plain(a, b)), rel=1e-6)
+
+
+def test_what_is_known_of_pictures_stays_within_its_budget(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set")
+    pictures = [pair.distorted for pair in plan.pairs[:4]]
+    metric = MeanAbsolute()
+    made: list[int] = []
+
+    def make(number: int) -> Prepared:
+        made.append(number)
+        return metric.prepare(torch.zeros(1, 3, 10, 10))
+
+    known = RecentlyPrepared(budget=2 * 3 * 10 * 10 * 4)  # the image and its features are one tensor
+    for number in (0, 1, 0, 2, 0, 1):
+        known.get((pictures[number],), partial(make, number))
+    assert made == [0, 1, 2, 1]  # 1 had to go when 2 came, as 0 was used later
+    tight = RecentlyPrepared(budget=0)
+    assert tight.get((pictures[3],), partial(make, 3)) is tight.get((pictures[3],), partial(make, 3))
+
+
+def test_the_size_of_shared_memory_counts_once() -> None:
+    image = torch.zeros(5, 7)
+    assert size_of({"a": image, "b": [image[1:], None], "c": (torch.zeros(3, dtype=torch.float64), "text")}) == 164
 
 
 def test_a_finished_run_computes_nothing_again_and_needs_no_images(tmp_path: Path) -> None:

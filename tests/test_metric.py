@@ -115,6 +115,29 @@ def test_a_prepared_single_image_gives_a_single_number(pair) -> None:
     assert Toy()(Toy().prepare(a[0]), b[0]).shape == ()
 
 
+def test_two_prepared_images_give_the_value_of_the_pair(pair) -> None:
+    a, b = pair
+    metric = Toy()
+    first, second = metric.prepare(a), metric.prepare(b)
+    assert torch.equal(metric.compare(first, second), Toy()(a, b))
+    assert torch.equal(metric.compare(second, second), Toy()(b, b))
+    assert metric.analysed == 2
+    single = metric.compare(metric.prepare(a[0]), metric.prepare(b[0]))
+    assert single.shape == ()
+    assert torch.equal(single, Toy()(a[0], b[0]))
+
+
+def test_two_prepared_images_that_do_not_fit_are_refused(pair) -> None:
+    a, b = pair
+    metric = Toy()
+    with pytest.raises(InputError, match="distorted must have the shape of reference"):
+        metric.compare(metric.prepare(a), metric.prepare(b[..., :-1]))
+    with pytest.raises(UsageError, match="prepared by flat, not by toy"):
+        metric.compare(metric.prepare(a), Flat().prepare(b))
+    with pytest.raises(InputError, match="both be single images or both be batches"):
+        metric.compare(metric.prepare(a[:1]), metric.prepare(b[0]))
+
+
 def test_the_reference_prepared_by_another_metric_or_other_weights_is_refused(pair) -> None:
     a, b = pair
     with pytest.raises(UsageError, match="prepared by flat, not by toy"):

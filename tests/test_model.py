@@ -9,6 +9,7 @@ import pytest
 import torch
 from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
+import pim
 from pim import PIM, PIMConfig, model
 from pim.errors import InputError
 from pim.pooling import pool
@@ -62,6 +63,24 @@ def test_the_three_image_call_is_a_prepared_reference(golden):
     fixed = metric.prepare(x)
     np.testing.assert_allclose(metric(fixed, y), arrays["even/distance"], rtol=1e-6)
     np.testing.assert_allclose(metric(fixed, y2), arrays["even/distance2"], rtol=1e-6)
+    np.testing.assert_allclose(metric.compare(fixed, metric.prepare(y)), arrays["even/distance"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["pim-tiny", "pim-small", "nlpd", "ssim"])
+def test_two_prepared_images_are_as_far_apart_as_the_pair(name):
+    metric = pim.load(name)
+    x, y = torch.rand(2, 3, 97, 120, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(metric.compare(metric.prepare(x), metric.prepare(y)), metric(x, y), rtol=1e-6, atol=0)
+
+
+def test_prepared_images_are_compared_in_tiles_to_the_same_value(monkeypatch):
+    metric = pim.load("pim-small")
+    x, y = torch.rand(2, 3, 97, 120, generator=torch.Generator().manual_seed(3))
+    whole = metric(x, y)
+    monkeypatch.setattr(model, "TILED", 1000)
+    monkeypatch.setattr(model, "TILE", 37)
+    with torch.inference_mode():
+        torch.testing.assert_close(metric.compare(metric.prepare(x), metric.prepare(y)), whole, rtol=1e-6, atol=0)
 
 
 def test_the_mixture_distance_is_within_sampling_error_of_the_golden_estimate(golden):

@@ -24,7 +24,7 @@ from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
 from pim.eval.pictures import PlannedPair
 from pim.eval.ray_engine import Actor, Answer, pieces
-from pim.eval.run import RunOptions, score
+from pim.eval.run import RunOptions, recurring, score
 from pim.eval.scoring import InThisProcess, Job, Scored
 from pim.eval.store import reading, writing
 from pim.eval.waves import waves
@@ -50,7 +50,7 @@ def values(folder: Path) -> Values:
 def job_of(pairs: Sequence[PlannedPair], batch_size: int, wanted: frozenset[int]) -> Job:
     every = tuple(waves([pair.reference.name for pair in pairs], batch_size))
     repeated = frozenset(a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block)
-    return Job(every, pairs, (wanted,), repeated, OpenOptions(), "cpu")
+    return Job(every, pairs, (wanted,), repeated, recurring(pairs), OpenOptions(), "cpu")
 
 
 class Dealt:
@@ -73,6 +73,7 @@ def test_pieces_hold_every_wave_once_and_only_what_belongs_to_it(tmp_path: Path,
         assert part.pairs == {place: plan.pairs[place] for place in places}
         assert part.wanted == (job.wanted[0] & places,)
         assert part.repeated == job.repeated & {wave.block for wave in part.waves}
+        assert part.recurring == {p for pair in part.pairs.values() for p in pair.both()} & job.recurring
 
 
 def test_pieces_of_a_large_job_are_of_bounded_size(tmp_path: Path) -> None:
