@@ -1,9 +1,8 @@
 """Decoders that compute less: gates on channels, a price on what each costs, and the smaller network that is left.
 
 Source: Johnston, Eban, Gordon, Ballé, "Computationally Efficient Neural Image Compression", arXiv 1912.08771:
-group-lasso regularisation weighted by cost, pruning, training again. Deviations: a gate is a number for each
-channel in front of the nonlinearity, so that a closed one takes the channel out of GDN too, and the price is
-a proximal step after every step of the optimiser, which closes gates exactly.
+group-lasso regularisation weighted by cost, pruning, training again. Deviation: a gate is a number for each
+channel in front of the nonlinearity, so that a closed one takes the channel out of GDN too.
 """
 
 from __future__ import annotations
@@ -124,23 +123,30 @@ def savings(synthesis: nn.Sequential, stride: int = 16) -> list[float]:
 
 
 @torch.no_grad()
-def close_gates(synthesis: nn.Sequential, amount: float, stride: int = 16) -> None:
-    """The proximal step of the price: every gate goes towards 0 in proportion to what its channel costs.
+def charge(synthesis: nn.Sequential, price: float, stride: int = 16) -> None:
+    """Add the price of open gates to their gradients: price * sum over channels of cost * gate.
 
-    One channel of every gate stays open.
+    The gradient of the distortion is there already. An optimiser that scales its steps, as Adam does, has to see
+    the sum: it alone says whether a channel is worth what it costs.
 
     Args:
-        synthesis: From `gated`.
-        amount: By how much a gate would close whose channel was the whole decoder.
+        synthesis: From `gated`, after `backward`.
+        price: Of the whole decoder as it stands, in units of the distortion.
         stride: As in `multiply_adds`.
     """
     total = multiply_adds(synthesis, stride)
-    for gate, saved in zip(_gates(synthesis), savings(synthesis, stride), strict=True):
-        size = gate.scale.abs()
-        keep = size.argmax()
-        shrunk = (size - amount * saved / total).clamp_min(0)
-        shrunk[keep] = size[keep].clamp_min(1e-3)
-        gate.scale.copy_(shrunk * torch.sign(gate.scale))
+    for gate, saved in zip(gates(synthesis), savings(synthesis, stride), strict=True):
+        assert gate.scale.grad is not None
+        gate.scale.grad += price * saved / total
+
+
+@torch.no_grad()
+def close_gates(synthesis: nn.Sequential) -> None:
+    """Close the gates that went below 0, after a step of the optimiser; the widest of every layer stays open."""
+    for gate in gates(synthesis):
+        widest = gate.scale.argmax()
+        gate.scale.clamp_(min=0)
+        gate.scale[widest] = gate.scale[widest].clamp_min(1e-3)
 
 
 @torch.no_grad()
@@ -214,5 +220,6 @@ def _narrowed(synthesis: nn.Sequential, share: float) -> nn.Sequential:
     return made
 
 
-def _gates(synthesis: nn.Sequential) -> list[Gate]:
+def gates(synthesis: nn.Sequential) -> list[Gate]:
+    """The gates of a decoder in their order."""
     return [layer for layer in synthesis if isinstance(layer, Gate)]

@@ -87,18 +87,47 @@ def test_a_channel_saves_what_goes_when_it_goes():
             gate.scale[1] = 1
 
 
-def test_gates_close_in_proportion_to_cost_and_never_all_of_them():
+def test_a_price_is_charged_in_proportion_to_cost():
     gated = efficient.gated(decoder())
-    saved = efficient.savings(gated)
+    gated(Y).square().mean().backward()
+    gates = efficient.gates(gated)
+    before = [gate.scale.grad.clone() for gate in gates]
+    efficient.charge(gated, 7.0)
     total = efficient.multiply_adds(gated)
-    efficient.close_gates(gated, 0.5)
-    gates = [layer for layer in gated if isinstance(layer, efficient.Gate)]
-    for gate, cost in zip(gates, saved, strict=True):
-        closed = 1 - gate.scale.detach()
-        assert sorted(closed.tolist())[1:] == pytest.approx([0.5 * cost / total] * 5, rel=1e-5)
-    efficient.close_gates(gated, 1e9)
-    assert [int((gate.scale != 0).sum()) for gate in gates] == [1, 1, 1]
+    for gate, old, cost in zip(gates, before, efficient.savings(gated), strict=True):
+        torch.testing.assert_close(gate.scale.grad, old + 7 * cost / total)
+
+
+def test_gates_below_zero_close_and_the_widest_stays_open():
+    gated = efficient.gated(decoder())
+    first, second, third = efficient.gates(gated)
+    with torch.no_grad():
+        first.scale.copy_(torch.tensor([0.3, -0.1, 0.0, 1.2, -2.0, 1e-9]))
+        second.scale.fill_(-1.0)
+    efficient.close_gates(gated)
+    assert first.scale.detach().tolist() == pytest.approx([0.3, 0, 0, 1.2, 0, 1e-9])
+    assert int((second.scale > 0).sum()) == 1
+    assert third.scale.detach().tolist() == [1] * 6
     assert efficient.pruned(gated)(Y).shape == (2, 3, 48, 64)
+
+
+def test_a_price_closes_channels_that_do_nothing_before_others():
+    gated = efficient.gated(decoder(nonlinearity="relu"))
+    idle = [1, 4]
+    second = efficient.stages(gated)[1].convolution
+    with torch.no_grad():
+        second.weight[idle] = 0  # it does not look at them
+        target = gated(Y)
+    scales = [gate.scale for gate in efficient.gates(gated)]
+    optimiser = torch.optim.Adam(scales, lr=0.02)
+    for _ in range(80):
+        optimiser.zero_grad()
+        (gated(Y) - target).square().mean().backward()
+        efficient.charge(gated, 1e-3 * float(target.square().mean()))
+        optimiser.step()
+        efficient.close_gates(gated)
+    first = scales[0].detach()
+    assert [int(i) for i in torch.nonzero(first == 0)] == idle
 
 
 def test_the_control_takes_the_same_share_of_all_layers():
@@ -136,26 +165,29 @@ def patches(count=6):
 
 
 def test_a_price_slims_a_decoder_step_by_step(monkeypatch):
-    monkeypatch.setattr(slimming, "RAMP", 3)
-    monkeypatch.setattr(slimming, "PRICE", 3.0)
+    monkeypatch.setattr(slimming, "DOUBLED", 3)
+    monkeypatch.setattr(slimming, "GATE_RATE", 200.0)
     codec = small_codec()
     before = {name: value.clone() for name, value in codec.state_dict().items()}
     whole = efficient.multiply_adds(codec.synthesis)
     shares = [0.7, 0.3]
     steps = []
-    made = list(slimming.slim(codec, patches(), shares, slimming.Training(1, batch=2), lambda: steps.append(1)))
+    made = list(
+        slimming.slim(codec, codec.synthesis, patches(), shares, slimming.Training(1, batch=2), lambda: steps.append(1))
+    )
     for decoder, share in zip(made, shares, strict=True):
         assert efficient.multiply_adds(decoder) <= share * whole
-    assert 0 < len(steps) <= slimming.MOST * 3
+    assert 0 < len(steps) <= slimming.MOST * slimming.DOUBLED
     assert all(torch.equal(before[name], value) for name, value in codec.state_dict().items())
 
 
 def test_gates_that_do_not_close_are_an_error(monkeypatch):
-    monkeypatch.setattr(slimming, "RAMP", 1)
+    monkeypatch.setattr(slimming, "DOUBLED", 1)
     monkeypatch.setattr(slimming, "MOST", 2)
     monkeypatch.setattr(slimming, "PRICE", 0.0)
+    codec = small_codec()
     with pytest.raises(TrainingError, match="after 2 steps"):
-        list(slimming.slim(small_codec(), patches(), [0.5], slimming.Training(1, batch=2), lambda: None))
+        list(slimming.slim(codec, codec.synthesis, patches(), [0.5], slimming.Training(1, batch=2), lambda: None))
 
 
 def test_training_again_brings_a_decoder_nearer_to_the_pictures():
@@ -178,10 +210,12 @@ def test_training_again_brings_a_decoder_nearer_to_the_pictures():
 @pytest.mark.slow
 def test_the_experiment_measures_all_decoders_on_the_same_latents(tmp_path, monkeypatch):
     monkeypatch.setattr(decoders, "TRAININGS", {"quick": slimming.Training(2, batch=2), "full": slimming.Training(2)})
+    monkeypatch.setattr(decoders, "FIRST", decoders.TRAININGS)
+    monkeypatch.setattr(decoders, "WIDTH", 8)
     monkeypatch.setattr(decoders, "SHOWN", (64, 64))
     monkeypatch.setattr(decoders, "PER_SOURCE", 4)
-    monkeypatch.setattr(slimming, "RAMP", 3)
-    monkeypatch.setattr(slimming, "PRICE", 3.0)
+    monkeypatch.setattr(slimming, "DOUBLED", 3)
+    monkeypatch.setattr(slimming, "GATE_RATE", 200.0)
     codec = small_codec()
     codec.export()
     store.save(tmp_path / "codec.safetensors", codec, {})
@@ -192,7 +226,7 @@ def test_the_experiment_measures_all_decoders_on_the_same_latents(tmp_path, monk
             Image.fromarray(noise).save(tmp_path / folder / f"{i}.png")
     context = Context("full", Ledger(tmp_path / "runs"), tmp_path)
     findings = decoders._run(context)
-    assert [row["method"] for row in findings.rows] == ["as it was", "trained on", *["gates"] * 4, *["uniform"] * 4]
+    assert [row["method"] for row in findings.rows] == [decoders.WIDE, *["gates"] * 4, *["uniform"] * 4, decoders.OWN]
     assert findings.rows[0]["BD-rate"] == pytest.approx(0)
     assert all(row["pictures"] == 2 for row in findings.rows)
     assert len(findings.claims) == 2

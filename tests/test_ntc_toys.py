@@ -11,7 +11,7 @@ from torch import nn
 from ntc.toys import limits, sources
 from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.training import Recipe, learning_rate, measure, measure_codebook, train
-from ntc.toys.transform_code import PROXIES, LinearCode, TransformCode, mlp_code
+from ntc.toys.transform_code import PROXIES, TransformCode, linear_code, mlp_code
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
 from pim.errors import TrainingError
 
@@ -113,16 +113,33 @@ def test_what_is_measured_is_what_symbols_bring():
     torch.testing.assert_close(coded.bits, -probability.log2(), rtol=1e-4, atol=1e-4)
 
 
-def test_a_dithered_linear_code_adds_the_noise_of_its_steps():
+def test_a_linear_code_loses_what_its_steps_and_its_basis_lose():
     basis = torch.linalg.qr(torch.randn(5, 5, generator=torch.Generator().manual_seed(0))).Q[:3]
-    code = LinearCode(basis)
+    code = linear_code(basis)
     with torch.no_grad():
-        code.log_scale.copy_(torch.tensor([0.0, 1.0, -0.5]))
+        code.analysis.log_scale.copy_(torch.tensor([2.0, 3.0, 1.5]))
+        code.synthesis.weight.copy_(torch.exp(-code.analysis.log_scale))
     x = torch.randn(40_000, 5, generator=torch.Generator().manual_seed(1))
-    steps = torch.exp(-code.log_scale.detach())
+    steps = torch.exp(-code.analysis.log_scale.detach())
     lost = (x - x @ basis.T @ basis).square().sum(1)
-    expected = float(lost.mean() + (steps.square() / 12).sum())
+    expected = float(lost.mean() + (steps.square() / 12).sum())  # fine steps lose as dithered ones do
     assert float(code.code(x).error.mean()) == pytest.approx(expected, rel=0.01)
+    assert float(code(x).error.detach().mean()) == pytest.approx(expected, rel=0.01)
+
+
+def test_a_linear_code_learns_to_leave_out_coefficients_that_cost_more_than_they_save():
+    basis, deviations = torch.eye(3), torch.tensor([1.0, 1.0, 0.02])
+    code = linear_code(basis)
+
+    def sample(count: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.randn(count, 3, generator=generator) * deviations
+
+    train(code, sample, (10.0, 10.0), Recipe(1500, 256, 5e-3))
+    found = measure(code, sample, 10.0, 20_000)
+    rate = 2 * (0.5 * math.log2(10 * 2 * math.log(2)))  # reverse water-filling of the two that are worth it
+    ideal = rate + 10 * (2 / (10 * 2 * math.log(2)) + 0.02**2)
+    assert ideal < found.loss < ideal + 2 * 0.3  # scalar quantisers lose .25 bits a coefficient
+    assert len(torch.unique(code.symbols(sample(1000, torch.Generator().manual_seed(5)))[:, 2])) == 1
 
 
 @pytest.mark.parametrize("informed", [False, True])

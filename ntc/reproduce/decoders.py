@@ -1,6 +1,7 @@
-"""Efficient decoders: time of decoding against rate and distortion, with gates, uniformly narrower, and as it was.
+"""Efficient decoders: time of decoding against rate and distortion, with gates and uniformly narrower.
 
-Source: arXiv 1912.08771. The codec is the one that ships, our own training.
+Source: arXiv 1912.08771. Encoder and entropy model are those of the codec that ships, our own training; a decoder
+wider than its own is trained first, and slimmed.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, median
@@ -27,7 +28,7 @@ from ntc.models.exchange import Measure
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
 from ntc.reproduce.figures import colours_of, panels
 from ntc.reproduce.ledger import Result, number
-from ntc.reproduce.slimming import RAMP, Training, slim, tune
+from ntc.reproduce.slimming import DOUBLED, Training, slim, tune
 from pim.datasets.frames import find_sources
 from pim.errors import InputError, UsageError
 from pim.eval.bd_rate import Curve, bd_rate
@@ -38,11 +39,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHARES = (0.7, 0.5, 0.35, 0.25)  # of the multiply-adds
-TRAININGS = {"quick": Training(1_500), "full": Training(20_000)}
+WIDTH = 64  # channels between all convolutions of the decoder to start from
+FIRST = {"quick": Training(10_000), "full": Training(60_000)}  # of that decoder
+TRAININGS = {"quick": Training(4_000), "full": Training(20_000)}  # of all decoders afterwards
 EVERY = {"quick": 4, "full": 1}  # picture of the test set
-PER_SOURCE = 60  # patches
+PER_SOURCE = 200  # patches
 SHOWN = (512, 768)  # rows and columns of the picture whose decoding is timed
 WARM_UPS, REPEATS = 2, 7
+WIDE, OWN = f"all {WIDTH} channels", "the codec's own"
 FASTER, LOSS = 0.5, 2.0  # the bar: share of the time that is saved, BD-rate in percent
 
 
@@ -74,7 +78,7 @@ def _run(context: Context) -> Findings:
     if not samples:
         raise UsageError(f"{folder} holds no kodak/*.png to measure on")
     seconds = _times(codec, [c.decoder for c in candidates])
-    curves = [_curve(codec, c, samples) for c in candidates]
+    curves = [_points(codec, c, samples) for c in candidates]
     rows: list[Result] = [
         {
             "method": c.method,
@@ -102,16 +106,16 @@ def _codec(folder: Path) -> Path:
 
 
 def _candidates(context: Context, codec: Codec, path: Path, folder: Path) -> Iterator[Candidate]:
-    """The decoder as it is, trained on, gated and uniformly narrower, all but the first with the same training."""
-    first = codec.synthesis
-    assert isinstance(first, nn.Sequential)
-    work = _Work(context, codec, first, sha256_of(path)[:16], folder)
-    yield Candidate("as it was", 1.0, first)
-    yield work.tuned("trained on", 1.0, first)
-    for share, start in zip(SHARES, work.gated(), strict=True):
+    """A wide decoder, what gates leave of it, uniformly narrower ones, all trained alike; and the codec's own."""
+    work = _Work(context, codec, sha256_of(path)[:16], folder)
+    first = work.first()
+    yield work.tuned(WIDE, 1.0, first)
+    for share, start in zip(SHARES, work.gated(first), strict=True):
         yield work.tuned("gates", share, start)
     for share in SHARES:
         yield work.tuned("uniform", share, efficient.uniform(first, share))
+    assert isinstance(codec.synthesis, nn.Sequential)
+    yield Candidate(OWN, 1.0, codec.synthesis)
 
 
 @dataclass
@@ -120,7 +124,6 @@ class _Work:
 
     context: Context
     codec: Codec
-    first: nn.Sequential
     key: str  # of the codec
     folder: Path
     pixels: NDArray[np.uint8] | None = None  # read when first needed
@@ -128,6 +131,19 @@ class _Work:
     @property
     def training(self) -> Training:
         return TRAININGS[self.context.preset]
+
+    def first(self) -> nn.Sequential:
+        """The wide decoder, trained from random weights."""
+        training = FIRST[self.context.preset]
+
+        def make() -> nn.Sequential:
+            return tune(self.codec, self._untrained(), self._pixels(), training, lambda: self.context.watch(1, WIDE))
+
+        return self._kept(f"{WIDE}, {training.steps} steps", 1.0, make)
+
+    def _untrained(self) -> nn.Sequential:
+        torch.manual_seed(self.training.seed)
+        return transforms.synthesis(replace(self.codec.config, widths=(WIDTH,) * 3))
 
     def tuned(self, method: str, share: float, start: nn.Sequential) -> Candidate:
         """A decoder after its training."""
@@ -138,14 +154,14 @@ class _Work:
 
         return Candidate(method, share, self._kept(f"{method}, trained", share, make))
 
-    def gated(self) -> Iterator[nn.Sequential]:
-        """Decoders pruned by gates, from one run that closes more and more of them."""
+    def gated(self, first: nn.Sequential) -> Iterator[nn.Sequential]:
+        """A decoder pruned by gates, from one run that closes more and more of them."""
         running: list[Iterator[nn.Sequential]] = []
 
         def make() -> nn.Sequential:
             if not running:
                 watch = partial(self.context.watch, 1, "closing gates")
-                running.append(slim(self.codec, self._pixels(), list(SHARES), self.training, watch))
+                running.append(slim(self.codec, first, self._pixels(), list(SHARES), self.training, watch))
             return next(running[0])
 
         for share in SHARES:
@@ -155,6 +171,7 @@ class _Work:
         settings: Result = {
             "experiment": "decoders",
             "codec": self.key,
+            "width": WIDTH,
             "method": method,
             "share": share,
             "steps": self.training.steps,
@@ -168,7 +185,7 @@ class _Work:
             return {"operations": efficient.multiply_adds(decoder)}
 
         self.context.ledger.run(settings, work)
-        return efficient.resized(self.first, load(artefact.read_bytes()))
+        return efficient.resized(self._untrained(), load(artefact.read_bytes()))
 
     def _pixels(self) -> NDArray[np.uint8]:
         """Patches of the videos that are not held out."""
@@ -192,8 +209,8 @@ def _samples(codec: Codec, pictures: list[Path]) -> Iterator[Sample]:
 
 
 @torch.no_grad()
-def _curve(codec: Codec, candidate: Candidate, samples: list[Sample]) -> Curve:
-    """Mean PSNR of 8-bit pictures over mean bits per pixel, a point for every lambda."""
+def _points(codec: Codec, candidate: Candidate, samples: list[Sample]) -> tuple[list[float], list[float]]:
+    """Mean bits per pixel and mean PSNR of 8-bit pictures, for every lambda."""
     own, codec.synthesis = codec.synthesis, candidate.decoder
     points: dict[float, list[tuple[float, float]]] = {}
     for sample in samples:
@@ -203,15 +220,15 @@ def _curve(codec: Codec, candidate: Candidate, samples: list[Sample]) -> Curve:
         points.setdefault(float(sample.level), []).append((sample.bits, psnr))
     codec.synthesis = own
     bits, quality = ([fmean(pair[i] for pair in found) for found in points.values()] for i in (0, 1))
-    return Curve.through(f"{candidate.method} {candidate.share:g}", bits, quality)
+    return bits, quality
 
 
-def _more_bits(reference: Curve, test: Curve) -> float:
-    """BD-rate in percent; infinite where the worse curve does not even reach the other's worst quality."""
+def _more_bits(reference: tuple[list[float], list[float]], test: tuple[list[float], list[float]]) -> float:
+    """BD-rate in percent; infinite where one has no curve, or does not even reach the other's worst quality."""
     try:
-        return bd_rate(reference, test).pchip
+        return bd_rate(Curve.through("reference", *reference), Curve.through("test", *test)).pchip
     except InputError:
-        return math.copysign(math.inf, float(reference.quality[0] - test.quality[0]))
+        return math.copysign(math.inf, fmean(reference[1]) - fmean(test[1]))
 
 
 @torch.no_grad()
@@ -265,7 +282,7 @@ def _figure(rows: list[Result]) -> Figure:
     for axis, key, label in zip(
         axes, ("operations", "seconds"), ("multiply-adds per pixel", "seconds, 768 x 512, one thread"), strict=True
     ):
-        for method, colour in colours_of(("gates", "uniform", "as it was", "trained on")).items():
+        for method, colour in colours_of(("gates", "uniform", WIDE, OWN)).items():
             own = [row for row in rows if row["method"] == method and math.isfinite(number(row, "BD-rate"))]
             x, y = [number(row, key) for row in own], [number(row, "BD-rate") for row in own]
             axis.plot(x, y, "o-", color=colour, label=method)
@@ -276,7 +293,8 @@ def _figure(rows: list[Result]) -> Figure:
 
 
 def _steps(preset: Preset) -> int:
-    return (1 + 2 * len(SHARES)) * TRAININGS[preset].steps + 2 * RAMP  # about: gates close when they close
+    closing = 10 * DOUBLED  # about: gates close when they close
+    return FIRST[preset].steps + (1 + 2 * len(SHARES)) * TRAININGS[preset].steps + closing
 
 
 EXPERIMENTS = (Experiment("decoders", _run, _steps),)

@@ -19,7 +19,7 @@ from ntc.reproduce.ledger import Result, number
 from ntc.reproduce.toy_runs import Run, run_code
 from ntc.toys import sawbridge
 from ntc.toys.training import Recipe, Sampler
-from ntc.toys.transform_code import LinearCode, TransformCode, mlp_code
+from ntc.toys.transform_code import TransformCode, linear_code, mlp_code
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ RECIPES = {"quick": Recipe(9_000), "full": Recipe(200_000, 1024)}
 TEST = {"quick": 200_000, "full": 1_000_000}
 WIDTH, COMPONENTS, WORSE = 100, 50, 0.20  # Karhunen-Loeve at the largest lambda is worse by more than this
 LATENTS = (10, 1)
-KLT = "Karhunen-Loeve"
+KLT = "Karhunen-Loeve, scalar quantisers"
 
 
 def sampler(points: int) -> Sampler:
@@ -43,16 +43,16 @@ def sampler(points: int) -> Sampler:
     return sample
 
 
-def karhunen_loeve(points: int) -> LinearCode:
-    """The linear code of the covariance, dithered."""
+def karhunen_loeve(points: int) -> TransformCode:
+    """The linear code of the covariance."""
     basis = torch.from_numpy(sawbridge.eigenfunctions(COMPONENTS, points)).float()
-    return LinearCode(nn.functional.normalize(basis, dim=1))
+    return linear_code(nn.functional.normalize(basis, dim=1))
 
 
 def _run(context: Context) -> Findings:
     points, recipe = POINTS[context.preset], RECIPES[context.preset]
     rows: dict[tuple[str, float], Result] = {}
-    codes: dict[tuple[str, float], TransformCode | LinearCode] = {}
+    codes: dict[tuple[str, float], TransformCode] = {}
     for lmbda in LAMBDAS:
         for latents in LATENTS:
             method = f"neural, {latents} latents" if latents > 1 else "neural, 1 latent"
@@ -104,26 +104,33 @@ def _claims(rows: dict[tuple[str, float], Result], points: int, tolerances: tupl
 
 
 def _figure(
-    rows: dict[tuple[str, float], Result], codes: dict[tuple[str, float], TransformCode | LinearCode], points: int
+    rows: dict[tuple[str, float], Result], codes: dict[tuple[str, float], TransformCode], points: int
 ) -> Figure:
     figure, (plane, cells) = panels(2)
+    widest = max(8.0, *(number(row, "rate") for row in rows.values()))
     corners = [sawbridge.corner(n) for n in range(1, 33)]
     plane.plot([c.rate for c in corners], [c.distortion for c in corners], "k.-", label="optimum")
-    water = [sawbridge.water_filling_at(rate) for rate in (0.05 * i for i in range(1, 161))]
+    water = [sawbridge.water_filling_at(rate) for rate in (widest * i / 200 for i in range(1, 211))]
     plane.plot([w.rate for w in water], [w.distortion for w in water], "k--", label="Gaussian water-filling")
     for method, colour in colours_of(method for method, _ in rows).items():
         found = [row for (name, _), row in rows.items() if name == method]
         rates, distortions = ([number(r, key) for r in found] for key in ("rate", "distortion"))
         plane.plot(rates, distortions, "o", color=colour, label=method)
-    plane.set(xlabel="bits per realisation", ylabel="mean squared error", yscale="log", xlim=(0, 8), ylim=(4e-3, 0.2))
+    plane.set(
+        xlabel="bits per realisation",
+        ylabel="mean squared error",
+        yscale="log",
+        xlim=(0, 1.05 * widest),
+        ylim=(4e-3, 0.2),
+    )
     plane.legend()
     lmbda = LAMBDAS[1]
-    method, code = next((m, c) for (m, at), c in codes.items() if at == lmbda and isinstance(c, TransformCode))
+    method, code = next((m, c) for (m, at), c in codes.items() if at == lmbda and m != KLT)
     x = sampler(points)(4000, torch.Generator().manual_seed(3))
     words = code.reconstruct(torch.unique(code.symbols(x), dim=0)) * math.sqrt(points)
     for word in words:
         cells.plot(torch.linspace(0, 1, points), word, linewidth=1)
-    cells.set(xlabel="t", title=f"all {len(words)} reconstructions, {method}, lambda {lmbda:g}")
+    cells.set(xlabel="t", title=f"{method}, lambda {lmbda:g}: {len(words)} words")
     return figure
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,9 +21,9 @@ from ntc.models.codec import Codec
 from ntc.models.latents import Proxy
 from pim.errors import TrainingError
 
-RAMP = 600  # steps in which the price reaches its height
-PRICE = 0.3  # of a whole decoder, at each step
-MOST = 20  # times RAMP: steps after which the price has failed
+PRICE, DOUBLED = 0.02, 250  # of a whole decoder at the start, in units of the loss; steps until it has doubled
+MOST = 20  # times doubled, the price has failed
+GATE_RATE, WEIGHT_RATE = 10.0, 0.1  # of learning while gates close: weights must not outrun their gates
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,18 @@ class Training:
 
 
 def slim(
-    codec: Codec, pixels: NDArray[np.uint8], shares: list[float], training: Training, watch: Callable[[], None]
+    codec: Codec,
+    first: nn.Sequential,
+    pixels: NDArray[np.uint8],
+    shares: list[float],
+    training: Training,
+    watch: Callable[[], None],
 ) -> Iterator[nn.Sequential]:
     """Decoders pruned to shares of the multiply-adds of the first one, not yet trained again.
 
     Args:
-        codec: Trained; its decoder is where gates start.
+        codec: Trained; it makes the latents.
+        first: A decoder for them, trained.
         pixels: Patches (P, 3, S, S) to learn from.
         shares: Falling, each in (0, 1).
         training: Batches, learning rate, seed.
@@ -51,20 +58,23 @@ def slim(
     Raises:
         TrainingError: if the gates do not close.
     """
-    first = codec.synthesis
-    assert isinstance(first, nn.Sequential)
     whole, gated = efficient.multiply_adds(first), efficient.gated(first)
+    scales = [gate.scale for gate in efficient.gates(gated)]
+    others = [p for p in gated.parameters() if all(p is not scale for scale in scales)]
     batches = _batches(pixels, training)
-    optimiser = torch.optim.Adam(gated.parameters(), lr=training.learning_rate)
+    rate = training.learning_rate
+    groups = [{"params": scales, "lr": GATE_RATE * rate}, {"params": others, "lr": WEIGHT_RATE * rate}]
+    optimiser = torch.optim.Adam(groups)
     step = 0
     for share in shares:
         while efficient.multiply_adds(gated) > share * whole:
-            if step == MOST * RAMP:
+            if step == MOST * DOUBLED:
                 raise TrainingError(
                     f"after {step} steps the decoder still needs more than {share:.0%} of the operations"
                 )
-            _descend(codec, gated, next(batches), optimiser)
-            efficient.close_gates(gated, PRICE * min(1.0, (step + 1) / RAMP))
+            price = PRICE * 2 ** (step / DOUBLED)
+            _descend(codec, gated, next(batches), optimiser, partial(efficient.charge, gated, price))
+            efficient.close_gates(gated)
             step += 1
             watch()
         yield efficient.pruned(gated)
@@ -86,7 +96,11 @@ def tune(
 
 
 def _descend(
-    codec: Codec, decoder: nn.Sequential, batch: tuple[Tensor, Tensor], optimiser: torch.optim.Optimizer
+    codec: Codec,
+    decoder: nn.Sequential,
+    batch: tuple[Tensor, Tensor],
+    optimiser: torch.optim.Optimizer,
+    charge: Callable[[], None] = lambda: None,
 ) -> None:
     """One step on the distortion, each picture weighed by the root of its lambda, as in training the codec."""
     images, uniform = batch
@@ -104,6 +118,7 @@ def _descend(
         raise TrainingError("the distortion of the decoder became infinite")
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
+    charge()
     torch.nn.utils.clip_grad_norm_(decoder.parameters(), 100.0)
     optimiser.step()
 

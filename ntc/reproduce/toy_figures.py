@@ -40,12 +40,12 @@ def draw(
     bounds = _bounds(x)
     book, code = books[SHOWN], codes[SHOWN]
     _cells(vector, lambda grid: book.winners(grid, SHOWN), book.words, bounds)
-    vector.set_title(f"entropy-constrained vector quantiser, {len(book.words)} words")
+    vector.set_title(f"vector quantiser, {len(book.words)} words")
     symbols = torch.unique(code.symbols(x), dim=0)
     _cells(transform, lambda grid: _numbered(code.symbols(grid)), code.reconstruct(symbols), bounds)
     transform.set_title(f"transform code, {len(symbols)} cells used")
     _warped_grid(warped, code, x, bounds)
-    warped.set_title("straight lines of the latent space, decoded")
+    warped.set_title("decoded lines of the latent space")
     return {"tradeoff": _tradeoff(source, rows), "cells": figure}
 
 

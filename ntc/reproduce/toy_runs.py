@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 from safetensors.torch import load, save
@@ -15,10 +14,9 @@ from ntc.reproduce.experiment import Context
 from ntc.reproduce.ledger import Result
 from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.training import Measured, Recipe, Sampler, measure, measure_codebook, train
-from ntc.toys.transform_code import LinearCode, TransformCode
+from ntc.toys.transform_code import TransformCode
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
 
-Code = TypeVar("Code", TransformCode, LinearCode)
 LLOYD_SAMPLES = 60_000
 TEST_SEED = 1
 
@@ -48,7 +46,9 @@ class Run:
         }
 
 
-def run_code(context: Context, run: Run, sample: Sampler, make: Callable[[], Code]) -> tuple[Result, Code]:
+def run_code(
+    context: Context, run: Run, sample: Sampler, make: Callable[[], TransformCode]
+) -> tuple[Result, TransformCode]:
     """Train a transform code and measure it, or take what an earlier run kept.
 
     Args:
@@ -58,7 +58,7 @@ def run_code(context: Context, run: Run, sample: Sampler, make: Callable[[], Cod
         make: The code before training; called after seeding.
     """
 
-    def fresh() -> Code:
+    def fresh() -> TransformCode:
         torch.manual_seed(run.recipe.seed)
         return make()
 
@@ -118,10 +118,8 @@ def run_lloyd(context: Context, run: Run, sample: Sampler, words: int) -> tuple[
 
 
 @torch.no_grad()
-def used_symbols(code: TransformCode | LinearCode, sample: Sampler, count: int = 20_000) -> int | None:
-    """How many different reconstructions occur among some samples; None for dithered codes, which have no cells."""
-    if isinstance(code, LinearCode):
-        return None
+def used_symbols(code: TransformCode, sample: Sampler, count: int = 20_000) -> int:
+    """How many different reconstructions occur among some samples."""
     x = sample(count, torch.Generator().manual_seed(TEST_SEED))
     return len(torch.unique(code.symbols(x), dim=0))
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ntc.toys.conditional_code import ConditionalCode
 from ntc.toys.limits import Point
-from ntc.toys.transform_code import Coded, LinearCode, TransformCode
+from ntc.toys.transform_code import Coded, TransformCode
 from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer
 from pim.errors import TrainingError
 
@@ -51,7 +51,7 @@ def learning_rate(recipe: Recipe, step: int) -> float:
 
 
 def train(
-    code: TransformCode | LinearCode | VariationalQuantizer | ConditionalCode,
+    code: TransformCode | VariationalQuantizer | ConditionalCode,
     sample: Sampler,
     lambdas: tuple[float, float],
     recipe: Recipe,
@@ -87,7 +87,7 @@ def train(
 
 
 def measure(
-    code: TransformCode | LinearCode | ConditionalCode, sample: Sampler, lmbda: float, count: int, seed: int = 0
+    code: TransformCode | ConditionalCode, sample: Sampler, lmbda: float, count: int, seed: int = 0
 ) -> Measured:
     """L on `count` fresh samples with real quantisation."""
     coded = partial(code.code, lmbda=lmbda) if isinstance(code, ConditionalCode) else code.code
@@ -119,7 +119,7 @@ def _measure(coded: Callable[[Tensor], Coded], sample: Sampler, lmbda: float, co
 
 
 def _loss(
-    code: TransformCode | LinearCode | VariationalQuantizer | ConditionalCode,
+    code: TransformCode | VariationalQuantizer | ConditionalCode,
     x: Tensor,
     lambdas: tuple[float, float],
     generator: torch.Generator,

@@ -101,13 +101,11 @@ class TransformCode(nn.Module):
         return Coded(bits, _squared_error(x, self.reconstruct(symbols)))
 
 
-class LinearCode(nn.Module):
-    """A fixed orthonormal transform with a learned scale and offset for every coefficient, dithered quantisers.
-
-    Dithered, rounding is noise exactly, in training and use alike. Coefficients beyond `basis` are dropped.
+class Rotation(nn.Module):
+    """An orthonormal transform of a source, with a learned step for every coefficient.
 
     Args:
-        basis: Orthonormal rows, (C, D).
+        basis: Orthonormal rows, (C, D). Coefficients beyond them are dropped.
     """
 
     basis: Tensor
@@ -115,21 +113,39 @@ class LinearCode(nn.Module):
     def __init__(self, basis: Tensor) -> None:
         super().__init__()
         self.register_buffer("basis", basis)
-        self.density = FactorisedDensity(len(basis))
-        self.log_scale = nn.Parameter(torch.zeros(len(basis)))
-        self.bias = nn.Parameter(torch.zeros(len(basis)))
+        self.log_scale = nn.Parameter(torch.zeros(len(basis)))  # minus the logarithm of the step
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Coded:
-        """Rate and distortion, (N, D)."""
-        scale = torch.exp(self.log_scale)
-        noisy = add_noise(x @ self.basis.T * scale + self.bias, generator)
-        return Coded(self.density.bits(noisy).sum(1), _squared_error(x, (noisy - self.bias) / scale @ self.basis))
+    def forward(self, x: Tensor) -> Tensor:
+        """Coefficients in units of their steps, (N, D) -> (N, C)."""
+        return x @ self.basis.T * torch.exp(self.log_scale)
 
-    @torch.no_grad()
-    def code(self, x: Tensor) -> Coded:
-        """The same: universal quantisation is what training sees."""
-        found: Coded = self(x)
-        return found
+
+class InverseRotation(nn.Module):
+    """Back from coefficients, each with a learned weight: noise that no information carries can be damped.
+
+    Args:
+        basis: As for `Rotation`.
+    """
+
+    basis: Tensor
+
+    def __init__(self, basis: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("basis", basis)
+        self.weight = nn.Parameter(torch.ones(len(basis)))
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(N, C) -> (N, D)."""
+        return y * self.weight @ self.basis
+
+
+def linear_code(basis: Tensor) -> TransformCode:
+    """A fixed orthonormal transform with entropy-coded scalar quantisers, trained with uniform noise.
+
+    Args:
+        basis: Orthonormal rows, (C, D).
+    """
+    return TransformCode(Rotation(basis), InverseRotation(basis.clone()), len(basis), "noise")
 
 
 def mlp_code(
