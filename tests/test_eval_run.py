@@ -131,6 +131,34 @@ def test_the_size_of_shared_memory_counts_once() -> None:
     assert size_of({"a": image, "b": [image[1:], None], "c": (torch.zeros(3, dtype=torch.float64), "text")}) == 164
 
 
+class Counting(MeanAbsolute):
+    """Notes with how many threads it is computed."""
+
+    def __init__(self, operations: float | None) -> None:
+        super().__init__()
+        self.info = replace(self.info, operations=operations)
+        self.seen: set[int] = set()
+
+    def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+        self.seen.add(torch.get_num_threads())
+        return super()._compare(features, distorted)
+
+
+@pytest.mark.parametrize(("operations", "threads"), [(3.0, 1), (5000.0, 2), (None, 2)])
+def test_cheap_metrics_get_one_thread_and_give_the_others_back(
+    tmp_path: Path, operations: float | None, threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        metric = Counting(operations)
+        run(tmp_path / "run", make_plan(tmp_path / "set", references=2), [metric])
+        assert metric.seen == {threads}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_finished_run_computes_nothing_again_and_needs_no_images(tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "set")
     first = run(tmp_path / "run", plan, [MeanAbsolute()])

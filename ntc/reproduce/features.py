@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WIDTH, RAW_BITS = 64, 2048
 SEEDS = (0, 1, 2)
-PRICES = {"quick": (1e-4, 3e-4, 1e-3, 3e-3), "full": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)}  # nats for a bit
+PRICES = {"quick": (1e-4, 3e-4, 1e-3, 3e-3), "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}  # nats for a bit
 EPOCHS = {"quick": 10, "full": 50}
 STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of scalar coders, in units of the mean deviation of features
 RATE = 2e-3  # of learning
@@ -66,8 +66,7 @@ def _run(context: Context) -> Findings:
     for seed in SEEDS:
         rows += _finished(context, folder, seed)
         for price in PRICES[context.preset]:
-            for held_out in (HELD_OUT, 0) if seed == 0 else (0,):
-                rows.append(_learned(context, folder, price, seed, held_out))
+            rows += [_learned(context, folder, price, seed, held_out) for held_out in (HELD_OUT, 0)]
     return Findings(rows, _claims(rows, _chosen(rows)), {"bits": _figure(rows)})
 
 
@@ -152,9 +151,13 @@ def _finished(context: Context, folder: Path, seed: int) -> Iterator[Result]:
 
 def _chosen(rows: list[Result]) -> float:
     """The price that is judged: of those with few enough bits, the one with the fewest errors on held-out digits."""
-    held_out = [row for row in rows if row["judged_on"] == HELD_OUT_DIGITS]
-    small = [row for row in held_out if number(row, "bits") <= ENOUGH] or held_out
-    return number(min(small, key=lambda row: number(row, "error")), "price")
+    found: dict[float, list[Result]] = {}
+    for row in rows:
+        if row["judged_on"] == HELD_OUT_DIGITS:
+            found.setdefault(number(row, "price"), []).append(row)
+    means = {price: [fmean(number(r, key) for r in own) for key in ("bits", "error")] for price, own in found.items()}
+    small = [price for price, (bits, _) in means.items() if bits <= ENOUGH] or list(means)
+    return min(small, key=lambda price: means[price][1])
 
 
 def _claims(rows: list[Result], price: float) -> list[Claim]:
@@ -206,12 +209,12 @@ def _figure(rows: list[Result]) -> Figure:
         axis.plot(bits, error, "o", color=colour, label=method)
     axis.set(xscale="log", xlabel="bits for a digit (bytes of streams)", ylabel="test error, %", ylim=(1, 4))
     axis.set_title("features of a digit")
-    axis.legend(fontsize="small")
+    axis.legend(fontsize="small", loc="upper right")
     return figure
 
 
 def _steps(preset: Preset) -> int:
-    runs = len(SEEDS) * (1 + len(PRICES[preset])) + len(PRICES[preset])
+    runs = len(SEEDS) * (1 + 2 * len(PRICES[preset]))
     return runs * EPOCHS[preset] * (60_000 // Schedule(1).batch)
 
 

@@ -121,9 +121,9 @@ def _figure(
         ylabel="mean squared error",
         yscale="log",
         xlim=(0, 1.05 * widest),
-        ylim=(4e-3, 0.2),
+        ylim=(4e-3, 1.3),
     )
-    plane.legend()
+    plane.legend(loc="upper right")
     lmbda = LAMBDAS[1]
     method, code = next((m, c) for (m, at), c in codes.items() if at == lmbda and m != KLT)
     x = sampler(points)(4000, torch.Generator().manual_seed(3))
