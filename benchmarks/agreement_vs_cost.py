@@ -2,8 +2,9 @@
 
     python benchmarks/agreement_vs_cost.py runs/tid2013 inference.json --output agreement_vs_cost.svg
 
-The first argument is the folder of a run of `pim eval` (its summary.json is read), the second the output of
-benchmarks/inference.py. A bar is the interval of the run, a point its value; further left is cheaper.
+The first argument is the folder of a run of `pim eval` (its summary.json is read), or several folders of runs on
+the same rows; the last is the output of benchmarks/inference.py. A bar is the interval of the run, a point its value;
+further left is cheaper.
 """
 
 from __future__ import annotations
@@ -68,6 +69,16 @@ class Axis:
         return self.start + (number - self.first) / (self.last - self.first) * (self.end - self.start)
 
 
+def joined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One summary of runs on the same rows; of a metric in several of them the last counts."""
+    first = summaries[0]
+    for other in summaries[1:]:
+        if any(other[key] != first[key] for key in ("used", "rows")) or other["about"] != first["about"]:
+            raise SystemExit("these runs are not on the same rows")
+    figures = {(f["metric"], f["part"], f["statistic"]): f for summary in summaries for f in summary["figures"]}
+    return {**first, "figures": list(figures.values())}
+
+
 def draw(found: Sequence[Point], statistic: str, title: str) -> str:
     """The picture as SVG: cost on a logarithmic axis, agreement on a linear one."""
     decades = [math.log10(point.cost) for point in found]
@@ -110,20 +121,21 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str) -> str:
 def main() -> None:
     """Read both files, draw, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the folder of a run of pim eval")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of runs of pim eval")
     parser.add_argument("times", type=Path, help="the .json file of inference.py")
     parser.add_argument("--part", default="all")
     parser.add_argument("--statistic", help="by default the first of the run, such as SRCC")
     parser.add_argument("--case", default="256x256x1", help="width, height, batch in the .json file")
+    parser.add_argument("--title", help="by default the data set, its rows and the part")
     parser.add_argument("--output", type=Path, default=Path("agreement_vs_cost.svg"))
     asked = parser.parse_args()
-    summary = json.loads((asked.run / "summary.json").read_text(encoding="utf-8"))
+    summary = joined([json.loads((run / "summary.json").read_text(encoding="utf-8")) for run in asked.runs])
     times = json.loads(asked.times.read_text(encoding="utf-8"))
     statistic = asked.statistic or summary["figures"][0]["statistic"]
     found = points(summary, times, asked.part, statistic, asked.case)
     if not found:
-        raise SystemExit(f"no metric has both {statistic} of {asked.part!r} in {asked.run} and {asked.case} forward")
-    title = f"{summary['about']['dataset']}, {summary['used']} rows, {asked.part}"
+        raise SystemExit(f"no metric has both {statistic} of {asked.part!r} in these runs and {asked.case} forward")
+    title = asked.title or f"{summary['about']['dataset']}, {summary['used']} rows, {asked.part}"
     write_text(asked.output, draw(found, statistic, title))
     about = {"data": title, "statistic": statistic, "case": asked.case, "threads": times["setting"]["threads"]}
     report([vars(point) for point in found], about, None)
