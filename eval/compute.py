@@ -16,8 +16,6 @@ from pim.eval.prepared import RecentlyPrepared
 from pim.image import OpenedImage
 from pim.metric import Metric, Prepared, ensure_finite
 
-KEPT = 512 << 20  # bytes of analysed pictures that a metric keeps
-
 Value = float | PimError
 
 
@@ -54,23 +52,25 @@ def is_identical(duo: Duo) -> bool:
 
 
 class Calculator:
-    """One metric, and what it knows of the pictures it saw last."""
+    """One metric, and what is known of the pictures seen last.
 
-    def __init__(self, metric: Metric, device: str) -> None:
-        self.metric, self.device = metric, device
-        self._prepared = RecentlyPrepared(KEPT)
+    Args:
+        metric: On the device.
+        device: Where to compute.
+        prepared: Shared with the other metrics, whose names differ.
+    """
 
-    def values(
-        self, duos: Sequence[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture] = frozenset()
-    ) -> dict[int, Value]:
+    def __init__(self, metric: Metric, device: str, prepared: RecentlyPrepared) -> None:
+        self.metric, self.device, self._prepared = metric, device, prepared
+
+    def values(self, duos: Sequence[Duo], pairs: Places, recurring: frozenset[Picture]) -> dict[int, Value]:
         """The value of every pair, or why there is none.
 
         Args:
             duos: Pairs of one wave, of any sizes.
             pairs: The plan, for names.
-            repeated: Whether the next waves have the same references.
-            recurring: Pictures that other pairs have too, on either side. They are analysed once
-                where they make a batch of their own, as large pictures do.
+            recurring: Pictures that other pairs have too, on either side. References are analysed once for all
+                waves of their block; pictures so large that each makes a batch, once on either side.
 
         Raises:
             UsageError: if the metric cannot be used at all.
@@ -80,41 +80,39 @@ class Calculator:
             by_size.setdefault(duo.reference.pixels.shape, []).append(duo)
         found: dict[int, Value] = {}
         for batch in by_size.values():
-            found |= self._batch(batch, pairs, repeated, recurring)
+            found |= self._batch(batch, pairs, recurring)
         return found
 
     def alone(self, duo: Duo, pairs: Places) -> Value:
         """The value of a pair in a batch of its own, nothing prepared."""
-        return self._batch([duo], pairs, False, frozenset())[duo.place]
+        return self._batch([duo], pairs, frozenset())[duo.place]
 
-    def _batch(self, duos: list[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture]) -> dict[int, Value]:
+    def _batch(self, duos: list[Duo], pairs: Places, recurring: frozenset[Picture]) -> dict[int, Value]:
         try:
             with torch.inference_mode():
-                computed = self._compute(duos, pairs, repeated, recurring).double().cpu()
+                computed = self._compute(duos, pairs, recurring).double().cpu()
             if computed.shape != (len(duos),):
                 raise UsageError(f"{self.metric.name} must return ({len(duos)},); got {tuple(computed.shape)}")
         except UsageError:
             raise
         except (PimError, MemoryError, torch.OutOfMemoryError) as error:
             if len(duos) > 1:  # one pair may be to blame for all
-                return {d.place: value for d in duos for value in self._batch([d], pairs, False, frozenset()).values()}
+                return {d.place: value for d in duos for value in self._batch([d], pairs, frozenset()).values()}
             return {duos[0].place: self._explained(error, pairs[duos[0].place])}
         return {duo.place: self._checked(value, pairs[duo.place]) for duo, value in zip(duos, computed, strict=True)}
 
-    def _compute(self, duos: list[Duo], pairs: Places, repeated: bool, recurring: frozenset[Picture]) -> Tensor:
+    def _compute(self, duos: list[Duo], pairs: Places, recurring: frozenset[Picture]) -> Tensor:
         references, candidates = [duo.reference for duo in duos], [duo.distorted for duo in duos]
         first, second = (tuple(side) for side in zip(*(pairs[duo.place].both() for duo in duos), strict=True))
         if len(duos) == 1 and recurring.issuperset(second):
             return self.metric.compare(self._known(first, references), self._known(second, candidates))
-        values: Tensor
-        if repeated or (len(duos) == 1 and recurring.issuperset(first)):
-            values = self.metric(self._known(first, references), self._stack(candidates))
-        else:
-            values = self.metric(self._stack(references), self._stack(candidates))
+        known = recurring.issuperset(first)
+        reference = self._known(first, references) if known else self._stack(references)
+        values: Tensor = self.metric(reference, self._stack(candidates))
         return values
 
     def _known(self, pictures: tuple[Picture, ...], images: list[OpenedImage]) -> Prepared:
-        return self._prepared.get(pictures, lambda: self.metric.prepare(self._stack(images)))
+        return self._prepared.get((self.metric.name, pictures), lambda: self.metric.prepare(self._stack(images)))
 
     def _stack(self, images: list[OpenedImage]) -> Tensor:
         pixels = np.stack([image.pixels for image in images])

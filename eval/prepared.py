@@ -1,20 +1,19 @@
-"""Analysed pictures that are kept for their next pair, the latest ones, within a budget of memory."""
+"""Analysed pictures that are kept for their next pair, the latest ones of all metrics, within a budget of memory."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from torch import Tensor
 
-from pim.eval.pictures import Picture
 from pim.metric import Prepared
 
 
 class RecentlyPrepared:
-    """Analysed batches of pictures; those used least recently make room.
+    """Analysed batches of pictures by some key; those used least recently make room.
 
     Args:
         budget: Bytes to hold; the latest batch is kept even if it is larger.
@@ -22,19 +21,19 @@ class RecentlyPrepared:
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
-        self._known: OrderedDict[tuple[Picture, ...], Prepared] = OrderedDict()
-        self._bytes: dict[tuple[Picture, ...], int] = {}
+        self._known: OrderedDict[Hashable, tuple[Prepared, int]] = OrderedDict()
+        self._held = 0
 
-    def get(self, pictures: tuple[Picture, ...], make: Callable[[], Prepared]) -> Prepared:
-        """What is known of these pictures, or what `make` returns, to be known from now on."""
-        if pictures not in self._known:
+    def get(self, key: Hashable, make: Callable[[], Prepared]) -> Prepared:
+        """What is known under this key, or what `make` returns, to be known from now on."""
+        if key not in self._known:
             prepared = make()
-            self._known[pictures], self._bytes[pictures] = prepared, size_of(prepared)
-        self._known.move_to_end(pictures)
-        while len(self._known) > 1 and sum(self._bytes.values()) > self._budget:
-            oldest, _ = self._known.popitem(last=False)
-            del self._bytes[oldest]
-        return self._known[pictures]
+            self._known[key] = prepared, size_of(prepared)
+            self._held += self._known[key][1]
+        self._known.move_to_end(key)
+        while len(self._known) > 1 and self._held > self._budget:
+            self._held -= self._known.popitem(last=False)[1][1]
+        return self._known[key][0]
 
 
 def size_of(value: Any) -> int:

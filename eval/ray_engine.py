@@ -178,7 +178,6 @@ def _part(job: Job, waves: Sequence[Wave]) -> Job:
         waves=tuple(waves),
         pairs={place: job.pairs[place] for place in places},
         wanted=tuple(wanted & places for wanted in job.wanted),
-        repeated=job.repeated & {wave.block for wave in waves},
         recurring=job.recurring.intersection(picture for place in places for picture in job.pairs[place].both()),
     )
 

@@ -116,10 +116,9 @@ def _missing(store: Store, metric: int, ids: Sequence[int], keep_failed: bool) -
 def _job(pairs: Sequence[PlannedPair], missing: tuple[frozenset[int], ...], options: RunOptions) -> Job:
     """What is left of the waves of the whole plan."""
     every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
-    repeated = frozenset(a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block)
     wanted = set[int]().union(*missing)
     left = tuple(wave for wave in every if not wanted.isdisjoint(wave.pairs))
-    return Job(left, pairs, missing, repeated, recurring(pairs), options.opening, options.device)
+    return Job(left, pairs, missing, recurring(pairs), options.opening, options.device)
 
 
 def recurring(pairs: Sequence[PlannedPair]) -> frozenset[Picture]:
@@ -205,7 +204,7 @@ def _check(
         return
     chosen = [_spread([place for place, pair in enumerate(ids) if _has_value(scores[n], pair)]) for n in scores]
     alone = tuple(Wave(place, (place,)) for place in sorted(frozenset().union(*chosen)))
-    job = Job(alone, pairs, tuple(chosen), frozenset(), frozenset(), options.opening, options.device, alone=True)
+    job = Job(alone, pairs, tuple(chosen), frozenset(), options.opening, options.device, alone=True)
     again: list[dict[int, Value]] = [{} for _ in scores]
     for scored in engine.perform(job, [metrics[number] for number in scores]):
         for known, values in zip(again, scored.values, strict=True):

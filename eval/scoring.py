@@ -16,11 +16,14 @@ import torch
 from pim.eval.compute import Calculator, Duo, Value, is_identical, usable
 from pim.eval.decode import DecodedWave, decoded
 from pim.eval.pictures import Picture, Places
+from pim.eval.prepared import RecentlyPrepared
 from pim.eval.waves import Wave
 from pim.image import OpenedImage, OpenOptions
 from pim.metric import Metric
 
 CHEAP = 100  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
+
+KEPT = 512 << 20  # bytes of analysed pictures that all metrics together keep
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,6 @@ class Job:
     waves: tuple[Wave, ...]  # those of a block follow each other
     pairs: Places  # by place in the plan
     wanted: tuple[frozenset[int], ...]  # places to compute, for each metric
-    repeated: frozenset[int]  # blocks whose references come in several waves of the whole plan
     recurring: frozenset[Picture]  # those in several pairs of the whole plan
     opening: OpenOptions
     device: str
@@ -78,7 +80,8 @@ class InThisProcess:
         Raises:
             UsageError: if a metric cannot be used at all.
         """
-        calculators = [Calculator(metric, job.device) for metric in metrics]
+        prepared = RecentlyPrepared(KEPT)
+        calculators = [Calculator(metric, job.device, prepared) for metric in metrics]
         with closing(decoded(job.waves, job.pairs, job.opening, self.workers)) as stream:
             for item in stream:
                 yield _scored(item, job, calculators)
@@ -90,7 +93,7 @@ def _scored(item: DecodedWave, job: Job, calculators: Sequence[Calculator]) -> S
     for calculator, wanted in zip(calculators, job.wanted, strict=True):
         values: dict[int, Value] = {place: error for place, error in failed.items() if place in wanted}
         with _sparing(calculator.metric):
-            values |= _values(calculator, [duo for duo in duos if duo.place in wanted], item.wave, job)
+            values |= _values(calculator, [duo for duo in duos if duo.place in wanted], job)
         found.append(values)
     return Scored(tuple(found), {duo.place: is_identical(duo) for duo in duos}, _openings(item, job.pairs))
 
@@ -109,10 +112,10 @@ def _sparing(metric: Metric) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _values(calculator: Calculator, duos: Sequence[Duo], wave: Wave, job: Job) -> dict[int, Value]:
+def _values(calculator: Calculator, duos: Sequence[Duo], job: Job) -> dict[int, Value]:
     if job.alone:
         return {duo.place: calculator.alone(duo, job.pairs) for duo in duos}
-    return calculator.values(duos, job.pairs, wave.block in job.repeated, job.recurring)
+    return calculator.values(duos, job.pairs, job.recurring)
 
 
 def _openings(item: DecodedWave, pairs: Places) -> dict[str, str]:

@@ -40,10 +40,17 @@ def test_inference_and_the_picture_drawn_from_it(tmp_path: Path) -> None:
         {**ends, "metric": "ssim", "value": 0.7, "low": None, "high": None},
         {**ends, "metric": "elsewhere", "value": 0.9, "low": 0.8, "high": 1.0},
     ]
-    summary = {"about": {"dataset": "a<b"}, "used": 9, "figures": figures}
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    summary = {"about": {"dataset": "a<b"}, "rows": 9, "used": 9}
+    runs = [tmp_path / name for name in ("first", "second", "elsewhere")]
+    for run, own in zip(runs, (figures[:1], figures[1:], figures), strict=True):
+        run.mkdir()
+        other = {"used": 8} if run.name == "elsewhere" else {}
+        (run / "summary.json").write_text(json.dumps({**summary, **other, "figures": own}))
     picture = tmp_path / "picture.svg"
-    benchmark("agreement_vs_cost.py", tmp_path, times, "--case", "64x48x2", "--output", picture)
+    benchmark("agreement_vs_cost.py", *runs[:2], times, "--case", "64x48x2", "--output", picture)
+    with pytest.raises(subprocess.CalledProcessError):
+        benchmark("agreement_vs_cost.py", *runs, times, "--case", "64x48x2", "--output", tmp_path / "no.svg")
+    assert not (tmp_path / "no.svg").exists()
     drawn = picture.read_text()
     assert drawn.count("<circle") == 2
     assert "elsewhere" not in drawn

@@ -122,6 +122,8 @@ def test_what_is_known_of_pictures_stays_within_its_budget(tmp_path: Path) -> No
     for number in (0, 1, 0, 2, 0, 1):
         known.get((pictures[number],), partial(make, number))
     assert made == [0, 1, 2, 1]  # 1 had to go when 2 came, as 0 was used later
+    other = partial(metric.prepare, torch.zeros(1, 3, 10, 10))
+    assert known.get(("another metric", pictures[0]), other) is not known.get((pictures[0],), partial(make, 0))
     tight = RecentlyPrepared(budget=0)
     assert tight.get((pictures[3],), partial(make, 3)) is tight.get((pictures[3],), partial(make, 3))
 

@@ -63,7 +63,24 @@ def test_the_three_image_call_is_a_prepared_reference(golden):
     fixed = metric.prepare(x)
     np.testing.assert_allclose(metric(fixed, y), arrays["even/distance"], rtol=1e-6)
     np.testing.assert_allclose(metric(fixed, y2), arrays["even/distance2"], rtol=1e-6)
-    np.testing.assert_allclose(metric.compare(fixed, metric.prepare(y)), arrays["even/distance"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_two_prepared_images_are_as_far_apart_as_the_golden_pair(file, golden):
+    arrays = golden(file)
+    metric = pim_of(arrays, torch.float64)
+    for case in (case for case in CASES if f"{case}/distance" in arrays):
+        images = [tensor(arrays[f"{case}/{key}"]) for key in ("x", "y")]
+        if min(images[0].shape[-2:]) < metric.info.min_size:
+            continue
+        x, y = (metric.prepare(image) for image in images)
+        np.testing.assert_allclose(metric.compare(x, y), arrays[f"{case}/distance"], rtol=1e-6)
+
+
+def test_two_prepared_images_of_a_mixture_are_as_far_apart_as_the_pair(golden):
+    metric = PIM(config_of(golden("pim5_small")), samples=2, seed=3).double()
+    x, y = torch.rand(2, 3, 70, 90, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    torch.testing.assert_close(metric.compare(metric.prepare(x), metric.prepare(y)), metric(x, y))
 
 
 @pytest.mark.parametrize("name", ["pim-tiny", "pim-small", "nlpd", "ssim"])

@@ -49,8 +49,7 @@ def values(folder: Path) -> Values:
 
 def job_of(pairs: Sequence[PlannedPair], batch_size: int, wanted: frozenset[int]) -> Job:
     every = tuple(waves([pair.reference.name for pair in pairs], batch_size))
-    repeated = frozenset(a.block for a, b in zip(every, every[1:], strict=False) if a.block == b.block)
-    return Job(every, pairs, (wanted,), repeated, recurring(pairs), OpenOptions(), "cpu")
+    return Job(every, pairs, (wanted,), recurring(pairs), OpenOptions(), "cpu")
 
 
 class Dealt:
@@ -72,7 +71,6 @@ def test_pieces_hold_every_wave_once_and_only_what_belongs_to_it(tmp_path: Path,
         places = {place for wave in part.waves for place in wave.pairs}
         assert part.pairs == {place: plan.pairs[place] for place in places}
         assert part.wanted == (job.wanted[0] & places,)
-        assert part.repeated == job.repeated & {wave.block for wave in part.waves}
         assert part.recurring == {p for pair in part.pairs.values() for p in pair.both()} & job.recurring
 
 
