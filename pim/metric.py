@@ -93,7 +93,7 @@ class Metric(nn.Module):
 
         Raises:
             InputError: if shapes or devices differ.
-            UsageError: if another metric prepared one of them.
+            UsageError: if another metric prepared one of them, or nobody did.
         """
         for side in (reference, distorted):
             self._check_owner(side)
@@ -162,6 +162,10 @@ class Metric(nn.Module):
         return first, self._cast(candidate)
 
     def _check_owner(self, prepared: Prepared) -> None:
+        if not isinstance(prepared, Prepared):
+            raise UsageError(
+                f"compare takes what prepare returned; got {type(prepared).__name__}. Call {self.name} itself"
+            )
         if prepared.owner != self._owner():
             raise UsageError(f"this image was prepared by {prepared.owner}, not by {self._owner()}")
 

@@ -136,6 +136,8 @@ def test_two_prepared_images_that_do_not_fit_are_refused(pair) -> None:
         metric.compare(metric.prepare(a), Flat().prepare(b))
     with pytest.raises(InputError, match="both be single images or both be batches"):
         metric.compare(metric.prepare(a[:1]), metric.prepare(b[0]))
+    with pytest.raises(UsageError, match="compare takes what prepare returned; got Tensor"):
+        metric.compare(metric.prepare(a), b)
 
 
 def test_the_reference_prepared_by_another_metric_or_other_weights_is_refused(pair) -> None:
