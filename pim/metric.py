@@ -163,9 +163,8 @@ class Metric(nn.Module):
 
     def _check_owner(self, prepared: Prepared) -> None:
         if not isinstance(prepared, Prepared):
-            raise UsageError(
-                f"compare takes what prepare returned; got {type(prepared).__name__}. Call {self.name} itself"
-            )
+            kind = type(prepared).__name__
+            raise UsageError(f"compare takes what prepare returned; got {kind}. Call the metric with images instead")
         if prepared.owner != self._owner():
             raise UsageError(f"this image was prepared by {prepared.owner}, not by {self._owner()}")
 
