@@ -1,7 +1,8 @@
 """The networks of PIM, one set per band: convolutions, marginal encoder q(z|x), joint encoder p(z|x,y).
 
-Source: arXiv 2006.06752 and its released code. Deviations: none; `mean="relu"` is the released
-code (the mean is the last ReLU layer), `mean="linear"` the paper (one more linear layer).
+Source: arXiv 2006.06752 and its released code. Deviations: `mean="relu"` is the released
+code (the mean is the last ReLU layer), `mean="linear"` the paper (one more linear layer); divisive normalisation of
+the bands is possible.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from pim.config import PIMConfig
 from pim.latent import Mixture
+from pim.pyramid import correlate
 
 CHANNELS = 3  # colours in, and features out of the published convolutions
 
@@ -40,6 +42,31 @@ def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
     n, _, height, width = features.shape
     weight = layer.weight.expand(n, *layer.weight.shape)
     return torch.baddbmm(layer.bias[:, None], weight, features.flatten(2)).reshape(n, -1, height, width)
+
+
+class DivisiveNormalisation(nn.Module):
+    """Divide a band by the strength of its surround, as neurons do: masking, and tolerance to contrast.
+
+    y = x / sqrt(c^2 + mean of x^2 over colours and a square around each position), with a learned constant c.
+    Source: Carandini and Heeger, Nature Reviews Neuroscience 13:51, 2012; PIM as published has none.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+        self.log_constant = nn.Parameter(torch.zeros(()))
+
+    def forward(self, band: Tensor) -> Tensor:
+        """Shapes: (N, 3, h, w) -> the same."""
+        return band * (self.log_constant.exp().square() + self.energy(band)).rsqrt()
+
+    def energy(self, band: Tensor) -> Tensor:
+        """Mean square of the surround, (N, 1, h, w); of what lies within the image, at the border."""
+        squares = band.square().mean(1, keepdim=True)
+        row = torch.ones(1, self.side)
+        total = correlate(correlate(squares, row), row.T)
+        count = correlate(correlate(torch.ones_like(squares[:1]), row), row.T)
+        return total / count
 
 
 def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:

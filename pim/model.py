@@ -2,8 +2,8 @@
 
 Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
 Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
-less noise (see `pim.latent`); the mean over bands can carry fixed weights and a power (see `pim.pooling`);
-images can be reduced first (`PIMConfig.reduction`).
+less noise (see `pim.latent`); pooling can differ from plain means (see `pim.pooling`); images can be reduced
+first, bands normalised and latents averaged over blocks of positions (`PIMConfig`).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from pim import pyramid, weights
-from pim.config import PIMConfig
-from pim.encoder import MarginalEncoder, Modules, band_network, convolve, glorot_
+from pim.config import FILTER_SETS, PIMConfig
+from pim.encoder import DivisiveNormalisation, MarginalEncoder, Modules, band_network, convolve, glorot_
 from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
 from pim.metric import Metric, Prepared
-from pim.pooling import pool, shares, spread
-from pim.tiles import WHOLE, Place, grid, with_halo
+from pim.pooling import OverPositions, pool, power_map, shares, spread
+from pim.tiles import WHOLE, Place, blocks_of, grid, positions_of, with_halo
 
 TILE = 256  # side of a tile, in positions of a band
 TILED = 1 << 20  # positions of an image above which a band is computed in tiles
@@ -75,6 +75,10 @@ class PIM(Metric):
         self.cnn = Modules(band_network(config) for _ in range(config.bands))
         self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
+        # The coarsest band is brightness and colour, which masks nothing.
+        self.surround = Modules(
+            DivisiveNormalisation(config.surround) for _ in range(config.bands - 1 if config.surround else 0)
+        )
         self._noise: Tensor | None
         self.register_buffer("_noise", self._draw_noise() if config.mixtures > 1 else None, persistent=False)
 
@@ -121,7 +125,7 @@ class PIM(Metric):
         return self._per_band(Analysis(reference), Analysis(distorted))
 
     def latents(self, image: Tensor) -> list[Mixture]:
-        """q(z|x) in every band, coarsest first.
+        """q(z|x) in every band, coarsest first; means over blocks of positions where `config.block` is above 1.
 
         Args:
             image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
@@ -153,6 +157,8 @@ class PIM(Metric):
     def _compare_map(self, features: Analysis, distorted: Tensor) -> Tensor:
         size = distorted.shape[-2:]
         maps = list(self._band_maps(features, Analysis(distorted)))
+        power = self.config.position_power
+        maps = [power_map(m, power) for m in maps]
         per_band = torch.stack([m.mean((1, 2)) for m in maps])
         total = torch.zeros_like(distorted[:, 0])
         for share, band_map in zip(shares(per_band, self.config), maps, strict=True):
@@ -163,29 +169,27 @@ class PIM(Metric):
         # Sums over millions of positions lose digits in float32; MPS has nothing better.
         wide = torch.float32 if second.image.device.type == "mps" else torch.float64
         rows = []
-        for tiles in self._tiles(first, second):
-            total, count = torch.zeros((), dtype=wide, device=second.image.device), 0
-            for _, tile in tiles:
-                total = total + tile.sum((1, 2), dtype=wide)
-                count += tile.shape[1] * tile.shape[2]
-            rows.append((total / count).to(second.image.dtype))
+        for size, tiles in zip(self._sizes(second.image), self._tiles(first, second), strict=True):
+            pooled = OverPositions(self.config.position_power, wide, None if size is None else size[0] * size[1])
+            for where, tile in tiles:
+                pooled.add(tile, self._areas(size, where, tile))
+            rows.append(pooled.value().to(second.image.dtype))
         return torch.stack(rows)
 
     def _band_maps(self, first: Analysis, second: Analysis) -> Iterator[Tensor]:
         """Distance at every position, (N, h, w), band by band."""
-        for tiles in self._tiles(first, second):
+        for size, tiles in zip(self._sizes(second.image), self._tiles(first, second), strict=True):
             parts = list(tiles)
-            if len(parts) == 1:
-                yield parts[0][1]
-                continue
-            height, width = (max(slices[axis].stop for slices, _ in parts) for axis in (0, 1))
-            whole = second.image.new_empty(second.image.shape[0], height, width)
-            for (rows, columns), tile in parts:
-                whole[:, rows, columns] = tile
-            yield whole
+            whole = parts[0][1]
+            if len(parts) > 1:
+                height, width = (max(slices[axis].stop for slices, _ in parts) for axis in (0, 1))
+                whole = second.image.new_empty(second.image.shape[0], height, width)
+                for (rows, columns), tile in parts:
+                    whole[:, rows, columns] = tile
+            yield whole if size is None else pyramid.repeat(whole, self.config.block, size)
 
     def _tiles(self, first: Analysis, second: Analysis) -> Iterator[Iterator[tuple[Place, Tensor]]]:
-        """For every band, its tiles: where they lie, and the distance at their positions, (N, h, w)."""
+        """For every band, its tiles: where they lie, in blocks, and the distance in each block, (N, h, w)."""
         tiled = self._tiled(second.image)
         sides = [self.bands(side.image, frugal=tiled) if side.bands is None else side.bands for side in (second, first)]
         for i, (y, x) in enumerate(zip(*sides, strict=True)):
@@ -194,8 +198,9 @@ class PIM(Metric):
     def _band_tiles(
         self, index: int, x: pyramid.Band | Mixture, y: pyramid.Band | Mixture, tiled: bool
     ) -> Iterator[tuple[Place, Tensor]]:
-        size = (y.means if isinstance(y, Mixture) else y.source).shape[-2:]
-        for where in grid(size, TILE if tiled else None):
+        block = self.config.block
+        size = y.means.shape[-2:] if isinstance(y, Mixture) else blocks_of(y.source.shape[-2:], block)
+        for where in grid(size, max(1, TILE // block) if tiled else None):
             if isinstance(x, Mixture) or isinstance(y, Mixture):
                 q_x, q_y = (self._at(index, side, where) for side in (x, y))
             else:
@@ -204,7 +209,7 @@ class PIM(Metric):
             yield where, self._divergence(index, q_x, q_y, where)
 
     def _at(self, index: int, side: pyramid.Band | Mixture, where: Place) -> Mixture:
-        """q(z|.) at some positions of a band, from what is known of it already, or from the band."""
+        """q(z|.) in some blocks of a band, from what is known of it already, or from the band."""
         return side.crop(*where) if isinstance(side, Mixture) else self._encode(index, side, where, [side.source])
 
     def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: Place) -> Tensor:
@@ -213,19 +218,31 @@ class PIM(Metric):
         return symmetrised_divergence(q_x, q_y, self._noise_at(index, where, q_x.means))
 
     def _encode(self, index: int, band: pyramid.Band, where: Place, sources: list[Tensor]) -> Mixture:
-        """q(z|.) at some positions of a band, for the sources in one batch.
+        """q(z|.) in some blocks of a band, for the sources in one batch.
 
         A tile is computed with its surroundings, clipped at the border of the image, so that zero
         padding happens where it would happen untiled.
         """
-        halo = sum(f.shape[-1] // 2 for f in band.filters) + len(self.config.filters) * (self.config.kernel // 2)
-        outer, inner = with_halo(where, halo, sources[0].shape[-2:])
+        config, size = self.config, sources[0].shape[-2:]
+        halo = sum(f.shape[-1] // 2 for f in band.filters) + config.surround // 2
+        halo += len(config.filters) * (config.kernel // 2)
+        outer, inner = with_halo(positions_of(where, config.block, size), halo, size)
         part = torch.cat([source[..., outer[0], outer[1]] for source in sources]).contiguous()
-        features = convolve(self.cnn[index], pyramid.Band(part, band.filters).compute(self.config.padding))
+        features = convolve(self.cnn[index], self.normalised(index, pyramid.Band(part, band.filters)))
         if where[0].stop is not None:
             features = features[..., inner[0], inner[1]]
         latent: Mixture = self.marginal[index](features)
-        return latent
+        if config.block == 1:
+            return latent
+        return Mixture(pyramid.reduce(latent.means[:, 0], config.block)[:, None], None)
+
+    def normalised(self, index: int, band: pyramid.Band) -> Tensor:
+        """A band, divided by the strength of its surround if the settings say so, (N, 3, h, w)."""
+        values = band.compute(self.config.padding)
+        if not self.config.surround or index == 0:
+            return values
+        divided: Tensor = self.surround[index - 1](values)
+        return divided
 
     def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
@@ -239,6 +256,18 @@ class PIM(Metric):
         if config.pyramid == "laplacian":
             return pyramid.laplacian(image, config.scales, config.residual)
         return [pyramid.Band(image, ())]
+
+    def _sizes(self, image: Tensor) -> list[tuple[int, int] | None]:
+        """Height and width of every band, in positions; None where blocks are single positions."""
+        config = self.config
+        if config.block == 1:
+            return [None] * config.bands
+        height, width = (-(-side // config.reduction) for side in image.shape[-2:])
+        return [*pyramid.steerable_sizes((height, width), config.scales, FILTER_SETS[config.filter_set])]
+
+    def _areas(self, size: tuple[int, int] | None, where: Place, like: Tensor) -> Tensor | None:
+        """Positions that each block of a tile covers; None where all cover one."""
+        return None if size is None else pyramid.block_areas(size, self.config.block, like)[where]
 
     def _tiled(self, image: Tensor) -> bool:
         return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()

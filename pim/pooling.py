@@ -1,7 +1,7 @@
-"""From the distances in the bands to one number, or to one map.
+"""From the distances at the positions to one number per band, and from those to one number, or to one map.
 
-Source: arXiv 2006.06752 takes the plain mean over bands. Deviation: fixed weights and a power are
-possible, and stand in the settings of a weight file.
+Source: arXiv 2006.06752 takes plain means over positions and over bands. Deviation: a power over positions
+(Minkowski pooling), and fixed weights and a power over bands are possible, and stand in the settings of a weight file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,42 @@ import torch
 from torch import Tensor
 
 from pim.config import PIMConfig
+
+
+class OverPositions:
+    """One distance per image from those at all positions of a band: (mean of d^p)^(1/p), tile by tile."""
+
+    def __init__(self, power: float, dtype: torch.dtype, positions: int | None = None) -> None:
+        """The power p (1: plain mean), the type of sums, and the positions behind all values; None: one each."""
+        self.power, self.dtype = power, dtype
+        self.parts: list[Tensor] = []
+        self.positions, self.values = positions, 0
+
+    def add(self, tile: Tensor, areas: Tensor | None) -> None:
+        """Distances (N, h, w), and how many positions each stands for, (h, w); None: one."""
+        if self.power == 1:
+            self.parts.append((tile if areas is None else tile * areas).sum((1, 2), dtype=self.dtype))
+        else:
+            # The norm has a gradient at 0, where a root has none.
+            weighted = tile if areas is None else tile * areas ** (1 / self.power)
+            self.parts.append(torch.linalg.vector_norm(weighted, self.power, (1, 2), dtype=self.dtype))
+        self.values += tile.shape[1] * tile.shape[2]
+
+    def value(self) -> Tensor:
+        """(N,)."""
+        parts, count = torch.stack(self.parts), self.positions or self.values
+        if self.power == 1:
+            return parts.sum(0) / count
+        pooled: Tensor = torch.linalg.vector_norm(parts, self.power, 0) / count ** (1 / self.power)
+        return pooled
+
+
+def power_map(positions: Tensor, power: float) -> Tensor:
+    """A map whose mean is what `OverPositions` gives of these distances (N, h, w): d^p / pooled^(p-1)."""
+    if power == 1:
+        return positions
+    pooled = (positions**power).mean((1, 2), keepdim=True) ** (1 / power)
+    return torch.where(pooled > 0, positions**power / pooled.clamp_min(1e-30) ** (power - 1), positions)
 
 
 def pool(per_band: Tensor, config: PIMConfig) -> Tensor:

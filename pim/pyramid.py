@@ -68,7 +68,7 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
 
     Args:
         image: (N, C, H, W).
-        taps: (k, k), k odd.
+        taps: (k, l), both odd.
         padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
             samples sit at 0, 2, 4, ...; "valid" puts none.
         stride: Distance of the samples.
@@ -77,7 +77,7 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
         (N, C, ceil(H / stride), ceil(W / stride)) for "same".
     """
     channels = image.shape[1]
-    pad = taps.shape[-1] // 2 if padding == "same" else 0
+    pad = (taps.shape[0] // 2, taps.shape[1] // 2) if padding == "same" else 0
     kernel = taps.to(image).expand(channels, 1, *taps.shape)
     # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
     image = image.contiguous(memory_format=torch.channels_last)
@@ -97,8 +97,18 @@ def reduce(image: Tensor, side: int) -> Tensor:
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
     image = _sum(image.reshape(*image.shape[:-2], down, side, across * side).unbind(-2))
     image = _sum(image.reshape(*image.shape[:-1], across, side).unbind(-1))
-    rows, columns = (_left(length, side, image) for length in (height, width))
-    return image / (rows[:, None] * columns)
+    return image / block_areas((height, width), side, image)
+
+
+def repeat(blocks: Tensor, side: int, size: tuple[int, int]) -> Tensor:
+    """Every block's value at each of its positions, (N, ceil(h / side), ceil(w / side)) -> (N, h, w)."""
+    return blocks.repeat_interleave(side, 1)[:, : size[0]].repeat_interleave(side, 2)[:, :, : size[1]]
+
+
+def block_areas(size: tuple[int, ...], side: int, like: Tensor) -> Tensor:
+    """How many positions each block of a plane (h, w) covers: side^2, or fewer at the border."""
+    rows, columns = (_left(length, side, like) for length in size)
+    return rows[:, None] * columns
 
 
 def _sum(parts: tuple[Tensor, ...]) -> Tensor:
@@ -140,6 +150,13 @@ def steerable(
         finest_first += [Band(low.source, (*low.filters, taps)) for taps in filters.oriented]
         low = Band(_halve(low, filters.lo, padding), ())
     return [low, *reversed(finest_first)]
+
+
+def steerable_sizes(size: tuple[int, int], scales: int, orientations: int) -> list[tuple[int, int]]:
+    """Height and width of every band for padding "same", coarsest first."""
+    levels = [(-(-size[0] // 2**scale), -(-size[1] // 2**scale)) for scale in range(scales + 1)]
+    oriented = [level for level in reversed(levels[:-1]) for _ in range(orientations)]
+    return [levels[-1], *oriented, levels[0]]
 
 
 STRIP = 1 << 20  # positions filtered at once where memory has to be bounded

@@ -18,6 +18,21 @@ def grid(size: torch.Size, tile: int | None) -> list[Place]:
     return [(r, c) for r in rows for c in columns]
 
 
+def blocks_of(size: torch.Size, side: int) -> torch.Size:
+    """How many blocks of side x side positions, whole or cut, a band of this size has in each direction."""
+    return torch.Size(-(-length // side) for length in size)
+
+
+def positions_of(where: Place, side: int, size: torch.Size) -> Place:
+    """The positions of a tile that is given in blocks of side x side."""
+    if where[0].stop is None or side == 1:
+        return where
+    rows, columns = (
+        slice(part.start * side, min(part.stop * side, length)) for part, length in zip(where, size, strict=True)
+    )
+    return rows, columns
+
+
 def with_halo(where: Place, halo: int, size: torch.Size) -> tuple[Place, Place]:
     """The tile with its surroundings, clipped at the border, and where the tile lies in that."""
     if where[0].stop is None:

@@ -11,6 +11,7 @@ from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
 import pim
 from pim import PIM, PIMConfig, model
+from pim.encoder import DivisiveNormalisation
 from pim.errors import InputError
 from pim.pooling import pool
 
@@ -130,8 +131,13 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
 
 @pytest.fixture(
     scope="module",
-    params=[{"mixtures": 1}, {"mixtures": 3}, {"reduction": 2, "scales": 2, "kernel": 3}],
-    ids=["gaussian", "mixture", "reduced"],
+    params=[
+        {"mixtures": 1},
+        {"mixtures": 3},
+        {"reduction": 2, "scales": 2, "kernel": 3},
+        {"surround": 5, "block": 4, "position_power": 3.0},
+    ],
+    ids=["gaussian", "mixture", "reduced", "blocks"],
 )
 def metric(request):
     torch.manual_seed(5)
@@ -172,9 +178,10 @@ def test_the_distance_is_symmetric_and_positive(metric, random_images):
     assert (metric(x, y) > 0).all()
 
 
-def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images):
+@pytest.mark.parametrize("pooling", [{}, {"block": 4, "position_power": 3.0}], ids=["published", "blocks"])
+def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images, pooling):
     torch.manual_seed(5)
-    metric = PIM(PIMConfig(filters=(6, 3))).double().eval()
+    metric = PIM(PIMConfig(filters=(6, 3), **pooling)).double().eval()
     images = [random_images(1, 33, 35, seed=s, dtype=torch.float64) for s in range(4)]
     root = [[metric(a, b).sqrt().item() for b in images] for a in images]
     for a in range(4):
@@ -183,10 +190,14 @@ def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images):
                 assert root[a][c] <= root[a][b] + root[b][c] + 1e-12
 
 
-@pytest.mark.parametrize("power", [1.0, 0.5])
-def test_gradients_agree_with_finite_differences(power):
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"band_power": 0.5}, {"position_power": 2.0, "block": 3}, {"surround": 3}],
+    ids=str,
+)
+def test_gradients_agree_with_finite_differences(options):
     torch.manual_seed(0)
-    config = PIMConfig(scales=1, filters=(3, 2), latent=2, band_power=power, mean="linear", encoder_layers=0)
+    config = PIMConfig(scales=1, filters=(3, 2), latent=2, mean="linear", encoder_layers=0, **options)
     metric = PIM(config).double().requires_grad_(False)
     x, y = (torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True) for _ in range(2))
     assert torch.autograd.gradcheck(lambda a, b: pool(metric.per_band(a, b), config), (x, y), eps=1e-6, atol=1e-7)
@@ -219,15 +230,56 @@ def test_a_prepared_reference_gives_the_distance_of_the_pair(metric, random_imag
     torch.testing.assert_close(metric(metric.prepare(x), y), metric(x, y), rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("power", [1.0, 0.3])
-def test_the_map_averages_to_the_distance(random_images, power):
+@pytest.mark.parametrize(
+    "pooling",
+    [{}, {"band_power": 0.3}, {"position_power": 2.0}, {"block": 4, "position_power": 3.0}, {"block": 100}],
+    ids=str,
+)
+def test_the_map_averages_to_the_distance(random_images, pooling):
     torch.manual_seed(1)
     weights = (0.0, 1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 0.1)
-    metric = PIM(PIMConfig(filters=(4, 3), band_power=power, band_weights=weights)).eval()
+    metric = PIM(PIMConfig(filters=(4, 3), band_weights=weights, **pooling)).eval()
     x, y = random_images(2, 61, 45, seed=1), random_images(2, 61, 45, seed=2)
     spatial = metric(x, y, spatial=True)
     assert spatial.shape == (2, 1, 61, 45)
     torch.testing.assert_close(spatial.mean((1, 2, 3)), metric(x, y), rtol=1e-5, atol=0)
+
+
+def test_a_map_of_identical_images_is_zero_under_a_power(random_images):
+    metric = PIM(PIMConfig(filters=(4, 3), position_power=2.0)).eval()
+    x = random_images(1, 40, 40)
+    assert not metric(x, x, spatial=True).any()
+
+
+@torch.no_grad()
+def test_the_distance_of_blocks_is_the_power_mean_over_positions_of_their_mean_latents(random_images):
+    torch.manual_seed(1)
+    plain = PIM(PIMConfig(filters=(4, 3))).double().eval()
+    config = dataclasses.replace(plain.config, block=4, position_power=2.0)
+    metric = PIM(config).double().eval()
+    metric.load_state_dict(plain.state_dict())
+    x, y = (random_images(1, 61, 45, seed=s, dtype=torch.float64) for s in (1, 2))
+    expected = []
+    for p, q in zip(plain.latents(x), plain.latents(y), strict=True):
+        difference = (p.means - q.means)[0, 0]
+        for rows in difference.split(4, 1):
+            for block in rows.split(4, 2):
+                block[:] = block.mean((1, 2), keepdim=True)
+        expected.append(difference.square().mean(0).square().mean().sqrt())
+    torch.testing.assert_close(metric.per_band(x, y)[:, 0], torch.stack(expected), rtol=1e-10, atol=0)
+
+
+def test_divisive_normalisation_forgives_contrast_but_not_a_change_in_flat_surroundings(random_images):
+    layer = DivisiveNormalisation(5).requires_grad_(False)
+    layer.log_constant.fill_(np.log(0.01))
+    band = random_images(1, 20, 24, dtype=torch.float64) - 0.5
+    energy = layer.energy(band)
+    inside = band[..., 8:13, 10:15].square().mean()
+    torch.testing.assert_close(energy[0, 0, 10, 12], inside, rtol=1e-12, atol=0)
+    corner = band[..., :3, :3].square().mean()
+    torch.testing.assert_close(energy[0, 0, 0, 0], corner, rtol=1e-12, atol=0)
+    torch.testing.assert_close(layer(2 * band), layer(band), rtol=1e-2, atol=0)
+    torch.testing.assert_close(layer(1e-6 * band), 1e-4 * band, rtol=1e-6, atol=0)
 
 
 def test_the_map_is_bright_where_the_images_differ(random_images):
@@ -303,9 +355,12 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
 
 
 @pytest.mark.usefixtures("fresh_compiler")
-def test_compiled_and_exported_metrics_agree_with_checks_on(random_images):
+@pytest.mark.parametrize(
+    "options", [{}, {"surround": 5, "block": 4, "position_power": 2.0}], ids=["published", "blocks"]
+)
+def test_compiled_and_exported_metrics_agree_with_checks_on(random_images, options):
     torch.manual_seed(2)
-    metric = PIM(PIMConfig(filters=(4, 3))).eval().requires_grad_(False)
+    metric = PIM(PIMConfig(filters=(4, 3), **options)).eval().requires_grad_(False)
     x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
     expected = metric(x, y)
     compiled = torch.compile(metric, fullgraph=True, backend="eager")

@@ -190,6 +190,7 @@ def test_too_few_crops_are_named(crops, tmp_path):
         (replace(CONFIG, mean="linear"), replace(SETTINGS, bound="image")),
         (replace(CONFIG, pyramid="none"), replace(SETTINGS, bound="position", optimiser="adamw")),
         (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, chroma=0.1, shift=2)),
+        (replace(CONFIG, surround=5, block=2, position_power=2.0), SETTINGS),
     ],
 )
 def test_every_variant_trains(crops, tmp_path, config, settings):
@@ -197,6 +198,46 @@ def test_every_variant_trains(crops, tmp_path, config, settings):
     assert len(outcome.bound) == (1 if settings.bound == "image" else config.bands)
     assert np.isfinite(outcome.bound).all()
     assert PIM.load(tmp_path / "my.safetensors").config == config
+
+
+def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp_path):
+    config = replace(CONFIG, reduction=2, block=2, position_power=2.0)
+    loop.train(crops, tmp_path / "plain.safetensors", config, SETTINGS)
+    loop.train(crops, tmp_path / "equal.safetensors", config, replace(SETTINGS, equal_bands=True))
+    plain, equal = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "equal"))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), equal.parameters(), strict=True))
+    assert plain.config.band_weights == ()
+    assert len(equal.config.band_weights) == config.bands
+    x, y = batches.unrelated(crops.take(held_out=False), SETTINGS, 256)
+    assert 150 < len(x) < 256  # what came from the same source is left out
+    large_x, large_y = (image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in (x, y))
+    means = equal.per_band(large_x, large_y).mean(1) * torch.tensor(equal.config.band_weights)
+    torch.testing.assert_close(means, torch.ones(config.bands), rtol=1e-4, atol=0)
+    assert equal(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
+
+
+def test_equal_bands_need_more_than_one_source(crops, tmp_path):
+    alone = crops.take(held_out=False)
+    alone = replace(alone, source=np.zeros_like(alone.source))
+    with pytest.raises(TrainingError, match="at least two sources"):
+        loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, equal_bands=True))
+
+
+def test_divisive_normalisation_starts_at_the_strength_of_the_band_and_learns(crops, tmp_path):
+    config = replace(CONFIG, surround=5)
+    network = TrainingNetwork(config)
+    x = torch.from_numpy(crops.pairs[:96, 0]).float() / 255
+    start_from_data(network, x, seed=0)
+    bands = network.pim.decompose(x)
+    for band, surround in zip(bands[1:], network.pim.surround, strict=True):
+        strength = band.compute().square().mean().sqrt()
+        assert 1 < surround.log_constant.exp().item() / strength.item() < 6
+        assert (network.pim.normalised(1, band) != band.compute()).any()
+    torch.testing.assert_close(network.pim.normalised(0, bands[0]), bands[0].compute())
+    before = [s.log_constant.item() for s in network.pim.surround]
+    loop.train(crops, tmp_path / "my.safetensors", config, SETTINGS)
+    after = [s.log_constant.item() for s in PIM.load(tmp_path / "my.safetensors").surround]
+    assert all(a != b for a, b in zip(after, before, strict=True))
 
 
 def test_half_precision_ends_near_full_precision(crops, tmp_path):

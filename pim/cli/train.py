@@ -57,6 +57,18 @@ def train(
         typer.Option(help="1, 2, 4 or 6 orientations."),
     ] = "sp1",
     scales: Annotated[int, typer.Option(min=1)] = 3,
+    surround: Annotated[
+        int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")
+    ] = 0,
+    block: Annotated[
+        int, typer.Option(min=1, help="The metric compares means over blocks of this side: forgives displacement.")
+    ] = 1,
+    position_power: Annotated[
+        float, typer.Option(min=1, help="Above 1, places that differ much count more in the metric.")
+    ] = 1.0,
+    equal_bands: Annotated[
+        bool, typer.Option("--equal-bands", help="Weigh bands so that unrelated pictures are 1 apart in each.")
+    ] = False,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
     crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
     largest_gap: Annotated[int, typer.Option(min=1, help="Frames between a pair.")] = 2,
@@ -110,6 +122,7 @@ def train(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
         average=average,
+        equal_bands=equal_bands,
         seed=seed,
     )
     from pim.config import PIMConfig
@@ -122,6 +135,9 @@ def train(
         filter_set=filter_set,
         filters=common.whole_numbers(filters, "--filters"),
         kernel=kernel,
+        surround=surround,
+        block=block,
+        position_power=position_power,
         mixtures=mixtures,
         mean=mean,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 from pim.datasets.crops import Crops
 from pim.training.settings import TrainSettings
 
-TRAIN, VALIDATE, START = 0, 1, 2  # streams of random numbers that must not meet
+TRAIN, VALIDATE, START, UNRELATED = 0, 1, 2, 3  # streams of random numbers that must not meet
 # R, G, B of one unit of Cb and of Cr (ITU-R BT.601), neither of which changes luma.
 COLOUR_DIFFERENCES = np.array([[0.0, -0.344136, 1.772], [1.402, -0.714136, 0.0]])
 
@@ -55,6 +55,15 @@ def pairs_at(
             raw[i] = raw[i].swapaxes(-1, -2)
     both = torch.from_numpy(np.ascontiguousarray(raw)).to(device).float() / 255
     return _jitter(both[:, 0], settings, rng), _jitter(both[:, 1], settings, rng)
+
+
+def unrelated(crops: Crops, settings: TrainSettings, count: int) -> tuple[Tensor, Tensor]:
+    """Whole crops as they are, (n, 3, size, size) twice, n <= count: pairs from different sources."""
+    rng = generator(settings, UNRELATED, 0)
+    first, second = (choose(crops, settings, rng, count) for _ in range(2))
+    different = crops.source[first] != crops.source[second]
+    x, y = (crops.pairs[index[different], 0] for index in (first, second))
+    return torch.from_numpy(x).float() / 255, torch.from_numpy(y).float() / 255
 
 
 def draw_noise(shape: torch.Size, settings: TrainSettings, stream: int, step: int, band: int) -> Tensor:

@@ -7,6 +7,7 @@ start most bands carry no information and never recover.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -20,6 +21,7 @@ from pim.objective import BandTerms, BoundForm
 
 Gather = Callable[[Tensor], Tensor]
 JOINT_SPREAD = 0.05  # deviation of the first joint gains and offsets around "joint = marginal"
+MILD = 3.0  # first constant of divisive normalisation, in units of the band's own strength
 MEAN_LEFT = 0.5  # mean of the ReLU inputs at the start, in deviations: most units live
 
 
@@ -49,7 +51,7 @@ class TrainingNetwork(nn.Module):
         terms = []
         bands = self.pim.decompose(torch.cat([x, y]))
         for i, lazy in enumerate(bands):
-            band = lazy.compute(self.pim.config.padding)
+            band = self.pim.normalised(i, lazy)
             # Only here: the finest bands and the densities need all digits.
             with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
                 features = convolve(self.pim.cnn[i], band)
@@ -78,7 +80,11 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
     """
     generator = torch.Generator().manual_seed(seed)
     for i, band in enumerate(network.pim.decompose(images)):
-        hidden = band.compute(network.pim.config.padding)
+        if network.pim.config.surround and i:
+            surround = network.pim.surround[i - 1]
+            energy = surround.energy(band.compute(network.pim.config.padding))
+            surround.log_constant.fill_(math.log(MILD) + 0.5 * float(energy.mean().log()))
+        hidden = network.pim.normalised(i, band)
         for j, layer in enumerate(network.pim.cnn[i]):
             _normalise(layer, layer(hidden), 0.0)
             hidden = layer(hidden)

@@ -35,6 +35,7 @@ class TrainSettings:
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
+    equal_bands: bool = False  # weigh the bands so that unrelated crops are 1 apart in each, in the mean
     start_crops: int = 128  # crops for the data-dependent start
     seed: int = 0
 
