@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pim.config import PIMConfig
 from pim.latent import Mixture
-from pim.pyramid import correlate
+from pim.pyramid import sum_of
 
 CHANNELS = 3  # colours in, and features out of the published convolutions
 
@@ -61,12 +61,16 @@ class DivisiveNormalisation(nn.Module):
         return band * (self.log_constant.exp().square() + self.energy(band)).rsqrt()
 
     def energy(self, band: Tensor) -> Tensor:
-        """Mean square of the surround, (N, 1, h, w); of what lies within the image, at the border."""
-        squares = band.square().mean(1, keepdim=True)
-        row = torch.ones(1, self.side)
-        total = correlate(correlate(squares, row), row.T)
-        count = correlate(correlate(torch.ones_like(squares[:1]), row), row.T)
-        return total / count
+        """Mean square of the surround, (N, 1, h, w), with zeros beyond the border."""
+        # Views of channels and sums of slices: reductions and convolutions take three times as long on a CPU.
+        squares = sum_of([channel * channel for channel in band.unbind(1)])[:, None]
+        return self._windows(self._windows(squares, 3), 2) / (band.shape[1] * self.side**2)
+
+    def _windows(self, values: Tensor, dim: int) -> Tensor:
+        """Sums over windows along one direction."""
+        half, length = self.side // 2, values.shape[dim]
+        padded = F.pad(values, (half, half, 0, 0) if dim == 3 else (0, 0, half, half))
+        return sum_of([padded.narrow(dim, start, length) for start in range(self.side)])
 
 
 def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:

@@ -11,6 +11,7 @@ low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Literal
@@ -68,7 +69,7 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
 
     Args:
         image: (N, C, H, W).
-        taps: (k, l), both odd.
+        taps: (k, k), k odd.
         padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
             samples sit at 0, 2, 4, ...; "valid" puts none.
         stride: Distance of the samples.
@@ -77,7 +78,7 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
         (N, C, ceil(H / stride), ceil(W / stride)) for "same".
     """
     channels = image.shape[1]
-    pad = (taps.shape[0] // 2, taps.shape[1] // 2) if padding == "same" else 0
+    pad = taps.shape[-1] // 2 if padding == "same" else 0
     kernel = taps.to(image).expand(channels, 1, *taps.shape)
     # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
     image = image.contiguous(memory_format=torch.channels_last)
@@ -95,8 +96,8 @@ def reduce(image: Tensor, side: int) -> Tensor:
     down, across = (height + side - 1) // side, (width + side - 1) // side
     image = F.pad(image, (0, across * side - width, 0, down * side - height))
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
-    image = _sum(image.reshape(*image.shape[:-2], down, side, across * side).unbind(-2))
-    image = _sum(image.reshape(*image.shape[:-1], across, side).unbind(-1))
+    image = sum_of(image.reshape(*image.shape[:-2], down, side, across * side).unbind(-2))
+    image = sum_of(image.reshape(*image.shape[:-1], across, side).unbind(-1))
     return image / block_areas((height, width), side, image)
 
 
@@ -111,7 +112,8 @@ def block_areas(size: tuple[int, ...], side: int, like: Tensor) -> Tensor:
     return rows[:, None] * columns
 
 
-def _sum(parts: tuple[Tensor, ...]) -> Tensor:
+def sum_of(parts: Sequence[Tensor]) -> Tensor:
+    """Of tensors of one shape."""
     total = parts[0]
     for part in parts[1:]:
         total = total + part
