@@ -221,11 +221,14 @@ def test_the_features_experiment_compares_real_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "HELD_OUT", 20)
     monkeypatch.setattr(features, "SEEDS", (0,))
     monkeypatch.setattr(features, "EPOCHS", {"quick": 2, "full": 2})
+    monkeypatch.setattr(features, "MORE_SEEDS", {"quick": (1, 2)})
     findings = features._run(Context("quick", Ledger(tmp_path / "runs"), folder))
     methods = [row["method"] for row in findings.rows]
-    assert methods.count("learned") == 2 * len(features.PRICES["quick"])
+    assert methods.count("learned") == 2 * len(features.PRICES["quick"]) + 2
+    assert methods.count("float32") == 3
     assert "float16, zlib" in methods
-    assert len(findings.claims) == 3
+    assert len(findings.claims) == 4
+    assert "3 seeds at price" in findings.claims[1].statement
     raw = next(row for row in findings.rows if row["method"] == "float32")
     assert raw["bits"] == 2048
 
