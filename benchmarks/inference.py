@@ -25,6 +25,7 @@ from pim.metric import Metric
 from pim.peers import PeerMetric
 
 VGG, MS_SSIM = "vgg-16 features", "pytorch-msssim ms-ssim"
+LPIPS = ("lpips-alex", "lpips-vgg")
 FORWARD, BACKWARD, PREPARED = "forward", "forward+backward", "prepared"
 VGG_16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # channels; 0: pooling
 
@@ -43,12 +44,13 @@ def vgg_features() -> nn.Module:
 
 
 def metrics(names: list[str]) -> dict[str, Metric]:
-    """The metrics asked for; without names all that can be loaded, and LPIPS with random backbones."""
-    wanted = names or [status.info.name for status in pim.metrics() if status.available]
-    found = {name: pim.load(name) for name in wanted}
-    if not names and importlib.util.find_spec("lpips") is not None:
-        for backbone in ("alex", "vgg"):
-            found.setdefault(f"lpips-{backbone}", random_lpips(backbone))
+    """The metrics asked for, or all that can be loaded; LPIPS with random backbones where it has no others."""
+    available = {status.info.name for status in pim.metrics() if status.available}
+    wanted = names or sorted(available)
+    random = [name for name in LPIPS if name not in available and (name in names or not names)]
+    found = {name: pim.load(name) for name in wanted if name not in random}
+    if random and importlib.util.find_spec("lpips") is not None:
+        found |= {name: random_lpips(name.removeprefix("lpips-")) for name in random}
     return found
 
 
