@@ -45,8 +45,8 @@ def vgg_features() -> nn.Module:
 
 def metrics(names: list[str]) -> dict[str, Metric]:
     """The metrics asked for, or all that can be loaded; LPIPS with random backbones where it has no others."""
-    available = {status.info.name for status in pim.metrics() if status.available}
-    wanted = names or sorted(available)
+    available = [status.info.name for status in pim.metrics() if status.available]
+    wanted = names or available
     random = [name for name in LPIPS if name not in available and (name in names or not names)]
     found = {name: pim.load(name) for name in wanted if name not in random}
     if random and importlib.util.find_spec("lpips") is not None:
