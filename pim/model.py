@@ -25,7 +25,7 @@ from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
 from pim.metric import Metric, Prepared
 from pim.pooling import OverPositions, pool, power_map, shares, spread
-from pim.tiles import WHOLE, Place, blocks_of, grid, positions_of, with_halo
+from pim.tiles import WHOLE, Place, grid, positions_of, with_halo
 
 TILE = 256  # side of a tile, in positions of a band
 TILED = 1 << 20  # positions of an image above which a band is computed in tiles
@@ -199,7 +199,11 @@ class PIM(Metric):
         self, index: int, x: pyramid.Band | Mixture, y: pyramid.Band | Mixture, tiled: bool
     ) -> Iterator[tuple[Place, Tensor]]:
         block = self.config.block
-        size = y.means.shape[-2:] if isinstance(y, Mixture) else blocks_of(y.source.shape[-2:], block)
+        size = (
+            y.means.shape[-2:]
+            if isinstance(y, Mixture)
+            else [pyramid.blocks(length, block) for length in y.source.shape[-2:]]
+        )
         for where in grid(size, max(1, TILE // block) if tiled else None):
             if isinstance(x, Mixture) or isinstance(y, Mixture):
                 q_x, q_y = (self._at(index, side, where) for side in (x, y))
@@ -262,19 +266,22 @@ class PIM(Metric):
         config = self.config
         if config.block == 1:
             return [None] * config.bands
-        height, width = (-(-side // config.reduction) for side in image.shape[-2:])
+        height, width = (pyramid.blocks(side, config.reduction) for side in image.shape[-2:])
         return [*pyramid.steerable_sizes((height, width), config.scales, FILTER_SETS[config.filter_set])]
 
     def _areas(self, size: tuple[int, int] | None, where: Place, like: Tensor) -> Tensor | None:
         """Positions that each block of a tile covers; None where all cover one."""
-        return None if size is None else pyramid.block_areas(size, self.config.block, like)[where]
+        if size is None:
+            return None
+        first = (where[0].start or 0, where[1].start or 0)
+        return pyramid.block_areas(size, self.config.block, like, first)
 
     def _tiled(self, image: Tensor) -> bool:
         return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
 
     def _positions(self, image: Tensor) -> int:
         """Of the finest band."""
-        height, width = (-(-side // self.config.reduction) for side in image.shape[-2:])
+        height, width = (pyramid.blocks(side, self.config.reduction) for side in image.shape[-2:])
         return height * width
 
     def _draw_noise(self) -> Tensor:
@@ -326,7 +333,9 @@ def count_operations(config: PIMConfig) -> float:
     with torch.device("meta"):
         convolutions = sum(layer.weight.numel() for layer in band_network(config))
         dense = sum(layer.weight.numel() for layer in MarginalEncoder(config).modules() if isinstance(layer, nn.Linear))
-    return _operations_per_position(config, convolutions + dense) / config.reduction**2
+    # Squares and quotients of three colours, and sums over windows along rows and columns.
+    surround = 2 * (3 + config.surround) if config.surround else 0
+    return _operations_per_position(config, convolutions + dense + surround) / config.reduction**2
 
 
 def _operations_per_position(config: PIMConfig, network: int) -> float:

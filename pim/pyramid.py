@@ -93,22 +93,38 @@ def reduce(image: Tensor, side: int) -> Tensor:
     if side == 1:
         return image
     height, width = image.shape[-2:]
-    down, across = (height + side - 1) // side, (width + side - 1) // side
+    down, across = blocks(height, side), blocks(width, side)
     image = F.pad(image, (0, across * side - width, 0, down * side - height))
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
-    image = sum_of(image.reshape(*image.shape[:-2], down, side, across * side).unbind(-2))
-    image = sum_of(image.reshape(*image.shape[:-1], across, side).unbind(-1))
+    for dim in (-2, -1):
+        image = sum_of(image.unfold(dim, side, side).unbind(-1))
     return image / block_areas((height, width), side, image)
 
 
-def repeat(blocks: Tensor, side: int, size: tuple[int, int]) -> Tensor:
+def blocks(length: int, side: int) -> int:
+    """How many blocks of `side`, the last one perhaps cut, make up a length."""
+    # Not -(-length // side): exported to ONNX, the quotient of a negative number is rounded the other way.
+    return (length + side - 1) // side
+
+
+def repeat(values: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     """Every block's value at each of its positions, (N, ceil(h / side), ceil(w / side)) -> (N, h, w)."""
-    return blocks.repeat_interleave(side, 1)[:, : size[0]].repeat_interleave(side, 2)[:, :, : size[1]]
+    return values.repeat_interleave(side, 1)[:, : size[0]].repeat_interleave(side, 2)[:, :, : size[1]]
 
 
-def block_areas(size: tuple[int, ...], side: int, like: Tensor) -> Tensor:
-    """How many positions each block of a plane (h, w) covers: side^2, or fewer at the border."""
-    rows, columns = (_left(length, side, like) for length in size)
+def block_areas(size: tuple[int, int], side: int, values: Tensor, first: tuple[int, int] = (0, 0)) -> Tensor:
+    """How many positions each block covers: side^2, or fewer at the border, (h', w').
+
+    Args:
+        size: Height and width of the whole plane.
+        side: Of the blocks.
+        values: Of the blocks, (..., h', w').
+        first: Row and column of the first of them, in blocks.
+    """
+    (height, width), (top, left) = size, first
+    # As many as there are values, rather than as many as fit: exporters cannot prove that these are equal.
+    rows = _left(height - top * side, side, values.shape[-2], values)
+    columns = _left(width - left * side, side, values.shape[-1], values)
     return rows[:, None] * columns
 
 
@@ -120,9 +136,9 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _left(length: int, side: int, like: Tensor) -> Tensor:
-    """How many samples of each block lie within the image: `side`, or fewer in the last one."""
-    starts = torch.arange(0, length, side, dtype=like.dtype, device=like.device)
+def _left(length: int, side: int, count: int, like: Tensor) -> Tensor:
+    """How many of `length` samples lie within each of `count` blocks: `side`, or fewer in the last one."""
+    starts = torch.arange(count, dtype=like.dtype, device=like.device) * side
     return (length - starts).clamp(max=side)
 
 
@@ -156,7 +172,7 @@ def steerable(
 
 def steerable_sizes(size: tuple[int, int], scales: int, orientations: int) -> list[tuple[int, int]]:
     """Height and width of every band for padding "same", coarsest first."""
-    levels = [(-(-size[0] // 2**scale), -(-size[1] // 2**scale)) for scale in range(scales + 1)]
+    levels = [(blocks(size[0], 2**scale), blocks(size[1], 2**scale)) for scale in range(scales + 1)]
     oriented = [level for level in reversed(levels[:-1]) for _ in range(orientations)]
     return [levels[-1], *oriented, levels[0]]
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 Place = tuple[slice, slice]  # rows and columns; slice(None) twice is all of a band
 WHOLE: Place = (slice(None), slice(None))
 
 
-def grid(size: torch.Size, tile: int | None) -> list[Place]:
+def grid(size: Sequence[int], tile: int | None) -> list[Place]:
     """Where the tiles of a band of this size lie; None: all of it is one."""
     if tile is None:
         return [WHOLE]
@@ -16,11 +18,6 @@ def grid(size: torch.Size, tile: int | None) -> list[Place]:
     rows = [slice(top, min(top + tile, height)) for top in range(0, height, tile)]
     columns = [slice(left, min(left + tile, width)) for left in range(0, width, tile)]
     return [(r, c) for r in rows for c in columns]
-
-
-def blocks_of(size: torch.Size, side: int) -> torch.Size:
-    """How many blocks of side x side positions, whole or cut, a band of this size has in each direction."""
-    return torch.Size(-(-length // side) for length in size)
 
 
 def positions_of(where: Place, side: int, size: torch.Size) -> Place:
