@@ -36,12 +36,12 @@ PIM_SMALL = MetricInfo(
 )
 PIM_TINY = MetricInfo(
     name="pim-tiny",
-    summary=f"PIM on pictures of half the size, 147 times cheaper than pim-1; {_OWN_TRAINING}",
+    summary=f"PIM on pictures of half the size, compared block by block, 238 times cheaper than pim-1; {_OWN_TRAINING}",
     lower_is_better=True,
     value_range=(0.0, inf),
     min_size=32,
     spatial=True,
-    operations=5_330,
+    operations=3_293,
     weights="pim-tiny.safetensors",
     source=_PIM,
 )
