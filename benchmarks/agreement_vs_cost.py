@@ -23,6 +23,8 @@ from timing import report
 from pim.files import write_text
 
 WIDTH, HEIGHT = 720, 440
+LETTER = 6.6  # mean width of a letter, at 12 px
+Box = tuple[float, float, float, float]  # left, right, top, bottom
 LEFT, RIGHT, TOP, BOTTOM = 70, 110, 40, 60  # margins; names stand to the right of their points
 
 
@@ -98,14 +100,45 @@ def draw(found: Sequence[Point], statistic: str, title: str) -> str:
     parts += [
         f'<text transform="translate(20 {HEIGHT / 2}) rotate(-90)" text-anchor="middle">{escape(statistic)}</text>'
     ]
-    for point, decade in zip(found, decades, strict=True):
+    places = [(x(decade), y(point.value)) for point, decade in zip(found, decades, strict=True)]
+    for point, (across, down) in zip(found, places, strict=True):
         colour = "#c0392b" if point.metric.startswith("pim") else "#2c3e50"
-        parts += [line(x(decade), y(point.low), x(decade), y(point.high), colour)]
-        parts += [f'<circle cx="{x(decade):.1f}" cy="{y(point.value):.1f}" r="4" fill="{colour}"/>']
-        parts += [text(x(decade) + 8, y(point.value) + 4, point.metric, "start")]
+        parts += [line(across, y(point.low), across, y(point.high), colour)]
+        parts += [f'<circle cx="{across:.1f}" cy="{down:.1f}" r="4" fill="{colour}"/>']
+    parts += labels([point.metric for point in found], places)
     font = 'font-family="sans-serif" font-size="12"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" {font}>'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *parts, "</svg>\n"])
+
+
+def labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[str]:
+    """Names beside their points, where they cover neither a point nor another name, if there is such a place."""
+    taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in places]
+    made = []
+    for name, (x, y) in zip(names, places, strict=True):
+        tries = []
+        for anchor, aside, below in (
+            ("start", 8, 4),
+            ("end", -8, 4),
+            ("start", 6, -6),
+            ("start", 6, 16),
+            ("end", -6, 16),
+        ):
+            width = LETTER * len(name)
+            left = x + aside - (width if anchor == "end" else 0)
+            box = (left, left + width, y + below - 10, y + below + 2)
+            tries.append((sum(overlap(box, other) for other in taken), len(tries), anchor, x + aside, y + below, box))
+        _, _, anchor, across, down, box = min(tries)
+        taken.append(box)
+        made.append(text(across, down, name, anchor))
+    return made
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Area that two boxes share."""
+    wide = min(one[1], other[1]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[2], other[2])
+    return max(wide, 0.0) * max(high, 0.0)
 
 
 def text(x: float, y: float, words: str, anchor: str) -> str:
