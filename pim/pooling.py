@@ -44,8 +44,12 @@ def power_map(positions: Tensor, power: float) -> Tensor:
     """A map whose mean is what `OverPositions` gives of these distances (N, h, w): d^p / pooled^(p-1)."""
     if power == 1:
         return positions
-    pooled = (positions**power).mean((1, 2), keepdim=True) ** (1 / power)
-    return torch.where(pooled > 0, positions**power / pooled.clamp_min(1e-30) ** (power - 1), positions)
+    count = positions.shape[1] * positions.shape[2]
+    # In units of the largest, which cancel: powers of small distances leave the range of float32.
+    unit = positions / positions.detach().amax((1, 2), keepdim=True).clamp_min(1e-30)
+    pooled = torch.linalg.vector_norm(unit, power, (1, 2), keepdim=True) / count ** (1 / power)
+    share: Tensor = positions * (unit / pooled.clamp_min(1e-30)) ** (power - 1)
+    return share
 
 
 def pool(per_band: Tensor, config: PIMConfig) -> Tensor:

@@ -13,7 +13,7 @@ import pim
 from pim import PIM, PIMConfig, model
 from pim.encoder import DivisiveNormalisation
 from pim.errors import InputError
-from pim.pooling import pool
+from pim.pooling import pool, power_map
 
 CASES = ("even", "odd", "tiny", "valid")
 TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]
@@ -248,7 +248,17 @@ def test_the_map_averages_to_the_distance(random_images, pooling):
 def test_a_map_of_identical_images_is_zero_under_a_power(random_images):
     metric = PIM(PIMConfig(filters=(4, 3), position_power=2.0)).eval()
     x = random_images(1, 40, 40)
-    assert not metric(x, x, spatial=True).any()
+    y = x.clone().requires_grad_()
+    spatial = metric(x, y, spatial=True)
+    assert not spatial.any()
+    spatial.sum().backward()
+    assert torch.isfinite(y.grad).all()
+
+
+def test_a_map_of_tiny_distances_keeps_its_mean_under_a_power():
+    distances = 1e-16 * torch.rand(1, 20, 30, generator=torch.Generator().manual_seed(0))
+    pooled = distances.double().pow(3).mean().pow(1 / 3).float()
+    torch.testing.assert_close(power_map(distances, 3.0).mean(), pooled, rtol=1e-4, atol=0)
 
 
 @torch.no_grad()
