@@ -20,19 +20,22 @@ class PIMConfig:
     """
 
     reduction: int = 1  # side of the blocks of pixels that are averaged before the pyramid; 1: none, as published
+    detail: bool = False  # one more band, the finest: the deviation of pixels within those blocks
     pyramid: Literal["steerable", "laplacian", "none"] = "steerable"
     scales: int = 3  # levels of the pyramid
     filter_set: Literal["sp0", "sp1", "sp3", "sp5"] = "sp1"  # taps of the steerable pyramid
+    high_pass: bool = True  # steerable: keep the high-pass rest as a band
     residual: bool = True  # Laplacian: keep the low-pass rest as a band
     surround: int = 0  # side of the window of divisive normalisation; 0: none, as published
     filters: tuple[int, ...] = (64, 64, 64, 3)  # channels of the convolutions of each band
     kernel: int = 5  # side of their kernels
+    stride: int = 1  # of the first of them: latents at every position of the band, or at every second, ...
     padding: Literal["same", "valid"] = "same"
     encoder_layers: int = 2  # ReLU layers of the marginal and the joint encoder
     mixtures: int = 1  # components of q(z|x); 5 is PIM-5
     latent: int = 10  # dimensions of z at one position
     mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
-    block: int = 1  # side of the blocks of positions whose mean latents are compared; 1: each position, as published
+    block: int = 1  # side of the blocks of latents whose means are compared; 1: each position, as published
     position_power: float = 1.0  # pooling over positions: (mean of distance ** power) ** (1 / power)
     band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
     band_power: float = 1.0  # pooling over bands: mean of (weight * distance) ** power
@@ -44,13 +47,17 @@ class PIMConfig:
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
         _one_of("padding", self.padding, ("same", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
-        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "block"):
+        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "block"):
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         _at_least("surround", self.surround, 0)
         for name in ("kernel", "surround"):
             if (side := getattr(self, name)) and side % 2 == 0:
                 raise UsageError(f"{name} must be odd; got {side}")
+        if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):
+            raise UsageError('detail needs a reduction of 2 or more and the steerable pyramid with padding "same"')
+        if not self.high_pass and self.pyramid != "steerable":
+            raise UsageError("only the steerable pyramid has a high-pass rest to leave out")
         if not self.filters or min(self.filters) < 1:
             raise UsageError(f"filters must be one or more positive channel counts; got {self.filters}")
         if self.band_weights and (len(self.band_weights) != self.bands or min(self.band_weights) < 0):
@@ -59,8 +66,9 @@ class PIMConfig:
             raise UsageError(f"position_power must lie in [1, 8]; got {self.position_power}")
         if (self.block > 1 or self.position_power > 1) and self.mixtures > 1:
             raise UsageError("blocks and a power over positions need latents of one Gaussian; mixtures must be 1")
-        if (self.surround or self.block > 1) and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround and block need the steerable pyramid with padding "same"')
+        own = self.surround or self.block > 1 or self.stride > 1
+        if own and (self.pyramid != "steerable" or self.padding != "same"):
+            raise UsageError('surround, stride and block need the steerable pyramid with padding "same"')
         if not 0 < self.band_power <= 1:
             raise UsageError(f"band_power must lie in (0, 1]; got {self.band_power}")
         if self.band_floor < 0:
@@ -70,7 +78,7 @@ class PIMConfig:
     def bands(self) -> int:
         """Number of bands, each with its own network."""
         if self.pyramid == "steerable":
-            return self.scales * FILTER_SETS[self.filter_set] + 2
+            return self.scales * FILTER_SETS[self.filter_set] + 1 + self.high_pass + self.detail
         return self.scales if self.pyramid == "laplacian" else 1
 
     def to_dict(self) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:
     """The convolutions of one band, to be run by `convolve`."""
     pad = config.kernel // 2 if config.padding == "same" else 0
     widths = (CHANNELS, *config.filters)
-    return Modules(nn.Conv2d(a, b, config.kernel, padding=pad) for a, b in zip(widths[:-1], widths[1:], strict=True))
+    strides = (config.stride, *[1] * (len(config.filters) - 1))
+    shapes = zip(widths[:-1], widths[1:], strides, strict=True)
+    return Modules(nn.Conv2d(a, b, config.kernel, padding=pad, stride=s) for a, b, s in shapes)
 
 
 def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
@@ -88,7 +90,7 @@ def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
         band: (N, 3, h, w).
 
     Returns:
-        Features, (N, filters[-1], h, w) for padding "same".
+        Features, (N, filters[-1], ceil(h / stride), ceil(w / stride)) for padding "same".
     """
     # Channels last: with so few channels the convolutions of a CPU take less than half the time.
     out = band.contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from pim import pyramid, weights
 from pim.config import FILTER_SETS, PIMConfig
-from pim.encoder import DivisiveNormalisation, MarginalEncoder, Modules, band_network, convolve, glorot_
+from pim.encoder import CHANNELS, DivisiveNormalisation, MarginalEncoder, Modules, band_network, convolve, glorot_
 from pim.errors import UsageError, WeightsError
 from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
@@ -198,13 +198,13 @@ class PIM(Metric):
     def _band_tiles(
         self, index: int, x: pyramid.Band | Mixture, y: pyramid.Band | Mixture, tiled: bool
     ) -> Iterator[tuple[Place, Tensor]]:
-        block = self.config.block
+        span = self.config.block * self.config.stride
         size = (
             y.means.shape[-2:]
             if isinstance(y, Mixture)
-            else [pyramid.blocks(length, block) for length in y.source.shape[-2:]]
+            else [pyramid.blocks(length, span) for length in y.source.shape[-2:]]
         )
-        for where in grid(size, max(1, TILE // block) if tiled else None):
+        for where in grid(size, max(1, TILE // span) if tiled else None):
             if isinstance(x, Mixture) or isinstance(y, Mixture):
                 q_x, q_y = (self._at(index, side, where) for side in (x, y))
             else:
@@ -229,16 +229,22 @@ class PIM(Metric):
         """
         config, size = self.config, sources[0].shape[-2:]
         halo = sum(f.shape[-1] // 2 for f in band.filters) + config.surround // 2
-        halo += len(config.filters) * (config.kernel // 2)
-        outer, inner = with_halo(positions_of(where, config.block, size), halo, size)
+        halo += (1 + (len(config.filters) - 1) * config.stride) * (config.kernel // 2)
+        halo += -halo % config.stride  # the first latent of a tile must stay on the grid of the whole
+        outer, inner = with_halo(positions_of(where, config.block * config.stride, size), halo, size)
         part = torch.cat([source[..., outer[0], outer[1]] for source in sources]).contiguous()
         features = convolve(self.cnn[index], self.normalised(index, pyramid.Band(part, band.filters)))
         if where[0].stop is not None:
-            features = features[..., inner[0], inner[1]]
+            features = features[..., self._latents_in(inner[0]), self._latents_in(inner[1])]
         latent: Mixture = self.marginal[index](features)
         if config.block == 1:
             return latent
         return Mixture(pyramid.reduce(latent.means[:, 0], config.block)[:, None], None)
+
+    def _latents_in(self, positions: slice) -> slice:
+        """Where the latents of some positions of a tile are; both start on the grid of strides."""
+        stride = self.config.stride
+        return slice(positions.start // stride, pyramid.blocks(positions.stop, stride))
 
     def normalised(self, index: int, band: pyramid.Band) -> Tensor:
         """A band, divided by the strength of its surround if the settings say so, (N, 3, h, w)."""
@@ -250,24 +256,34 @@ class PIM(Metric):
 
     def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
-        return self.decompose(pyramid.reduce(image, self.config.reduction), frugal=frugal)
+        reduced = pyramid.reduce(image, self.config.reduction)
+        bands = self._decompose(reduced, frugal)
+        if self.config.detail:
+            bands.append(pyramid.Band(pyramid.deviation(image, reduced, self.config.reduction), ()))
+        return bands
 
-    def decompose(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
-        """The same for images that are reduced already, as the crops of training are."""
+    def bands_of_crops(self, crops: Tensor) -> list[pyramid.Band]:
+        """The same for crops of training: cut at random scales, they count as reduced, unless detail is asked for."""
+        return self.bands(crops) if self.config.detail else self._decompose(crops)
+
+    def _decompose(self, image: Tensor, frugal: bool = False) -> list[pyramid.Band]:
         config = self.config
         if config.pyramid == "steerable":
-            return pyramid.steerable(image, self.filters, config.scales, config.padding, frugal=frugal)
+            bands = pyramid.steerable(image, self.filters, config.scales, config.padding, frugal=frugal)
+            return bands if config.high_pass else bands[:-1]
         if config.pyramid == "laplacian":
             return pyramid.laplacian(image, config.scales, config.residual)
         return [pyramid.Band(image, ())]
 
     def _sizes(self, image: Tensor) -> list[tuple[int, int] | None]:
-        """Height and width of every band, in positions; None where blocks are single positions."""
+        """Height and width of every band, in latents; None where blocks are single latents."""
         config = self.config
         if config.block == 1:
             return [None] * config.bands
         height, width = (pyramid.blocks(side, config.reduction) for side in image.shape[-2:])
-        return [*pyramid.steerable_sizes((height, width), config.scales, FILTER_SETS[config.filter_set])]
+        positions = pyramid.steerable_sizes((height, width), config.scales, FILTER_SETS[config.filter_set])
+        sizes = [(pyramid.blocks(h, config.stride), pyramid.blocks(w, config.stride)) for h, w in positions]
+        return [*(sizes if config.high_pass else sizes[:-1]), *([sizes[-1]] if config.detail else [])]
 
     def _areas(self, size: tuple[int, int] | None, where: Place, like: Tensor) -> Tensor | None:
         """Positions that each block of a tile covers; None where all cover one."""
@@ -335,20 +351,23 @@ def count_operations(config: PIMConfig) -> float:
         dense = sum(layer.weight.numel() for layer in MarginalEncoder(config).modules() if isinstance(layer, nn.Linear))
     # Squares and quotients of three colours, and sums over windows along rows and columns.
     surround = 2 * (3 + config.surround) if config.surround else 0
-    return _operations_per_position(config, convolutions + dense + surround) / config.reduction**2
+    network = (convolutions + dense) / config.stride**2 + surround
+    operations = _operations_per_position(config, network) / config.reduction**2
+    # Differences from the mean and their squares are taken at every pixel.
+    return operations + (network / config.reduction**2 + 2 * CHANNELS if config.detail else 0)
 
 
-def _operations_per_position(config: PIMConfig, network: int) -> float:
+def _operations_per_position(config: PIMConfig, network: float) -> float:
     """Of all bands, per position of the finest one, when a network needs so many at each position of its band."""
     if config.pyramid == "none":
-        return float(network)
+        return network
     quarters = [4.0**-scale for scale in range(config.scales + 1)]
     if config.pyramid == "laplacian":
         filters = 3 * 9 * (sum(quarters[1:]) + sum(quarters[:-1]))
         return sum(quarters[:-1]) * network + filters
     taps = pyramid.steerable_filters(config.filter_set)
     orientations = len(taps.oriented)
-    positions = 1 + orientations * sum(quarters[:-1]) + quarters[-1]
-    filters = 3 * (taps.lo0.numel() + taps.hi0.numel())
+    positions = config.high_pass + orientations * sum(quarters[:-1]) + quarters[-1]
+    filters = 3 * (taps.lo0.numel() + config.high_pass * taps.hi0.numel())
     filters += 3 * (taps.oriented.numel() * sum(quarters[:-1]) + taps.lo.numel() * sum(quarters[1:]))
     return positions * network + filters

@@ -101,6 +101,32 @@ def reduce(image: Tensor, side: int) -> Tensor:
     return image / block_areas((height, width), side, image)
 
 
+FLAT = 1e-3  # deviation at which `deviation` counts as none: below it the root would have no gradient
+
+
+def deviation(image: Tensor, means: Tensor, side: int) -> Tensor:
+    """Standard deviation within the blocks that `reduce` averages, FLAT where a block is flat.
+
+    Args:
+        image: (N, C, H, W).
+        means: What `reduce` made of it, (N, C, ceil(H / side), ceil(W / side)).
+        side: Of the blocks.
+
+    Returns:
+        The shape of the means: sqrt(mean of (x - mean)^2 + FLAT^2) over what the border left of each block.
+    """
+    height, width = image.shape[-2:]
+    down, across = means.shape[-2:]
+    padded = F.pad(image, (0, across * side - width, 0, down * side - height))
+    rows, columns = (_left(length, side, count, means) for length, count in ((height, down), (width, across)))
+    squares = []
+    for i in range(side):
+        for j in range(side):
+            inside = (rows > i)[:, None] & (columns > j)
+            squares.append(((padded[..., i::side, j::side] - means) * inside).square())
+    return (sum_of(squares) / (rows[:, None] * columns) + FLAT**2).sqrt()
+
+
 def blocks(length: int, side: int) -> int:
     """How many blocks of `side`, the last one perhaps cut, make up a length."""
     # Not -(-length // side): exported to ONNX, the quotient of a negative number is rounded the other way.

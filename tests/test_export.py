@@ -15,7 +15,7 @@ from pim import PIM, PIMConfig
 ANY_SIZE = {0: Dim("n", min=1, max=4096), 2: Dim("h", min=40, max=8192), 3: Dim("w", min=40, max=8192)}
 
 
-BLOCKS = {"reduction": 2, "scales": 2, "surround": 5, "block": 4, "position_power": 3.0}
+BLOCKS = {"reduction": 2, "detail": True, "scales": 2, "surround": 5, "block": 4, "position_power": 3.0}
 
 
 def _metric(**options: float) -> PIM:

@@ -136,8 +136,11 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
         {"mixtures": 3},
         {"reduction": 2, "scales": 2, "kernel": 3},
         {"surround": 5, "block": 4, "position_power": 3.0},
+        {"reduction": 3, "scales": 1, "surround": 3, "block": 2, "detail": True},
+        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "block": 2, "high_pass": False},
+        {"stride": 3},
     ],
-    ids=["gaussian", "mixture", "reduced", "blocks"],
+    ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds"],
 )
 def metric(request):
     torch.manual_seed(5)
@@ -161,6 +164,21 @@ def test_a_reduction_is_the_mean_of_blocks_before_the_same_metric(random_images)
     assert reduced.info.operations == whole.info.operations / 4
     sides = [PIM(PIMConfig(filters=(4, 3), padding="valid", reduction=r)).info.min_size for r in (1, 2)]
     assert sides[1] == 2 * sides[0]
+
+
+def test_detail_sees_what_a_reduction_averages_out(random_images):
+    torch.manual_seed(5)
+    blind, seeing = (PIM(PIMConfig(filters=(4, 3), reduction=2, detail=detail)).eval() for detail in (False, True))
+    x = random_images(1, 80, 64)
+    pixelated = x.unflatten(-2, (40, 2)).unflatten(-1, (32, 2)).mean((-1, -3), keepdim=True)
+    pixelated = pixelated.expand(-1, -1, -1, 2, -1, 2).reshape(x.shape)
+    assert blind(x, pixelated) < 1e-9
+    per_band = seeing.per_band(x, pixelated)
+    assert per_band[:-1].max() < 1e-9
+    assert per_band[-1] > 1e-4
+    # The new band has the network of any other, and 3 colours of differences and squares at each pixel.
+    one_band = (3 * 4 + 4 * 3) * 25 + 3 * 10 + 10 * 10
+    assert seeing.info.operations == pytest.approx(blind.info.operations + one_band / 4 + 6)
 
 
 def test_identical_images_have_distance_zero_with_finite_gradients(metric, random_images):
@@ -192,7 +210,7 @@ def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images, pooling):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"band_power": 0.5}, {"position_power": 2.0, "block": 3}, {"surround": 3}],
+    [{}, {"band_power": 0.5}, {"position_power": 2.0, "block": 3}, {"surround": 3}, {"reduction": 2, "detail": True}],
     ids=str,
 )
 def test_gradients_agree_with_finite_differences(options):
@@ -366,7 +384,9 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
 
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
-    "options", [{}, {"surround": 5, "block": 4, "position_power": 2.0}], ids=["published", "blocks"]
+    "options",
+    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}],
+    ids=["published", "blocks", "detail"],
 )
 def test_compiled_and_exported_metrics_agree_with_checks_on(random_images, options):
     torch.manual_seed(2)

@@ -75,3 +75,15 @@ def test_correlate_does_not_flip_the_taps():
     impulse[..., 2, 2] = 1
     taps = torch.arange(9.0).reshape(3, 3)
     assert torch.equal(pyramid.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
+
+
+@pytest.mark.parametrize("size", [(12, 18), (13, 17), (2, 1)])
+def test_deviations_are_those_of_what_the_border_leaves_of_each_block(size, random_images):
+    image = random_images(2, *size, dtype=torch.float64)
+    for side in (2, 3):
+        found = pyramid.deviation(image, pyramid.reduce(image, side), side)
+        rows = [part.split(side, 3) for part in image.split(side, 2)]
+        expected = torch.stack([torch.stack([b.var((2, 3), correction=0) for b in row], -1) for row in rows], -2)
+        torch.testing.assert_close(found, (expected + pyramid.FLAT**2).sqrt(), rtol=1e-10, atol=0)
+    flat = torch.full_like(image, 0.3)
+    assert (pyramid.deviation(flat, pyramid.reduce(flat, 2), 2) - pyramid.FLAT).abs().max() < 1e-12

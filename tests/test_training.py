@@ -16,7 +16,7 @@ from conftest import ROOT
 from pim import PIM, PIMConfig, weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
-from pim.training import batches, checkpoint, loop
+from pim.training import batches, checkpoint, loop, weighing
 from pim.training.network import TrainingNetwork, start_from_data
 from pim.training.settings import TrainSettings
 
@@ -191,19 +191,22 @@ def test_too_few_crops_are_named(crops, tmp_path):
         (replace(CONFIG, pyramid="none"), replace(SETTINGS, bound="position", optimiser="adamw")),
         (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, chroma=0.1, shift=2)),
         (replace(CONFIG, surround=5, block=2, position_power=2.0), SETTINGS),
+        (replace(CONFIG, reduction=2, detail=True), replace(SETTINGS, equal_bands=1.0)),
     ],
 )
 def test_every_variant_trains(crops, tmp_path, config, settings):
     outcome = loop.train(crops, tmp_path / "my.safetensors", config, replace(settings, steps=3))
     assert len(outcome.bound) == (1 if settings.bound == "image" else config.bands)
     assert np.isfinite(outcome.bound).all()
-    assert PIM.load(tmp_path / "my.safetensors").config == config
+    saved = PIM.load(tmp_path / "my.safetensors").config
+    assert replace(saved, band_weights=()) == config
+    assert len(saved.band_weights) == (config.bands if settings.equal_bands else 0)
 
 
 def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp_path):
     config = replace(CONFIG, reduction=2, block=2, position_power=2.0)
     loop.train(crops, tmp_path / "plain.safetensors", config, SETTINGS)
-    loop.train(crops, tmp_path / "equal.safetensors", config, replace(SETTINGS, equal_bands=True))
+    loop.train(crops, tmp_path / "equal.safetensors", config, replace(SETTINGS, equal_bands=1.0))
     plain, equal = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "equal"))
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), equal.parameters(), strict=True))
     assert plain.config.band_weights == ()
@@ -215,12 +218,25 @@ def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp
     torch.testing.assert_close(means, torch.ones(config.bands), rtol=1e-4, atol=0)
     assert equal(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
 
+    half = _weighed(crops, plain, 0.5)
+    assert half(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
+    ratio = torch.tensor(half.config.band_weights) / torch.tensor(equal.config.band_weights).sqrt()
+    torch.testing.assert_close(ratio, ratio[:1].expand(config.bands), rtol=1e-4, atol=0)
+
+
+def _weighed(crops, metric, equality):
+    settings = replace(SETTINGS, equal_bands=equality)
+    weights = weighing.band_weights(metric, crops.take(held_out=False), settings)
+    weighed = PIM(replace(metric.config, band_weights=weights))
+    weighed.load_state_dict(metric.state_dict())
+    return weighed.eval()
+
 
 def test_equal_bands_need_more_than_one_source(crops, tmp_path):
     alone = crops.take(held_out=False)
     alone = replace(alone, source=np.zeros_like(alone.source))
     with pytest.raises(TrainingError, match="at least two sources"):
-        loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, equal_bands=True))
+        loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, equal_bands=1.0))
 
 
 def test_divisive_normalisation_starts_at_the_strength_of_the_band_and_learns(crops, tmp_path):

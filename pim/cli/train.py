@@ -47,16 +47,26 @@ def train(
     ] = None,
     filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
     kernel: Annotated[int, typer.Option(min=1, help="Side of their kernels.")] = 5,
+    stride: Annotated[
+        int, typer.Option(min=1, help="Of the first convolution: 2 has latents at every second place.")
+    ] = 1,
     mixtures: Annotated[int, typer.Option(min=1, help="5 is pim-5.")] = 1,
     reduction: Annotated[
         int, typer.Option(min=1, help="The metric averages blocks of this side first; windows of training are not.")
     ] = 1,
+    detail: Annotated[
+        bool,
+        typer.Option("--detail", help="One more band: the deviation within those blocks; windows are reduced as well."),
+    ] = False,
     pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
     filter_set: Annotated[
         Literal["sp0", "sp1", "sp3", "sp5"],
         typer.Option(help="1, 2, 4 or 6 orientations."),
     ] = "sp1",
     scales: Annotated[int, typer.Option(min=1)] = 3,
+    high_pass: Annotated[
+        bool, typer.Option(" /--no-high-pass", help="Leave out the high-pass rest of the steerable pyramid.")
+    ] = True,
     surround: Annotated[
         int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")
     ] = 0,
@@ -67,9 +77,10 @@ def train(
         float, typer.Option(min=1, help="Above 1, places that differ much count more in the metric.")
     ] = 1.0,
     equal_bands: Annotated[
-        bool, typer.Option("--equal-bands", help="Weigh bands so that unrelated pictures are 1 apart in each.")
-    ] = False,
+        float, typer.Option(min=0, max=1, help="1: all bands put unrelated pictures 1 apart; 0: as they come.")
+    ] = _DEFAULT.equal_bands,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
+    crop_size: Annotated[int, typer.Option(min=16, help="Side of crops, from which windows are taken.")] = 64,
     crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
     largest_gap: Annotated[int, typer.Option(min=1, help="Frames between a pair.")] = 2,
     largest_reduction: Annotated[float, typer.Option(min=1, help="Windows are reduced by up to this.")] = 4.0,
@@ -130,11 +141,14 @@ def train(
 
     config = PIMConfig(
         reduction=reduction,
+        detail=detail,
         pyramid=pyramid,
         scales=scales,
         filter_set=filter_set,
         filters=common.whole_numbers(filters, "--filters"),
         kernel=kernel,
+        stride=stride,
+        high_pass=high_pass,
         surround=surround,
         block=block,
         position_power=position_power,
@@ -147,7 +161,11 @@ def train(
         crops = load_crops(crops_file)
     else:
         cutting = CropSettings(
-            per_source=crops_per_source, largest_gap=largest_gap, largest_reduction=largest_reduction, seed=seed
+            size=crop_size,
+            per_source=crops_per_source,
+            largest_gap=largest_gap,
+            largest_reduction=largest_reduction,
+            seed=seed,
         )
         crops = _collect(videos or [], cutting, held_out, quiet)
     if pack is not None:

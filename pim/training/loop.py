@@ -25,7 +25,7 @@ from pim.training.parallel import Team, join
 from pim.training.settings import TrainSettings
 from pim.training.upkeep import learning_rate as learning_rate
 from pim.training.upkeep import update_average, write_log
-from pim.training.weighing import equal_weights
+from pim.training.weighing import band_weights
 
 DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
@@ -269,7 +269,7 @@ class _Run:
         }
         config = self.config
         if self.settings.equal_bands:
-            config = replace(config, band_weights=equal_weights(self.network.pim, self.train_crops, self.settings))
+            config = replace(config, band_weights=band_weights(self.network.pim, self.train_crops, self.settings))
         weights.write(self.output, tensors, weights.WeightHeader("pim", config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)
 

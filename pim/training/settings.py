@@ -35,7 +35,7 @@ class TrainSettings:
     weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
-    equal_bands: bool = False  # weigh the bands so that unrelated crops are 1 apart in each, in the mean
+    equal_bands: float = 0.0  # 1: bands are weighed so that all put unrelated crops equally far apart; 0: as they come
     start_crops: int = 128  # crops for the data-dependent start
     seed: int = 0
 
@@ -51,6 +51,8 @@ class TrainSettings:
         for name in ("warm_up", "final_rate", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie in [0, 1); got {getattr(self, name)}")
+        if not 0 <= self.equal_bands <= 1:
+            raise UsageError(f"equal_bands must lie in [0, 1]; got {self.equal_bands}")
         if self.learning_rate <= 0 or self.clip <= 0:
             raise UsageError("learning_rate and clip must be positive")
         if self.bound not in ("position", "scale", "image"):

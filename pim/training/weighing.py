@@ -1,7 +1,7 @@
 """Weights of the bands, found without labels.
 
 Bands differ in how far apart they put any two pictures, for reasons that have nothing to do with people. Measured
-in what unrelated pictures differ by, all count alike.
+in what unrelated pictures differ by, all count alike; halfway there can agree better with people (the training study).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ PAIRS = 256
 
 
 @torch.no_grad()
-def equal_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
-    """One weight per band, coarsest first: 1 / mean distance between crops of different sources.
+def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
+    """One weight per band, coarsest first: a / m^e, m the band's mean distance between crops of different sources.
 
-    With them the distance of two unrelated crops is 1 in the mean.
+    e is `settings.equal_bands`; a makes 1 of the mean distance of two unrelated crops.
 
     Args:
         metric: Trained.
-        crops: Of at least two sources; they are reduced already.
-        settings: For the seed.
+        crops: Of at least two sources.
+        settings: For e and the seed.
 
     Raises:
         TrainingError: if there is one source only, or a band is the same for all crops.
@@ -36,9 +36,11 @@ def equal_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[f
     x, y = batches.unrelated(crops, settings, PAIRS)
     if not len(x):
         raise TrainingError("equal bands need crops of at least two sources; add videos")
-    plain = PIM(replace(metric.config, reduction=1))
+    # As in training; see `PIM.bands_of_crops`.
+    plain = PIM(metric.config if metric.config.detail else replace(metric.config, reduction=1))
     plain.load_state_dict({name: tensor.cpu() for name, tensor in metric.state_dict().items()})
     means = plain.eval().per_band(x, y).double().mean(1)
     if not bool((means > 0).all()):
         raise TrainingError("a band gives the same latents for all crops, so it cannot be weighed; train longer")
-    return tuple((1 / means).tolist())
+    weights = means**-settings.equal_bands
+    return tuple((weights / (weights * means).mean()).tolist())
