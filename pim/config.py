@@ -20,7 +20,7 @@ class PIMConfig:
     """
 
     reduction: int = 1  # side of the blocks of pixels that are averaged before the pyramid; 1: none, as published
-    detail: bool = False  # one more band, the finest: the deviation of pixels within those blocks
+    detail: bool = False  # one more band, the finest: how strongly neighbouring pixels differ in those blocks
     pyramid: Literal["steerable", "laplacian", "none"] = "steerable"
     scales: int = 3  # levels of the pyramid
     filter_set: Literal["sp0", "sp1", "sp3", "sp5"] = "sp1"  # taps of the steerable pyramid

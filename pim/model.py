@@ -256,10 +256,10 @@ class PIM(Metric):
 
     def bands(self, image: Tensor, *, frugal: bool = False) -> list[pyramid.Band]:
         """The pyramid of images (N, 3, H, W), coarsest first; `frugal` as in `pyramid.steerable`."""
-        reduced = pyramid.reduce(image, self.config.reduction)
-        bands = self._decompose(reduced, frugal)
+        bands = self._decompose(pyramid.reduce(image, self.config.reduction), frugal)
         if self.config.detail:
-            bands.append(pyramid.Band(pyramid.deviation(image, reduced, self.config.reduction), ()))
+            strength = pyramid.gradient_strength(image, self.config.reduction, frugal=frugal)
+            bands.append(pyramid.Band(strength, ()))
         return bands
 
     def bands_of_crops(self, crops: Tensor) -> list[pyramid.Band]:
@@ -353,8 +353,8 @@ def count_operations(config: PIMConfig) -> float:
     surround = 2 * (3 + config.surround) if config.surround else 0
     network = (convolutions + dense) / config.stride**2 + surround
     operations = _operations_per_position(config, network) / config.reduction**2
-    # Differences from the mean and their squares are taken at every pixel.
-    return operations + (network / config.reduction**2 + 2 * CHANNELS if config.detail else 0)
+    # Differences along rows and columns, and their squares, are taken at every pixel.
+    return operations + (network / config.reduction**2 + 4 * CHANNELS if config.detail else 0)
 
 
 def _operations_per_position(config: PIMConfig, network: float) -> float:

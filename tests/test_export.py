@@ -29,7 +29,7 @@ def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
     example = random_images(2, 72, 80, seed=1), random_images(2, 72, 80, seed=2)
     program = torch.export.export(metric, example, dynamic_shapes=(ANY_SIZE, ANY_SIZE)).module()
     x, y = random_images(3, 53, 43, seed=3), random_images(3, 53, 43, seed=4)
-    torch.testing.assert_close(program(x, y), metric(x, y), rtol=1e-6, atol=0)
+    torch.testing.assert_close(program(x, y), metric(x, y), rtol=1e-4, atol=0)  # other forms of the filters
     with pytest.raises(RuntimeError, match="images must be finite"):
         program(x, y - 1)
 

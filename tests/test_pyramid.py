@@ -78,12 +78,36 @@ def test_correlate_does_not_flip_the_taps():
 
 
 @pytest.mark.parametrize("size", [(12, 18), (13, 17), (2, 1)])
-def test_deviations_are_those_of_what_the_border_leaves_of_each_block(size, random_images):
+def test_the_gradient_strength_is_the_root_of_the_mean_square_in_each_block(size, random_images, monkeypatch):
     image = random_images(2, *size, dtype=torch.float64)
+    squares = np.zeros(image.shape)
+    squares[..., :-1] += np.diff(image.numpy(), axis=3) ** 2
+    squares[..., :-1, :] += np.diff(image.numpy(), axis=2) ** 2
     for side in (2, 3):
-        found = pyramid.deviation(image, pyramid.reduce(image, side), side)
-        rows = [part.split(side, 3) for part in image.split(side, 2)]
-        expected = torch.stack([torch.stack([b.var((2, 3), correction=0) for b in row], -1) for row in rows], -2)
-        torch.testing.assert_close(found, (expected + pyramid.FLAT**2).sqrt(), rtol=1e-10, atol=0)
-    flat = torch.full_like(image, 0.3)
-    assert (pyramid.deviation(flat, pyramid.reduce(flat, 2), 2) - pyramid.FLAT).abs().max() < 1e-12
+        rows = range(0, size[0], side)
+        blocks = [[squares[:, :, r : r + side, c : c + side] for c in range(0, size[1], side)] for r in rows]
+        means = np.stack([np.stack([b.mean((2, 3)) for b in row], -1) for row in blocks], -2)
+        found = pyramid.gradient_strength(image, side)
+        np.testing.assert_allclose(found, np.sqrt(means / 2 + pyramid.FLAT**2), rtol=1e-12)
+        monkeypatch.setattr(pyramid, "STRIP", 40)
+        torch.testing.assert_close(pyramid.gradient_strength(image, side, frugal=True), found, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", ["sp0", "sp1", "sp3", "sp5"])
+@pytest.mark.parametrize("size", [(64, 48), (53, 39), (5, 1)])
+def test_filters_by_phases_are_the_filters(name, size, random_images):
+    filters = pyramid.steerable_filters(name)
+    image = random_images(2, *size)
+    for taps, stride in ((filters.lo0, 1), (filters.hi0, 1), (filters.lo, 2), (filters.oriented[0], 1)):
+        assert pyramid._phases_pay(image, taps) == (taps.shape[-1] >= 7)
+        pyramid._phase_kernel.cache_clear()
+        with torch.inference_mode():
+            fast = pyramid.correlate(image, taps, stride=stride)
+        exact = pyramid.correlate(image.double(), taps, stride=stride)
+        assert fast.shape == exact.shape
+        torch.testing.assert_close(fast.double(), exact, rtol=0, atol=2e-6)
+        changed = image.clone().requires_grad_()
+        pyramid.correlate(changed, taps, stride=stride).square().sum().backward()
+        exactly = image.double().requires_grad_()
+        pyramid.correlate(exactly, taps, stride=stride).square().sum().backward()
+        torch.testing.assert_close(changed.grad.double(), exactly.grad, rtol=0, atol=2e-5)

@@ -229,7 +229,7 @@ def _weighed(crops, metric, equality):
     weights = weighing.band_weights(metric, crops.take(held_out=False), settings)
     weighed = PIM(replace(metric.config, band_weights=weights))
     weighed.load_state_dict(metric.state_dict())
-    return weighed.eval()
+    return weighed.eval().requires_grad_(False)
 
 
 def test_equal_bands_need_more_than_one_source(crops, tmp_path):

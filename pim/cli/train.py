@@ -56,7 +56,7 @@ def train(
     ] = 1,
     detail: Annotated[
         bool,
-        typer.Option("--detail", help="One more band: the deviation within those blocks; windows are reduced as well."),
+        typer.Option("--detail", help="One more band: the gradients within those blocks; windows are reduced as well."),
     ] = False,
     pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
     filter_set: Annotated[
