@@ -123,9 +123,11 @@ def labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[
             ("start", 6, -6),
             ("start", 6, 16),
             ("end", -6, 16),
+            ("middle", 0, 18),
+            ("middle", 0, -10),
         ):
             width = LETTER * len(name)
-            left = x + aside - (width if anchor == "end" else 0)
+            left = x + aside - {"start": 0.0, "middle": width / 2, "end": width}[anchor]
             box = (left, left + width, y + below - 10, y + below + 2)
             tries.append((sum(overlap(box, other) for other in taken), len(tries), anchor, x + aside, y + below, box))
         _, _, anchor, across, down, box = min(tries)

@@ -18,6 +18,7 @@ from pim.config import PIMConfig
 from pim.latent import Mixture
 from pim.pyramid import sum_of
 
+FEW = 16  # positions
 CHANNELS = 3  # colours in, and features out of the published convolutions
 
 Kind = TypeVar("Kind", bound=nn.Module)
@@ -40,8 +41,12 @@ def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
     """A dense layer at every position: (N, in, h, w) -> (N, out, h, w)."""
     # A product of matrices: as a 1x1 convolution it takes up to fifty times as long on a CPU, depending on its threads.
     n, _, height, width = features.shape
-    weight = layer.weight.expand(n, *layer.weight.shape)
-    return torch.baddbmm(layer.bias[:, None], weight, features.flatten(2)).reshape(n, -1, height, width)
+    weight, columns = layer.weight.expand(n, *layer.weight.shape), features.flatten(2)
+    few = not torch.compiler.is_compiling() and columns.shape[2] < FEW
+    if few:  # products this small round differently from image to image, and equal images must have distance 0
+        columns = F.pad(columns, (0, FEW - columns.shape[2]))
+    out = torch.baddbmm(layer.bias[:, None], weight, columns)
+    return (out[..., : height * width] if few else out).reshape(n, -1, height, width)
 
 
 class DivisiveNormalisation(nn.Module):

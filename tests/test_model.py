@@ -11,7 +11,7 @@ from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
 import pim
 from pim import PIM, PIMConfig, model
-from pim.encoder import DivisiveNormalisation
+from pim.encoder import DivisiveNormalisation, per_position
 from pim.errors import InputError
 from pim.pooling import pool, power_map
 
@@ -188,6 +188,18 @@ def test_identical_images_have_distance_zero_with_finite_gradients(metric, rando
     assert distance.tolist() == [0.0, 0.0]
     distance.sum().backward()
     assert torch.isfinite(y.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dense_layers_treat_equal_images_of_a_batch_alike_at_any_size(dtype):
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(10, 10, dtype=dtype).requires_grad_(False)
+    for positions in range(1, 60):
+        features = torch.randn(1, 10, 1, positions, dtype=dtype)
+        first, second = per_position(layer, features.repeat(2, 1, 1, 1))
+        assert torch.equal(first, second)
+        expected = layer(features[0, :, 0].T).T[:, None]
+        torch.testing.assert_close(first, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_distance_is_symmetric_and_positive(metric, random_images):

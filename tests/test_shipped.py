@@ -46,7 +46,7 @@ def _mean_distance(metric, references, distorted):
 @pytest.mark.development_data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize("corruption", ["gaussian_noise", "gaussian_blur", "jpeg_compression", "contrast"])
+@pytest.mark.parametrize("corruption", ["gaussian_noise", "gaussian_blur", "jpeg_compression", "contrast", "pixelate", "fog"])
 def test_the_mean_distance_rises_with_severity(name, corruption, photographs):
     metric = pim.load(name)
     chosen = list(photographs.items())[:: 4 if name == "pim-1" else 1]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pim.catalogue import MAP_DEFAULT
 from pim.cli import common
 from pim.cli.output import one_line, short
 from pim.cli.pairs import from_files
@@ -41,9 +42,8 @@ def map(
         ),
     ],
     metric: Annotated[
-        str | None,
-        typer.Option("--metric", "-m", metavar="NAME", show_default=False, help="One metric that has a map."),
-    ] = None,
+        str, typer.Option("--metric", "-m", metavar="NAME", help="A metric with a map; pim-tiny has a coarse one.")
+    ] = MAP_DEFAULT,
     layers: Annotated[
         bool,
         typer.Option("--layers", help="For a metric on VGG-16: a map for every layer too; they add up to the map."),
@@ -75,7 +75,7 @@ def map(
     common.keep_inputs(target, (reference, distorted))
     (pair,) = from_files(reference, [distorted]).items
     opening = common.open_options(background, frame, max_pixels)
-    (chosen,) = common.load_metrics([metric] if metric else None, device)
+    (chosen,) = common.load_metrics([metric], device)
     _check_has_map(chosen)
     images = open_pair(pair, opening)
     maps = _maps(chosen, images, common.chosen_device(device), layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -133,8 +134,11 @@ def _flat(value: Any) -> str | int:
 
 def _story(record: dict[str, Any]) -> str:
     lines = [record["name"]]
-    for key in ("path", "sha256", "licence", "training"):
+    for key in ("path", "sha256", "licence", "config", "training"):
         value = record[key]
-        shown = value if isinstance(value, str) else ", ".join(f"{k} {_flat(v)}" for k, v in value.items())
-        lines.append(f"  {key}: {one_line(shown) or 'not stated'}")
+        if isinstance(value, str):
+            lines.append(f"  {key}: {one_line(value) or 'not stated'}")  # whole, to be copied
+        elif value or key == "training":
+            shown = one_line(", ".join(f"{k} {_flat(v)}" for k, v in value.items())) or "not stated"
+            lines += wrap(f"  {key}: {shown}", 110, subsequent_indent="    ", break_on_hyphens=False)
     return "\n".join(lines) + "\n"
