@@ -175,6 +175,9 @@ def train(
         return
     _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
     print(output)
+    from pim.training.parallel import leave
+
+    leave()
 
 
 def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet: bool) -> Crops:
