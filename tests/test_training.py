@@ -244,7 +244,7 @@ def test_divisive_normalisation_starts_at_the_strength_of_the_band_and_learns(cr
     network = TrainingNetwork(config)
     x = torch.from_numpy(crops.pairs[:96, 0]).float() / 255
     start_from_data(network, x, seed=0)
-    bands = network.pim.decompose(x)
+    bands = network.pim.bands_of_crops(x)
     for band, surround in zip(bands[1:], network.pim.surround, strict=True):
         strength = band.compute().square().mean().sqrt()
         assert 1 < surround.log_constant.exp().item() / strength.item() < 6
