@@ -18,7 +18,7 @@ from pim.config import PIMConfig
 from pim.latent import Mixture
 from pim.pyramid import sum_of
 
-FEW = 16  # positions
+FEW = 16  # positions below which products of matrices round by their place in memory
 CHANNELS = 3  # colours in, and features out of the published convolutions
 
 Kind = TypeVar("Kind", bound=nn.Module)

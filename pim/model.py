@@ -3,7 +3,7 @@
 Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
 Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
 less noise (see `pim.latent`); pooling can differ from plain means (see `pim.pooling`); images can be reduced
-first, bands normalised and latents averaged over blocks of positions (`PIMConfig`).
+first, bands added, left out or normalised, latents taken with a stride and averaged over blocks (`PIMConfig`).
 """
 
 from __future__ import annotations

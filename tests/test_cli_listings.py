@@ -101,6 +101,8 @@ def test_weights_are_listed_with_path_hash_and_story(cli: Cli, tiny_pim: Path, m
     text = cli("weights", "list").out
     assert f"  path: {tiny_pim}\n  sha256: {sha256_of(tiny_pim)}\n" in text
     assert "  training: steps 0\n" in text
+    assert "  config: " in text
+    assert max(len(line) for line in text.splitlines() if str(tiny_pim) not in line) <= 110
 
 
 def test_damaged_weights_are_named_and_whole_ones_confirmed(cli: Cli, tiny_pim: Path, tmp_path: Path) -> None:
