@@ -107,9 +107,13 @@ def collect(
             names.append(source.name)
             held_out.append(source.held_out)
         else:
-            problem(f"{source.path}: no usable pair of frames (cuts, still pictures and flat windows are left out)")
+            why = f"cuts, still pictures, flat windows and frames of less than {settings.size} pixels are left out"
+            problem(f"{source.path}: no usable pair of frames ({why})")
     if not parts:
-        raise DataError("none of the sources has a usable pair of frames; PIM needs videos in which something moves")
+        raise DataError(
+            "none of the sources has a usable pair of frames; PIM needs videos in which something moves, "
+            f"at least {settings.size} pixels wide and high"
+        )
     index = np.concatenate([np.full(len(p["pairs"]), i, np.int32) for i, p in enumerate(parts)])
     pairs, frame, gap = (np.concatenate([p[key] for p in parts]) for key in ("pairs", "frame", "gap"))
     return Crops(pairs, index, frame, gap, tuple(names), np.array(held_out), settings)
