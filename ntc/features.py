@@ -7,6 +7,7 @@ Features", arXiv 2007.11797. Put the layer between the trunk and the head of a n
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 
@@ -23,6 +24,8 @@ from pim.errors import InputError
 MAGIC = b"PNTF"
 _HEAD = struct.Struct("<II")  # number of feature vectors, CRC-32 of the tables
 LARGEST_BATCH = 1 << 24
+FITTING = ((400, 1e-2), (200, 1e-3))  # steps, and their rate of learning, of a density alone
+FITTING_BATCH = 512
 
 
 class CompressibleBottleneck(nn.Module):
@@ -59,6 +62,46 @@ class CompressibleBottleneck(nn.Module):
             offset = self._along(self._tables()[1], features)
             seen = quantise(scaled, offset) + offset
         return seen / scale, self.density.bits(seen).flatten(1).sum(1)
+
+    def refine(self, factor: float, features: Tensor, seed: int = 0) -> None:
+        """Make the steps of rounding smaller than they were in training, and learn the density for them.
+
+        Coarse steps in training are cheap and keep the network behind the layer from relying on detail; finer
+        ones afterwards cost some bits and take away most of the error that rounding adds. The scale is
+        multiplied by `factor`, the density starts anew, nothing else changes. Ours, not the paper's.
+
+        Args:
+            factor: How many times as fine, > 0; 2 to 3 did well where it was tried.
+            features: (N, C) or (N, C, ...): what `forward` gets for some thousand inputs of training.
+            seed: Of noise, order and start.
+
+        Raises:
+            InputError: if the factor is not positive, or there are no features, of another size, or not finite.
+        """
+        if not 0 < factor < math.inf:
+            raise InputError(f"the factor must be positive and finite; got {factor}")
+        channels = self.density.channels
+        if features.ndim < 2 or features.shape[1] != channels or not features.numel():
+            raise InputError(f"features must be (N, {channels}, ...) and not empty; got {tuple(features.shape)}")
+        if not bool(torch.isfinite(features).all()):
+            raise InputError("features hold values that are not finite")
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            self.log_scale.add_(math.log(factor))
+            scaled = (features * self._along(torch.exp(self.log_scale), features)).cpu()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            fresh = FactorisedDensity(channels)
+        optimiser = torch.optim.Adam(fresh.parameters())
+        for steps, rate in FITTING:
+            optimiser.param_groups[0]["lr"] = rate
+            for _ in range(steps):
+                chosen = torch.randint(len(scaled), (FITTING_BATCH,), generator=generator)
+                bits = fresh.bits(add_noise(scaled[chosen], generator)).sum() / FITTING_BATCH
+                optimiser.zero_grad(set_to_none=True)
+                bits.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+        self.density.load_state_dict(fresh.state_dict())
 
     @torch.no_grad()
     def compress(self, features: Tensor) -> bytes:

@@ -21,9 +21,13 @@ GOLDEN = ROOT / "tests" / "golden"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Undo what a shell does to its jobs in the background: they, and all that they start, ignore Ctrl-C."""
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    """Let Ctrl-C through, and share the cores among the processes of `pytest -n`."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # what a shell does to its jobs in the background
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if (workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT")) is not None:
+        threads = max(1, (os.cpu_count() or 1) // int(workers))
+        torch.set_num_threads(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for the processes that tests start
 
 
 @pytest.fixture(scope="session")

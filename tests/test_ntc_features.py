@@ -95,6 +95,49 @@ def test_the_price_reaches_what_made_the_features():
     assert float(layer.log_scale.grad.abs().sum()) > 0
 
 
+def test_finer_steps_round_less_and_are_counted_as_truly():
+    coarse, fine = trained(), trained()
+    x, sample = features(1000, 3), features(4000, 4)
+    before = list(fine.parameters())
+    fine.refine(4.0, sample)
+    assert all(now is then for now, then in zip(fine.parameters(), before, strict=True))
+    with torch.no_grad():
+        torch.testing.assert_close(fine.log_scale, coarse.log_scale + np.log(4))
+        (seen, bits), (rough, fewer) = fine(x), coarse(x)
+    finer, rougher = ((made - x).square().mean(0) for made in (seen, rough))
+    wide = x.std(0) > torch.exp(-coarse.log_scale)  # rounding of the others is no noise
+    torch.testing.assert_close(finer[wide] * 16, rougher[wide], rtol=0.3, atol=0)
+    assert float(bits.mean() - fewer.mean()) == pytest.approx(2 * int(wide.sum()), rel=0.25)
+    data = fine.compress(x)
+    assert torch.equal(fine.decompress(data), seen)
+    assert len(data) <= 1.02 * float(bits.sum()) / 8 + 16
+
+
+def test_refining_repeats_and_leaves_the_random_numbers_of_others_alone():
+    layers = trained(20), trained(20)
+    torch.manual_seed(7)
+    for layer, seed in zip(layers, (3, 3), strict=True):
+        layer.refine(2.0, features(500), seed)
+    drawn = torch.rand(1)
+    assert all(torch.equal(a, b) for a, b in zip(layers[0].parameters(), layers[1].parameters(), strict=True))
+    torch.manual_seed(7)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, np.inf, np.nan])
+def test_only_positive_factors_refine(layer, factor):
+    with pytest.raises(InputError, match="factor"):
+        layer.refine(factor, features())
+
+
+@pytest.mark.parametrize("wrong", [torch.zeros(3, 5), torch.zeros(4), torch.zeros(0, 4), torch.full((2, 4), np.nan)])
+def test_features_of_another_kind_do_not_refine(layer, wrong):
+    scale = layer.log_scale.clone()
+    with pytest.raises(InputError, match="features"):
+        layer.refine(2.0, wrong)
+    assert torch.equal(layer.log_scale, scale)
+
+
 def test_other_weights_cannot_read_the_bytes(layer):
     data = layer.compress(features(10))
     with pytest.raises(InputError, match="other weights"):

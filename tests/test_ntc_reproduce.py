@@ -224,11 +224,17 @@ def test_the_features_experiment_compares_real_bytes(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "MORE_SEEDS", {"quick": (1, 2)})
     findings = features._run(Context("quick", Ledger(tmp_path / "runs"), folder))
     methods = [row["method"] for row in findings.rows]
-    assert methods.count("learned") == 2 * len(features.PRICES["quick"]) + 2
+    assert methods.count("learned") == (2 * len(features.PRICES["quick"]) + 2) * len(features.FINENESS)
     assert methods.count("float32") == 3
     assert "float16, zlib" in methods
     assert len(findings.claims) == 4
-    assert "3 seeds at price" in findings.claims[1].statement
+    assert "3 seeds, price" in findings.claims[1].statement
+    coarse, *_, fine = (
+        row for row in findings.rows if row["method"] == "learned" and row["judged_on"] == "test digits"
+    )
+    assert fine["fineness"] == 4
+    assert coarse["fineness"] == 1
+    assert all(row["bits"] > 0 for row in findings.rows)
     raw = next(row for row in findings.rows if row["method"] == "float32")
     assert raw["bits"] == 2048
 

@@ -20,8 +20,11 @@ def test_bad(): assert False
 """
 
 
+@pytest.mark.parametrize("processes", ["0", "2"])
 @pytest.mark.parametrize(("expected", "code"), [(None, 0), ("1", 0), ("0", 1), ("2", 1)])
-def test_another_number_of_skipped_tests_fails_the_run(tmp_path: Path, expected: str | None, code: int) -> None:
+def test_another_number_of_skipped_tests_fails_the_run(
+    tmp_path: Path, expected: str | None, code: int, processes: str
+) -> None:
     (tmp_path / "conftest.py").write_text("from skips import pytest_sessionfinish\n")
     (tmp_path / "test_cases.py").write_text(CASES)
     environment = {**os.environ, "PYTHONPATH": str(TESTS)}
@@ -30,7 +33,7 @@ def test_another_number_of_skipped_tests_fails_the_run(tmp_path: Path, expected:
     if expected is not None:
         environment["PIM_EXPECT_SKIPS"] = expected
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider"],
+        [sys.executable, "-m", "pytest", "-c", os.devnull, "--rootdir", ".", "-p", "no:cacheprovider", "-n", processes],
         cwd=tmp_path,
         env=environment,
         capture_output=True,

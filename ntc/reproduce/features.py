@@ -1,15 +1,16 @@
 """Compressible features of the digits: real bits against error, beside coders of finished features.
 
 Source: arXiv 2007.11797. A perceptron 784-300-64-10; what is stored are its 64 last hidden values, 2048 bits
-as float32.
+as float32. Ours: finer steps of rounding after training (`CompressibleBottleneck.refine`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from safetensors.torch import load, save
@@ -19,7 +20,7 @@ from ntc.features import CompressibleBottleneck
 from ntc.reproduce import digits
 from ntc.reproduce.experiment import Claim, Context, Experiment, Findings, Preset
 from ntc.reproduce.feature_coders import ScalarCoder, deflated
-from ntc.reproduce.figures import colours_of, panels
+from ntc.reproduce.figures import colours_of, legend_below, panels, plain_log
 from ntc.reproduce.ledger import Result, number
 from ntc.reproduce.penalised import Schedule, train
 
@@ -30,6 +31,7 @@ WIDTH, RAW_BITS = 64, 2048
 SEEDS = (0, 1, 2)
 MORE_SEEDS: dict[str, tuple[int, ...]] = {"quick": (), "full": tuple(range(3, 12))}  # at the chosen price
 PRICES = {"quick": (1e-4, 3e-4, 1e-3, 3e-3), "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}  # nats for a bit
+FINENESS = (1, 2, 4)  # steps of storing, times as fine as in training
 EPOCHS = {"quick": 10, "full": 50}
 STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of scalar coders, in units of the mean deviation of features
 RATE = 2e-3  # of learning
@@ -67,14 +69,14 @@ def _run(context: Context) -> Findings:
     for seed in SEEDS:
         rows += _finished(context, folder, seed)
         for price in PRICES[context.preset]:
-            rows += [_learned(context, folder, price, seed, held_out) for held_out in (HELD_OUT, 0)]
-    price = _chosen(rows)
-    claims, figure = _claims(rows, price), _figure(rows)
+            rows += [r for held_out in (HELD_OUT, 0) for r in _learned(context, folder, price, seed, held_out)]
+    choice = _chosen(rows)
+    claims, figure = _claims(rows, choice), _figure(rows)
     further: list[Result] = []
     for seed in MORE_SEEDS[context.preset]:
-        further += [next(_finished(context, folder, seed)), _learned(context, folder, price, seed, 0)]
+        further += [next(_finished(context, folder, seed)), *_learned(context, folder, choice.price, seed, 0)]
     if further:
-        claims.insert(1, _over_all_seeds(rows + further, price))
+        claims.insert(1, _over_all_seeds(rows + further, choice))
     return Findings(rows + further, claims, {"bits": figure})
 
 
@@ -109,13 +111,20 @@ def _train(context: Context, settings: Result, folder: Path) -> Classifier:
     return net
 
 
-def _learned(context: Context, folder: Path, price: float, seed: int, held_out: int) -> Result:
+def _learned(context: Context, folder: Path, price: float, seed: int, held_out: int) -> Iterator[Result]:
+    """A row for every fineness of storing, of one training."""
     settings = _settings(context, price, seed, held_out)
+    judged_on = HELD_OUT_DIGITS if held_out else "test digits"
 
-    def work() -> Result:
+    def work(fineness: int) -> Result:
         net = _train(context, settings, folder).eval()
         assert net.bottleneck is not None
-        judged = digits.training_parts(folder, held_out)[1] if held_out else digits.test_part(folder)
+        part, rest = digits.training_parts(folder, held_out)
+        judged = rest if held_out else digits.test_part(folder)
+        if fineness > 1:
+            with torch.no_grad():
+                sample = net.trunk(part.images)
+            net.bottleneck.refine(fineness, sample, seed)
         with torch.no_grad():
             features = net.trunk(judged.images)
             estimate = float(net.bottleneck(features)[1].sum())
@@ -129,9 +138,10 @@ def _learned(context: Context, folder: Path, price: float, seed: int, held_out: 
             "table_bytes": net.bottleneck.table_bytes,
         }
 
-    result = context.ledger.run(settings, work)
-    judged_on = HELD_OUT_DIGITS if held_out else "test digits"
-    return {"method": "learned", "seed": seed, "price": price, "judged_on": judged_on, **result}
+    for fineness in FINENESS:
+        result = context.ledger.run({**settings, "fineness": fineness}, partial(work, fineness))
+        made: Result = {"method": "learned", "seed": seed, "price": price, "fineness": fineness}
+        yield {**made, "judged_on": judged_on, **result}
 
 
 def _finished(context: Context, folder: Path, seed: int) -> Iterator[Result]:
@@ -157,22 +167,41 @@ def _finished(context: Context, folder: Path, seed: int) -> Iterator[Result]:
             yield row(method, 8 * size / len(test), seen)
 
 
-def _chosen(rows: list[Result]) -> float:
-    """The price that is judged: of those with few enough bits, the one with the fewest errors on held-out digits."""
-    found: dict[float, list[Result]] = {}
+class _Choice(NamedTuple):
+    """What is judged."""
+
+    price: float
+    fineness: float
+
+    @classmethod
+    def of(cls, row: Result) -> _Choice:
+        return cls(number(row, "price"), number(row, "fineness"))
+
+    def rows(self, rows: list[Result]) -> list[Result]:
+        """Those of this choice that were measured on test digits."""
+        learned = (row for row in rows if row["method"] == "learned" and row["judged_on"] == "test digits")
+        return [row for row in learned if self.of(row) == self]
+
+    def __str__(self) -> str:
+        return f"price {self.price:g}, steps divided by {self.fineness:g}"
+
+
+def _chosen(rows: list[Result]) -> _Choice:
+    """What is judged: of those with few enough bits, the one with the fewest errors on held-out digits."""
+    found: dict[_Choice, list[Result]] = {}
     for row in rows:
         if row["judged_on"] == HELD_OUT_DIGITS:
-            found.setdefault(number(row, "price"), []).append(row)
-    means = {price: [fmean(number(r, key) for r in own) for key in ("bits", "error")] for price, own in found.items()}
-    small = [price for price, (bits, _) in means.items() if bits <= ENOUGH] or list(means)
-    return min(small, key=lambda price: means[price][1])
+            found.setdefault(_Choice.of(row), []).append(row)
+    means = {made: [fmean(number(r, key) for r in own) for key in ("bits", "error")] for made, own in found.items()}
+    small = [made for made, (bits, _) in means.items() if bits <= ENOUGH] or list(means)
+    return min(small, key=lambda made: means[made][1])
 
 
-def _claims(rows: list[Result], price: float) -> list[Claim]:
-    learned = [r for r in rows if r["method"] == "learned" and r["price"] == price and r["judged_on"] == "test digits"]
+def _claims(rows: list[Result], choice: _Choice) -> list[Claim]:
+    learned = choice.rows(rows)
     bits, error = (fmean(number(row, key) for row in learned) for key in ("bits", "error"))
     plain = fmean(number(row, "error") for row in rows if row["method"] == "float32")
-    source, at = "arXiv 2007.11797", f"mean of {len(learned)} seeds at price {price:g}"
+    source, at = "arXiv 2007.11797", f"mean of {len(learned)} seeds, {choice}"
     first = Claim(
         f"features an order of magnitude smaller at no higher error, {at}",
         source,
@@ -200,14 +229,14 @@ def _claims(rows: list[Result], price: float) -> list[Claim]:
     return [first, second, third]
 
 
-def _over_all_seeds(rows: list[Result], price: float) -> Claim:
+def _over_all_seeds(rows: list[Result], choice: _Choice) -> Claim:
     """The first claim with more seeds, whose error says what a difference means."""
-    learned = {r["seed"]: r for r in rows if r.get("price") == price and r["judged_on"] == "test digits"}
+    learned = {row["seed"]: row for row in choice.rows(rows)}
     plain = {r["seed"]: number(r, "error") for r in rows if r["method"] == "float32"}
     differences = [number(row, "error") - plain[seed] for seed, row in learned.items()]
     mean, error = fmean(differences), stdev(differences) / len(differences) ** 0.5
     return Claim(
-        f"error beside that of float32, {len(differences)} seeds at price {price:g}",
+        f"error beside that of float32, {len(differences)} seeds, {choice}",
         "arXiv 2007.11797",
         "at most two standard errors above 0",
         f"{100 * mean:+.3f} points, standard error {100 * error:.3f}",
@@ -226,14 +255,21 @@ def _rival(rows: list[Result], error: float) -> float | None:
 def _figure(rows: list[Result]) -> Figure:
     figure, (axis,) = panels(1)
     shown = [row for row in rows if row["judged_on"] == "test digits"]
-    for method, colour in colours_of(str(row["method"]) for row in shown).items():
-        found = [row for row in shown if row["method"] == method]
+    for series, colour in colours_of(_series(row) for row in shown).items():
+        found = [row for row in shown if _series(row) == series]
         bits, error = [number(r, "bits") for r in found], [100 * number(r, "error") for r in found]
-        axis.plot(bits, error, "o", color=colour, label=method)
-    axis.set(xscale="log", xlabel="bits for a digit (bytes of streams)", ylabel="test error, %", ylim=(1, 4))
+        axis.plot(bits, error, "o", color=colour, markersize=4, label=series)
+    axis.set(xlabel="bits for a digit (bytes of streams)", ylabel="test error, %", ylim=(1, 4))
+    plain_log(axis)
     axis.set_title("features of a digit")
-    axis.legend(fontsize="small", loc="upper right")
+    legend_below(figure, axis, columns=2)
     return figure
+
+
+def _series(row: Result) -> str:
+    if row["method"] != "learned" or row["fineness"] == 1:
+        return str(row["method"])
+    return f"learned, steps divided by {row['fineness']}"
 
 
 def _steps(preset: Preset) -> int:

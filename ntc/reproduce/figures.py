@@ -39,9 +39,9 @@ def colours_of(names: Iterable[str]) -> dict[str, str]:
     return dict(zip(dict.fromkeys(names), itertools.cycle(COLOURS), strict=False))
 
 
-def legend_below(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
     """The legend of one panel, for all of them, under the figure."""
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize="small")
 
 
 def plain_log(axes: Axes) -> None:
