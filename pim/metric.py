@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,6 +236,24 @@ def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Ten
     return values
 
 
-def full_precision(batch: Tensor) -> torch.autocast:
-    """Small differences drown in the rounding of half precision, so autocast stops here."""
+def full_precision(batch: Tensor) -> AbstractContextManager[Any]:
+    """Small differences drown in the rounding of half precision, so autocast stops here, and on a GPU TF32 as well.
+
+    Not TF32 in compiled programs, which keep what holds where they are compiled.
+    """
+    if batch.device.type == "cuda" and not torch.compiler.is_compiling():
+        return _without_tf32()
     return torch.autocast(device_type=batch.device.type, enabled=False)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    # Convolutions there round to 10 bits of mantissa unless told otherwise: distances move by up to 1e-2 of themselves.
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device_type="cuda", enabled=False):
+            yield
+    finally:
+        convolutions.fp32_precision = before

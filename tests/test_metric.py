@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from pim.errors import InputError, PimError, UsageError
 from pim.info import MetricInfo
-from pim.metric import Metric, ensure_finite
+from pim.metric import Metric, ensure_finite, full_precision
 
 INFO = MetricInfo("toy", "a toy", lower_is_better=True, value_range=(0, math.inf), min_size=8, spatial=True)
 
@@ -201,6 +202,25 @@ def test_precision_follows_the_weights_or_without_weights_the_images(pair) -> No
     assert Weighted()(a.double(), b.double()).dtype == torch.float32
     assert Toy()(a.double(), b.double()).dtype == torch.float64
     assert Toy()(a.half(), b.half()).dtype == torch.float32
+
+
+def test_convolutions_on_gpus_are_not_rounded_to_tf32() -> None:
+    """As far as a machine without one can tell: the switch that convolutions read is off inside, then back."""
+    on_gpu, switch = SimpleNamespace(device=torch.device("cuda")), torch.backends.cudnn.conv
+    before = switch.fp32_precision
+    assert before != "ieee"
+
+    def fails() -> None:
+        with full_precision(on_gpu):
+            assert switch.fp32_precision == "ieee"
+            torch.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))  # reads the switch on every device
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fails()
+    assert switch.fp32_precision == before
+    with full_precision(torch.ones(1)):
+        assert switch.fp32_precision == before
 
 
 def test_autocast_does_not_lower_the_precision(pair) -> None:

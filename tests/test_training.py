@@ -192,6 +192,7 @@ def test_too_few_crops_are_named(crops, tmp_path):
         (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, chroma=0.1, shift=2)),
         (replace(CONFIG, surround=5, block=2, position_power=2.0), SETTINGS),
         (replace(CONFIG, reduction=2, detail=True), replace(SETTINGS, equal_bands=1.0)),
+        (CONFIG, replace(SETTINGS, equal_positions=0.5)),
     ],
 )
 def test_every_variant_trains(crops, tmp_path, config, settings):
@@ -200,7 +201,7 @@ def test_every_variant_trains(crops, tmp_path, config, settings):
     assert np.isfinite(outcome.bound).all()
     saved = PIM.load(tmp_path / "my.safetensors").config
     assert replace(saved, band_weights=()) == config
-    assert len(saved.band_weights) == (config.bands if settings.equal_bands else 0)
+    assert len(saved.band_weights) == (config.bands if settings.equal_bands or settings.equal_positions else 0)
 
 
 def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp_path):
@@ -218,14 +219,25 @@ def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp
     torch.testing.assert_close(means, torch.ones(config.bands), rtol=1e-4, atol=0)
     assert equal(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
 
-    half = _weighed(crops, plain, 0.5)
+    half = _weighed(crops, plain, equal_bands=0.5)
     assert half(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
     ratio = torch.tensor(half.config.band_weights) / torch.tensor(equal.config.band_weights).sqrt()
     torch.testing.assert_close(ratio, ratio[:1].expand(config.bands), rtol=1e-4, atol=0)
 
 
-def _weighed(crops, metric, equality):
-    settings = replace(SETTINGS, equal_bands=equality)
+def test_with_equal_positions_bands_count_by_their_number(crops, tmp_path):
+    loop.train(crops, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=3))
+    metric = PIM.load(tmp_path / "my.safetensors")
+    by_size, by_root = (torch.tensor(_weighed(crops, metric, equal_positions=f).config.band_weights) for f in (1, 0.5))
+    positions = torch.tensor(
+        [float(latents.means[0, 0, 0].numel()) for latents in metric.latents(torch.rand(1, 3, 64, 64))]
+    )
+    torch.testing.assert_close(by_size / by_size[0], positions / positions[0])
+    torch.testing.assert_close(by_root / by_root[0], (positions / positions[0]).sqrt())
+
+
+def _weighed(crops, metric, **shares):
+    settings = replace(SETTINGS, **shares)
     weights = weighing.band_weights(metric, crops.take(held_out=False), settings)
     weighed = PIM(replace(metric.config, band_weights=weights))
     weighed.load_state_dict(metric.state_dict())

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 WIDTH, RAW_BITS = 64, 2048
 SEEDS = (0, 1, 2)
 MORE_SEEDS: dict[str, tuple[int, ...]] = {"quick": (), "full": tuple(range(3, 12))}  # at the chosen price
-PRICES = {"quick": (1e-4, 3e-4, 1e-3, 3e-3), "full": (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)}  # nats for a bit
+PRICES = {"quick": (1e-4, 3e-4, 1e-3, 3e-3), "full": (3e-5, 1e-4, 3e-4, 1e-3)}  # nats for a bit
 FINENESS = (1, 2, 4)  # steps of storing, times as fine as in training
 EPOCHS = {"quick": 10, "full": 50}
 STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)  # of scalar coders, in units of the mean deviation of features

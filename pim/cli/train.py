@@ -79,6 +79,9 @@ def train(
     equal_bands: Annotated[
         float, typer.Option(min=0, max=1, help="1: all bands put unrelated pictures 1 apart; 0: as they come.")
     ] = _DEFAULT.equal_bands,
+    equal_positions: Annotated[
+        float, typer.Option(min=0, max=1, help="1: bands count by the number of their positions; 0: all alike.")
+    ] = _DEFAULT.equal_positions,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
     crop_size: Annotated[int, typer.Option(min=16, help="Side of crops, from which windows are taken.")] = 64,
     crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
@@ -134,6 +137,7 @@ def train(
         weight_decay=weight_decay,
         average=average,
         equal_bands=equal_bands,
+        equal_positions=equal_positions,
         seed=seed,
     )
     from pim.config import PIMConfig

@@ -268,7 +268,7 @@ class _Run:
             "versions": {"pim": VERSION, "torch": torch.__version__},
         }
         config = self.config
-        if self.settings.equal_bands:
+        if self.settings.equal_bands or self.settings.equal_positions:
             config = replace(config, band_weights=band_weights(self.network.pim, self.train_crops, self.settings))
         weights.write(self.output, tensors, weights.WeightHeader("pim", config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)

@@ -36,6 +36,7 @@ class TrainSettings:
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
     equal_bands: float = 0.0  # 1: bands are weighed so that all put unrelated crops equally far apart; 0: as they come
+    equal_positions: float = 0.0  # 1: all positions of all bands count alike; 0: all bands do
     start_crops: int = 128  # crops for the data-dependent start
     seed: int = 0
 
@@ -51,8 +52,9 @@ class TrainSettings:
         for name in ("warm_up", "final_rate", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie in [0, 1); got {getattr(self, name)}")
-        if not 0 <= self.equal_bands <= 1:
-            raise UsageError(f"equal_bands must lie in [0, 1]; got {self.equal_bands}")
+        for name in ("equal_bands", "equal_positions"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UsageError(f"{name} must lie in [0, 1]; got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.clip <= 0:
             raise UsageError("learning_rate and clip must be positive")
         if self.bound not in ("position", "scale", "image"):
