@@ -4,15 +4,19 @@
 
 Ratios are within a round: to one forward pass of the VGG-16 features on one of the images (with random
 weights: speed does not depend on them), and to MS-SSIM of pytorch-msssim, both without gradients and on
-the same images. Quartiles over rounds stand in brackets.
+the same images. "of peak" is the rate of multiply-adds beside that of one large product of matrices, in
+float32 throughout. Quartiles over rounds stand in brackets. On a GPU:
+
+    python benchmarks/inference.py --device cuda --case 256x256x64
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -26,6 +30,7 @@ from pim.peers import PeerMetric
 
 VGG, MS_SSIM = "vgg-16 features", "pytorch-msssim ms-ssim"
 LPIPS = ("lpips-alex", "lpips-vgg")
+PEAK, SIDE = "product of matrices", {"cpu": 2048, "cuda": 8192}  # of the matrices
 FORWARD, BACKWARD, PREPARED = "forward", "forward+backward", "prepared"
 VGG_16 = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0)  # channels; 0: pooling
 
@@ -67,7 +72,9 @@ def random_lpips(backbone: str) -> Metric:
 
 def cases(found: dict[str, Metric], x: Tensor, y: Tensor, candidates: int) -> Iterator[Case]:
     """What is timed for one size of images: (metric, what) as the name of each case."""
-    features, count = vgg_features(), len(x)
+    features, count = vgg_features().to(x.device), len(x)
+    square = torch.rand(SIDE[x.device.type], SIDE[x.device.type], device=x.device)
+    yield Case(PEAK, lambda: square @ square)
     yield Case(VGG, lambda: forward(features, x), count)
     if min(x.shape[2:]) > 160:
         yield Case(MS_SSIM, lambda: forward(lambda a: ms_ssim(a, y, data_range=1, size_average=False), x), count)
@@ -98,13 +105,35 @@ def prepared(metric: Metric, x: Tensor, y: Tensor, candidates: int) -> None:
             metric(fixed, y)
 
 
-def rows(found: dict[str, Metric], size: tuple[int, int], batch: int, rounds: int, candidates: int) -> Iterator[dict]:
+def clock(device: torch.device) -> Callable[[], float]:
+    """Seconds, once the device has done what it was given."""
+
+    def seconds() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return seconds
+
+
+def of_peak(metric: Metric, pixels: int, times: list[float], peak: list[float], side: int) -> Spread | None:
+    """Multiply-adds of a pair per millisecond, over those of the product of matrices."""
+    if metric.info.operations is None:
+        return None
+    mine, product = 2 * pixels * metric.info.operations, float(side) ** 3
+    return ratio([p / product for p in peak], [t / mine for t in times])
+
+
+def rows(
+    found: dict[str, Metric], size: tuple[int, int], batch: int, rounds: int, candidates: int, device: torch.device
+) -> Iterator[dict]:
     """The table for images of one size, cheapest first within what was done."""
     width, height = size
     torch.manual_seed(0)
     x = torch.rand(batch, 3, height, width)
     y = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
-    times = timed(list(cases(found, x, y, candidates)), rounds)
+    times = timed(list(cases(found, x.to(device), y.to(device), candidates)), rounds, clock(device))
+    peak, side = times.pop(PEAK), SIDE[device.type]
     for name in sorted(times, key=lambda n: (n.partition("|")[2], Spread.of(times[n]).middle)):
         metric, _, what = name.partition("|")
         yield {
@@ -113,8 +142,10 @@ def rows(found: dict[str, Metric], size: tuple[int, int], batch: int, rounds: in
             "batch": batch,
             "what": what or "baseline, forward",
             "ms per pair": Spread.of(times[name]),
+            "pairs per s": Spread.of([1000 / t for t in times[name]]),
             "to vgg-16": ratio(times[name], times[VGG]),
             "to ms-ssim": ratio(times[name], times[MS_SSIM]) if MS_SSIM in times else None,
+            "of peak": of_peak(found[metric], width * height, times[name], peak, side) if what == FORWARD else None,
         }
 
 
@@ -126,15 +157,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--candidates", type=int, default=8, help="compared with each prepared reference")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="cpu or cuda")
     parser.add_argument("--output", type=Path, help="a .json or .csv file")
     asked = parser.parse_args()
+    if asked.device.type not in SIDE or (asked.device.type == "cuda" and not torch.cuda.is_available()):
+        parser.error(f"--device {asked.device}: there is none here; take cpu, or cuda where there is a GPU")
     torch.set_num_threads(asked.threads)
-    found = metrics(asked.metric)
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # for the others as for ours
+    found = {name: metric.to(asked.device) for name, metric in metrics(asked.metric).items()}
     table = []
     for case in asked.case or ["256x256x1", "256x256x8", "768x512x1"]:
         width, height, batch = map(int, case.split("x"))
-        table += rows(found, (width, height), batch, asked.rounds, asked.candidates)
-    about = setting(rounds=asked.rounds, prepared=f"one reference, {asked.candidates} candidates, analysis included")
+        table += rows(found, (width, height), batch, asked.rounds, asked.candidates, asked.device)
+    device = torch.cuda.get_device_name(asked.device) if asked.device.type == "cuda" else "cpu"
+    about = setting(
+        device=device, rounds=asked.rounds, prepared=f"one reference, {asked.candidates} candidates, analysis included"
+    )
     report(table, about, asked.output)
 
 

@@ -33,6 +33,9 @@ def test_inference_and_the_picture_drawn_from_it(tmp_path: Path) -> None:
     assert all(0 < row["ms per pair low"] <= row["ms per pair"] <= row["ms per pair high"] for row in rows)
     assert all(row["to vgg-16"] == 1 for row in rows if row["metric"] == "vgg-16 features")
     assert "forward+backward" in table
+    shares = {row["metric"]: row["of peak"] for row in rows if row["of peak"] is not None}
+    assert set(shares) == {"psnr", "ssim"}
+    assert all(0 < share < 1 for share in shares.values())
 
     ends = {"part": "all", "statistic": "SRCC"}
     figures = [
