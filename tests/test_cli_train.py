@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pim import PIM
+from pim import PIM, PIMConfig, weights
 from pim.datasets.crops import load_crops
 
 TINY = ("--filters", "3,2", "--scales", 1, "--steps", 2, "--batch-size", 8, "--window", 16, "--threads", 1)
@@ -42,6 +42,50 @@ def test_packed_crops_train_the_same_weights_without_the_videos(cli, footage, tm
     assert sorted(load_crops(tmp_path / "crops.npz").names) == ["one", "two"]
     assert cli("train", "--crops", tmp_path / "crops.npz", *TINY, "-o", packed, "--quiet").code == 0
     assert packed.read_bytes() == direct.read_bytes()
+
+
+def test_like_takes_over_all_settings_but_what_is_typed(cli, footage, tmp_path):
+    first, second, third = (tmp_path / f"{name}.safetensors" for name in "abc")
+    own = (*TINY, "--window", 32, "--reduction", 2, "--detail", "--no-high-pass")
+    more = ("--block", 2, "--noise", 0.2, "--crops-per-source", 90)
+    assert cli("train", footage, *own, *more, "-o", first, "--seed", 1, "-q").code == 0
+    ran = cli("train", footage, "--like", first, "--threads", 1, "-o", second, "--seed", 1, "-q")
+    assert ran.code == 0, ran.err
+    assert second.read_bytes() == first.read_bytes()
+    assert (
+        cli("train", footage, "--like", first, "--no-detail", "--high-pass", "--steps", 1, "-o", third, "-q").code == 0
+    )
+    header = weights.read_header(third)
+    assert header.training["settings"]["seed"] == 0
+    assert header.training["settings"]["steps"] == 1
+    assert header.training["settings"]["window"] == 32
+    assert header.training["crop_settings"]["per_source"] == 90
+    assert (header.config["detail"], header.config["high_pass"], header.config["reduction"]) == (False, True, 2)
+
+
+@pytest.mark.parametrize("name", ["pim-1", "pim-5", "pim-small", "pim-tiny"])
+def test_every_pim_that_ships_can_be_taken_as_a_model(cli, name):
+    ran = cli("train", "--like", name, "--help")
+    assert ran.code == 0
+    filters = ",".join(map(str, weights.read_header(weights.shipped()[name]).config["filters"]))
+    assert f"[default: {filters}]" in " ".join(ran.out.split())
+
+
+def test_like_refuses_what_it_cannot_take_over(cli, tmp_path):
+    config = {**PIMConfig().to_dict(), "latent": 7}
+    weights.write(tmp_path / "odd.safetensors", {}, weights.WeightHeader("pim", config))
+    weights.write(tmp_path / "head.safetensors", {}, weights.WeightHeader("vgg-head", {}))
+    weights.write(tmp_path / "bare.safetensors", {}, weights.WeightHeader("pim", {}))
+    for name, said in (
+        ("odd.safetensors", "no option for: {'latent': 7}"),
+        ("head.safetensors", "weights of kind 'vgg-head'"),
+        ("bare.safetensors", "does not say how"),
+        ("none.safetensors", "cannot read"),
+    ):
+        ran = cli("train", "nowhere.mp4", "--like", tmp_path / name)
+        assert ran.code in (1, 2)
+        assert said in ran.err
+        assert len(ran.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,9 @@ def _weighed(crops, metric, **shares):
 def test_equal_bands_need_more_than_one_source(crops, tmp_path):
     alone = crops.take(held_out=False)
     alone = replace(alone, source=np.zeros_like(alone.source))
-    with pytest.raises(TrainingError, match="at least two sources"):
+    with pytest.raises(TrainingError, match="at least two videos"):
         loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, equal_bands=1.0))
+    assert not (tmp_path / "my.ckpt").exists()  # nothing was trained
 
 
 def test_divisive_normalisation_starts_at_the_strength_of_the_band_and_learns(crops, tmp_path):

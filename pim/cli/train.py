@@ -21,8 +21,40 @@ EXAMPLES = """\b
 Example:
   pim train footage/ --steps 600 -o my.safetensors
   pim score examples/reference.png examples/distorted.png -m my.safetensors
+  pim train footage/ --like pim-tiny -o small.safetensors
 """
+CROP_OPTIONS = {
+    "size": "crop_size",
+    "per_source": "crops_per_source",
+    "largest_gap": "largest_gap",
+    "largest_reduction": "largest_reduction",
+}
 _DEFAULT = TrainSettings()
+
+
+def _take_over(context: typer.Context, name: str | None) -> str | None:
+    """Make the settings of a PIM the defaults of all other options, except the seed."""
+    if name is None or context.resilient_parsing:
+        return name
+    from pim import weights
+    from pim.config import PIMConfig
+
+    header = weights.read_header(weights.shipped().get(name) or Path(name))
+    if header.kind != "pim":
+        raise UsageError(f"--like needs a PIM; {name} holds weights of kind {header.kind!r}")
+    settings, crops = (header.training.get(part, {}) for part in ("settings", "crop_settings"))
+    if not isinstance(settings, dict) or not isinstance(crops, dict) or "filters" not in header.config:
+        raise UsageError(f"--like {name}: the file does not say how it was trained")
+    taken = {**header.config, **settings}
+    options = {option.name for option in context.command.params}
+    usual = {**PIMConfig().to_dict(), **_DEFAULT.to_dict(), "band_weights": taken.get("band_weights")}
+    foreign = {key: value for key, value in taken.items() if key not in options and value != usual.get(key)}
+    if foreign:
+        raise UsageError(f"--like {name}: it has settings that pim train has no option for: {foreign}")
+    taken["filters"] = ",".join(map(str, header.config["filters"]))
+    taken |= {crop_option: crops[key] for key, crop_option in CROP_OPTIONS.items() if key in crops}
+    context.default_map = {key: value for key, value in taken.items() if key in options - {"seed"}}
+    return name
 
 
 def train(
@@ -45,6 +77,16 @@ def train(
         Path | None,
         typer.Option("--pack", show_default=False, help="Only write the crops there, for another machine."),
     ] = None,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            metavar="METRIC",
+            show_default=False,
+            is_eager=True,
+            callback=_take_over,
+            help="A PIM, such as pim-tiny or a file, whose settings are the defaults of all options below but --seed.",
+        ),
+    ] = None,
     filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
     kernel: Annotated[int, typer.Option(min=1, help="Side of their kernels.")] = 5,
     stride: Annotated[
@@ -56,7 +98,10 @@ def train(
     ] = 1,
     detail: Annotated[
         bool,
-        typer.Option("--detail", help="One more band: the gradients within those blocks; windows are reduced as well."),
+        typer.Option(
+            "--detail/--no-detail",
+            help="One more band: the gradients within those blocks; windows are reduced as well.",
+        ),
     ] = False,
     pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
     filter_set: Annotated[
@@ -65,7 +110,7 @@ def train(
     ] = "sp1",
     scales: Annotated[int, typer.Option(min=1)] = 3,
     high_pass: Annotated[
-        bool, typer.Option(" /--no-high-pass", help="Leave out the high-pass rest of the steerable pyramid.")
+        bool, typer.Option("--high-pass/--no-high-pass", help="The high-pass rest of the steerable pyramid is a band.")
     ] = True,
     surround: Annotated[
         int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")

@@ -25,7 +25,7 @@ from pim.training.parallel import Team, join
 from pim.training.settings import TrainSettings
 from pim.training.upkeep import learning_rate as learning_rate
 from pim.training.upkeep import update_average, write_log
-from pim.training.weighing import band_weights
+from pim.training.weighing import band_weights, check_sources
 
 DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
@@ -118,6 +118,8 @@ class _Run:
                 f"{len(self.train_crops)} crops are fewer than a batch of {settings.batch}; add videos, "
                 "take more crops from each source, or choose a smaller batch"
             )
+        if settings.weighs_bands:
+            check_sources(self.train_crops)  # now, not after hours
         self.output = output
         self.checkpoint_file = output.with_suffix(".ckpt")
         self.log_file = output.with_suffix(".log.csv")
@@ -268,7 +270,7 @@ class _Run:
             "versions": {"pim": VERSION, "torch": torch.__version__},
         }
         config = self.config
-        if self.settings.equal_bands or self.settings.equal_positions:
+        if self.settings.weighs_bands:
             config = replace(config, band_weights=band_weights(self.network.pim, self.train_crops, self.settings))
         weights.write(self.output, tensors, weights.WeightHeader("pim", config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)

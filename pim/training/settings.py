@@ -62,6 +62,11 @@ class TrainSettings:
         if self.optimiser not in ("adam", "adamw"):
             raise UsageError(f"optimiser must be adam or adamw; got {self.optimiser!r}")
 
+    @property
+    def weighs_bands(self) -> bool:
+        """Whether the bands of the metric get weights after training."""
+        return self.equal_bands > 0 or self.equal_positions > 0
+
     def bare(self) -> TrainSettings:
         """The same without any jitter between the frames of a pair."""
         return dataclasses.replace(self, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, chroma_noise=0.0, shift=0)

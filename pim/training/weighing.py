@@ -21,6 +21,19 @@ from pim.training.settings import TrainSettings
 PAIRS = 256
 
 
+def check_sources(crops: Crops) -> None:
+    """Whether bands can be weighed on these crops.
+
+    Raises:
+        TrainingError: if all come from one source.
+    """
+    if len(set(crops.source.tolist())) < 2:
+        raise TrainingError(
+            "weights of bands (equal_bands, equal_positions) need at least two videos to train on, "
+            "beside those that are held out; add videos"
+        )
+
+
 @torch.no_grad()
 def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
     """One weight per band, coarsest first: a p^f / m^e.
@@ -34,11 +47,9 @@ def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[fl
         settings: For e, f and the seed.
 
     Raises:
-        TrainingError: if there is one source only, or a band is the same for all crops.
+        TrainingError: if a band is the same for all crops.
     """
     x, y = batches.unrelated(crops, settings, PAIRS)
-    if not len(x):
-        raise TrainingError("weights of bands need crops of at least two sources; add videos")
     # As in training; see `PIM.bands_of_crops`.
     plain = PIM(metric.config if metric.config.detail else replace(metric.config, reduction=1))
     plain.load_state_dict({name: tensor.cpu() for name, tensor in metric.state_dict().items()})
