@@ -267,9 +267,10 @@ def _figure(rows: list[Result]) -> Figure:
 
 
 def _series(row: Result) -> str:
-    if row["method"] != "learned" or row["fineness"] == 1:
-        return str(row["method"])
-    return f"learned, steps divided by {row['fineness']}"
+    """What stands in the legend, short."""
+    if row["method"] == "learned":
+        return f"learned, steps / {row['fineness']}"
+    return str(row["method"]).removesuffix(", uniform steps")
 
 
 def _steps(preset: Preset) -> int:
