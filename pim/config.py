@@ -36,6 +36,8 @@ class PIMConfig:
     latent: int = 10  # dimensions of z at one position
     mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
     block: int = 1  # side of the blocks of latents whose means are compared; 1: each position, as published
+    scope: int = 1  # side of larger blocks whose mean latents are compared as well; 1: none, as published
+    scope_share: float = 0.35  # exponent of their distance; that of the position has the rest
     position_power: float = 1.0  # pooling over positions: (mean of distance ** power) ** (1 / power)
     band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
     band_power: float = 1.0  # pooling over bands: mean of (weight * distance) ** power
@@ -47,7 +49,7 @@ class PIMConfig:
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
         _one_of("padding", self.padding, ("same", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
-        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "block"):
+        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "block", "scope"):
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         _at_least("surround", self.surround, 0)
@@ -64,11 +66,17 @@ class PIMConfig:
             raise UsageError(f"band_weights must be {self.bands} numbers >= 0; got {self.band_weights}")
         if not 1 <= self.position_power <= 8:
             raise UsageError(f"position_power must lie in [1, 8]; got {self.position_power}")
-        if (self.block > 1 or self.position_power > 1) and self.mixtures > 1:
-            raise UsageError("blocks and a power over positions need latents of one Gaussian; mixtures must be 1")
-        own = self.surround or self.block > 1 or self.stride > 1
+        if not 0 < self.scope_share < 1:
+            raise UsageError(f"scope_share must lie between 0 and 1; got {self.scope_share}")
+        if self.scope > 1 and self.block > 1:
+            raise UsageError(
+                f"block averages positions, scope needs them; leave one of them at 1; got {self.block} and {self.scope}"
+            )
+        if (max(self.block, self.scope) > 1 or self.position_power > 1) and self.mixtures > 1:
+            raise UsageError("block, scope and position_power need latents of one Gaussian; mixtures must be 1")
+        own = self.surround or max(self.block, self.scope, self.stride) > 1
         if own and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround, stride and block need the steerable pyramid with padding "same"')
+            raise UsageError('surround, stride, block and scope need the steerable pyramid with padding "same"')
         if not 0 < self.band_power <= 1:
             raise UsageError(f"band_power must lie in (0, 1]; got {self.band_power}")
         if self.band_floor < 0:

@@ -3,7 +3,8 @@
 Source: Bhardwaj, Fischer, Ballé, Chinen, "An Unsupervised Information-Theoretic Perceptual Quality
 Metric", arXiv 2006.06752. Deviations: the weights are our own training; PIM-5 is estimated with
 less noise (see `pim.latent`); pooling can differ from plain means (see `pim.pooling`); images can be reduced
-first, bands added, left out or normalised, latents taken with a stride and averaged over blocks (`PIMConfig`).
+first, bands added, left out or normalised, latents taken with a stride, averaged over blocks or compared with blocks
+around them (`PIMConfig`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pim.info import MetricInfo
 from pim.latent import Mixture, squared_distance, symmetrised_divergence
 from pim.metric import Metric, Prepared
 from pim.pooling import OverPositions, pool, power_map, shares, spread
+from pim.scope import scoped_distance
 from pim.tiles import WHOLE, Place, grid, positions_of, with_halo
 
 TILE = 256  # side of a tile, in positions of a band
@@ -204,7 +206,9 @@ class PIM(Metric):
             if isinstance(y, Mixture)
             else [pyramid.blocks(length, span) for length in y.source.shape[-2:]]
         )
-        for where in grid(size, max(1, TILE // span) if tiled else None):
+        scope = self.config.scope
+        side = max(1, TILE // (span * scope)) * scope  # so that no block of it lies in two tiles
+        for where in grid(size, side if tiled else None):
             if isinstance(x, Mixture) or isinstance(y, Mixture):
                 q_x, q_y = (self._at(index, side, where) for side in (x, y))
             else:
@@ -217,6 +221,8 @@ class PIM(Metric):
         return side.crop(*where) if isinstance(side, Mixture) else self._encode(index, side, where, [side.source])
 
     def _divergence(self, index: int, q_x: Mixture, q_y: Mixture, where: Place) -> Tensor:
+        if self.config.scope > 1:
+            return scoped_distance(q_x.means[:, 0] - q_y.means[:, 0], self.config.scope, self.config.scope_share)
         if self.config.mixtures == 1:
             return squared_distance(q_x, q_y)
         return symmetrised_divergence(q_x, q_y, self._noise_at(index, where, q_x.means))

@@ -187,7 +187,9 @@ def blocks(length: int, side: int) -> int:
 
 def repeat(values: Tensor, side: int, size: tuple[int, int]) -> Tensor:
     """Every block's value at each of its positions, (N, ceil(h / side), ceil(w / side)) -> (N, h, w)."""
-    return values.repeat_interleave(side, 1)[:, : size[0]].repeat_interleave(side, 2)[:, :, : size[1]]
+    # By index: exporters cannot prove that as many repetitions as fit reach the size.
+    rows, columns = (torch.arange(length, device=values.device) // side for length in size)
+    return values.index_select(1, rows).index_select(2, columns)
 
 
 def block_areas(size: tuple[int, int], side: int, values: Tensor, first: tuple[int, int] = (0, 0)) -> Tensor:

@@ -139,8 +139,9 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
         {"reduction": 3, "scales": 1, "surround": 3, "block": 2, "detail": True},
         {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "block": 2, "high_pass": False},
         {"stride": 3},
+        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 8, "position_power": 4.0, "detail": True},
     ],
-    ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds"],
+    ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds", "scope"],
 )
 def metric(request):
     torch.manual_seed(5)
@@ -222,7 +223,14 @@ def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images, pooling):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"band_power": 0.5}, {"position_power": 2.0, "block": 3}, {"surround": 3}, {"reduction": 2, "detail": True}],
+    [
+        {},
+        {"band_power": 0.5},
+        {"position_power": 2.0, "block": 3},
+        {"surround": 3},
+        {"scope": 5},
+        {"reduction": 2, "detail": True},
+    ],
     ids=str,
 )
 def test_gradients_agree_with_finite_differences(options):
@@ -262,7 +270,14 @@ def test_a_prepared_reference_gives_the_distance_of_the_pair(metric, random_imag
 
 @pytest.mark.parametrize(
     "pooling",
-    [{}, {"band_power": 0.3}, {"position_power": 2.0}, {"block": 4, "position_power": 3.0}, {"block": 100}],
+    [
+        {},
+        {"band_power": 0.3},
+        {"position_power": 2.0},
+        {"block": 4, "position_power": 3.0},
+        {"block": 100},
+        {"scope": 8},
+    ],
     ids=str,
 )
 def test_the_map_averages_to_the_distance(random_images, pooling):
@@ -397,8 +412,8 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}],
-    ids=["published", "blocks", "detail"],
+    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}, {"scope": 8}],
+    ids=["published", "blocks", "detail", "scope"],
 )
 def test_compiled_and_exported_metrics_agree_with_checks_on(random_images, options):
     torch.manual_seed(2)

@@ -118,6 +118,16 @@ def train(
     block: Annotated[
         int, typer.Option(min=1, help="The metric compares means over blocks of this side: forgives displacement.")
     ] = 1,
+    scope: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Or positions, by a geometric mean with blocks of this side: forgives moves, still sees detail.",
+        ),
+    ] = 1,
+    scope_share: Annotated[
+        float, typer.Option(min=0.01, max=0.99, help="Exponent of those; the other factor has the rest.")
+    ] = 0.35,
     position_power: Annotated[
         float, typer.Option(min=1, help="Above 1, places that differ much count more in the metric.")
     ] = 1.0,
@@ -200,6 +210,8 @@ def train(
         high_pass=high_pass,
         surround=surround,
         block=block,
+        scope=scope,
+        scope_share=scope_share,
         position_power=position_power,
         mixtures=mixtures,
         mean=mean,
