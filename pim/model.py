@@ -207,8 +207,8 @@ class PIM(Metric):
             else [pyramid.blocks(length, span) for length in y.source.shape[-2:]]
         )
         scope = self.config.scope
-        side = max(1, TILE // (span * scope)) * scope  # so that no block of it lies in two tiles
-        for where in grid(size, side if tiled else None):
+        tile = max(1, TILE // (span * scope)) * scope  # so that no block of it lies in two tiles
+        for where in grid(size, tile if tiled else None):
             if isinstance(x, Mixture) or isinstance(y, Mixture):
                 q_x, q_y = (self._at(index, side, where) for side in (x, y))
             else:

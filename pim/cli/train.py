@@ -122,7 +122,7 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Or positions, by a geometric mean with blocks of this side: forgives moves, still sees detail.",
+            help="Positions and blocks of this side, their geometric mean: forgives displacement, sees detail.",
         ),
     ] = 1,
     scope_share: Annotated[
