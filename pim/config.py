@@ -36,7 +36,7 @@ class PIMConfig:
     latent: int = 10  # dimensions of z at one position
     mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
     block: int = 1  # side of the blocks of latents whose means are compared; 1: each position, as published
-    scope: int = 1  # side of larger blocks whose mean latents are compared as well; 1: none, as published
+    scope: int = 1  # side of the windows whose mean latents are compared as well; 1: none, as published
     scope_share: float = 0.35  # exponent of their distance; that of the position has the rest
     position_power: float = 1.0  # pooling over positions: (mean of distance ** power) ** (1 / power)
     band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
@@ -53,7 +53,7 @@ class PIMConfig:
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         _at_least("surround", self.surround, 0)
-        for name in ("kernel", "surround"):
+        for name in ("kernel", "surround", "scope"):
             if (side := getattr(self, name)) and side % 2 == 0:
                 raise UsageError(f"{name} must be odd; got {side}")
         if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):

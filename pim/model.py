@@ -207,14 +207,15 @@ class PIM(Metric):
             else [pyramid.blocks(length, span) for length in y.source.shape[-2:]]
         )
         scope = self.config.scope
-        tile = max(1, TILE // (span * scope)) * scope  # so that no block of it lies in two tiles
+        tile = max(1, TILE // span, 8 * (scope - 1))  # its surroundings add a quarter at most
         for where in grid(size, tile if tiled else None):
+            outer, inner = with_halo(where, scope // 2, size)
             if isinstance(x, Mixture) or isinstance(y, Mixture):
-                q_x, q_y = (self._at(index, side, where) for side in (x, y))
+                q_x, q_y = (self._at(index, side, outer) for side in (x, y))
             else:
-                both = self._encode(index, x, where, [x.source, y.source])
+                both = self._encode(index, x, outer, [x.source, y.source])
                 q_x, q_y = both.split(y.source.shape[0])
-            yield where, self._divergence(index, q_x, q_y, where)
+            yield where, self._divergence(index, q_x, q_y, outer)[:, inner[0], inner[1]]
 
     def _at(self, index: int, side: pyramid.Band | Mixture, where: Place) -> Mixture:
         """q(z|.) in some blocks of a band, from what is known of it already, or from the band."""

@@ -208,6 +208,47 @@ def block_areas(size: tuple[int, int], side: int, values: Tensor, first: tuple[i
     return rows[:, None] * columns
 
 
+def window_sums(values: Tensor, side: int) -> Tensor:
+    """Sums over the window of side x side around every position, zeros beyond the border, (N, C, H, W) -> the same.
+
+    Args:
+        values: (N, C, H, W).
+        side: Odd.
+    """
+    half = side // 2
+    for dim, padding in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
+        values = _running_sums(F.pad(values, padding), side, dim)
+    return values
+
+
+def window_means(values: Tensor, side: int) -> Tensor:
+    """Means over the same windows, of what lies within the border."""
+    rows, columns = (_within(length, side, values) for length in values.shape[-2:])
+    return window_sums(values, side) / (rows[:, None] * columns)
+
+
+def _running_sums(values: Tensor, side: int, dim: int) -> Tensor:
+    """Sums of `side` neighbours along a direction, without those that the border cuts."""
+    # From sums of 1, 2, 4, ... neighbours: reductions, pools and convolutions take many times as long on a CPU.
+    count = values.shape[dim] - side + 1
+    parts, start, width = [], 0, 1
+    while True:
+        if side & width:
+            parts.append(values.narrow(dim, start, count))
+            start += width
+        if 2 * width > side:
+            return sum_of(parts)
+        length = values.shape[dim] - width
+        values = values.narrow(dim, 0, length) + values.narrow(dim, width, length)
+        width *= 2
+
+
+def _within(length: int, side: int, like: Tensor) -> Tensor:
+    """How many of `length` samples lie in the window of `side` around each of them."""
+    before = torch.arange(length, dtype=like.dtype, device=like.device)
+    return before.clamp(max=side // 2) + 1 + (length - 1 - before).clamp(max=side // 2)
+
+
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
     """Of tensors of one shape."""
     total = parts[0]

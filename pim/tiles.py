@@ -30,7 +30,7 @@ def positions_of(where: Place, side: int, size: torch.Size) -> Place:
     return rows, columns
 
 
-def with_halo(where: Place, halo: int, size: torch.Size) -> tuple[Place, Place]:
+def with_halo(where: Place, halo: int, size: Sequence[int]) -> tuple[Place, Place]:
     """The tile with its surroundings, clipped at the border, and where the tile lies in that."""
     if where[0].stop is None:
         return where, where

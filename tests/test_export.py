@@ -16,7 +16,7 @@ ANY_SIZE = {0: Dim("n", min=1, max=4096), 2: Dim("h", min=40, max=8192), 3: Dim(
 
 
 BLOCKS = {"reduction": 2, "detail": True, "scales": 2, "surround": 5, "block": 4, "position_power": 3.0}
-SCOPE = {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 8, "position_power": 3.0}
+SCOPE = {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 9, "position_power": 3.0}
 
 
 def _metric(**options: float) -> PIM:

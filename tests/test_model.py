@@ -139,7 +139,7 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
         {"reduction": 3, "scales": 1, "surround": 3, "block": 2, "detail": True},
         {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "block": 2, "high_pass": False},
         {"stride": 3},
-        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 8, "position_power": 4.0, "detail": True},
+        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 9, "position_power": 4.0, "detail": True},
     ],
     ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds", "scope"],
 )
@@ -276,7 +276,7 @@ def test_a_prepared_reference_gives_the_distance_of_the_pair(metric, random_imag
         {"position_power": 2.0},
         {"block": 4, "position_power": 3.0},
         {"block": 100},
-        {"scope": 8},
+        {"scope": 9},
     ],
     ids=str,
 )
@@ -412,7 +412,7 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}, {"scope": 8}],
+    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}, {"scope": 9}],
     ids=["published", "blocks", "detail", "scope"],
 )
 def test_compiled_and_exported_metrics_agree_with_checks_on(random_images, options):

@@ -122,7 +122,8 @@ def train(
         int,
         typer.Option(
             min=1,
-            help="Positions and blocks of this side, their geometric mean: forgives displacement, sees detail.",
+            help="Positions and the windows of this side around them, odd, as a geometric mean: forgives "
+            "displacement, sees detail.",
         ),
     ] = 1,
     scope_share: Annotated[
