@@ -139,7 +139,7 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
         {"reduction": 3, "scales": 1, "surround": 3, "block": 2, "detail": True},
         {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "block": 2, "high_pass": False},
         {"stride": 3},
-        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 9, "position_power": 4.0, "detail": True},
+        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 3, "position_power": 4.0, "detail": True},
     ],
     ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds", "scope"],
 )
