@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from timing import Spread, report, setting
 
-from pim.files import write_text
+from pim.core.files import write_text
 from pim.rating.bradley_terry import fit
 from pim.rating.choosing import LeastJudged, MostInformative, Tally, wins_of
 

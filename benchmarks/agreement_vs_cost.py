@@ -20,7 +20,7 @@ from typing import Any
 
 from timing import report
 
-from pim.files import write_text
+from pim.core.files import write_text
 
 WIDTH, HEIGHT = 720, 440
 LETTER = 6.6  # mean width of a letter, at 12 px

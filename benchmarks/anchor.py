@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from video_crops import crops
 
 import pim
-from pim.files import written_whole
+from pim.core.files import written_whole
 from pim.loss import Distortion
 
 CROP, BATCH = 32, 4

@@ -34,7 +34,7 @@ from ntc.rd import as_picture
 from ntc.settings import CodecTraining
 from ntc.training import Run, train
 from pim.datasets.frames import find_sources
-from pim.image import open_image
+from pim.images.opener import open_image
 
 
 @dataclass(frozen=True)

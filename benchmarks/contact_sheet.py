@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from pim.files import written_whole
+from pim.core.files import written_whole
 
 GAP, CAPTION = 4, 14  # pixels
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 import pim
 from pim.calibration import perceptual_term
-from pim.files import written_whole
+from pim.core.files import written_whole
 from pim.loss import Distortion, clamp
 
 ANCHORED, JITTERED = " + anchor", " + jitter"

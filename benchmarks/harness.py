@@ -25,12 +25,12 @@ from PIL import Image
 from timing import Case, Spread, ratio, report, setting, timed
 
 import pim
+from pim.core.metric import Metric
 from pim.eval.pictures import FilePicture, PlannedPair
 from pim.eval.ray_engine import OnRay
 from pim.eval.run import RunOptions, score
 from pim.eval.scoring import Engine, InThisProcess
 from pim.eval.store import writing
-from pim.metric import Metric
 
 Row = dict[str, object]
 

@@ -25,8 +25,8 @@ from timing import Case, Spread, ratio, report, setting, timed
 from torch import Tensor, nn
 
 import pim
-from pim.metric import Metric
-from pim.peers import PeerMetric
+from pim.core.metric import Metric
+from pim.metrics.peers import PeerMetric
 
 VGG, MS_SSIM = "vgg-16 features", "pytorch-msssim ms-ssim"
 LPIPS = ("lpips-alex", "lpips-vgg")
@@ -51,7 +51,7 @@ def vgg_features() -> nn.Module:
 
 def metrics(names: list[str]) -> dict[str, Metric]:
     """The metrics asked for, or all that can be loaded; LPIPS with random backbones where it has no others."""
-    available = [status.info.name for status in pim.metrics() if status.available]
+    available = [status.info.name for status in pim.list_metrics() if status.available]
     wanted = names or available
     random = [name for name in LPIPS if name not in available and (name in names or not names)]
     found = {name: pim.load(name) for name in wanted if name not in random}

@@ -60,7 +60,7 @@ def cases(names: list[str], images: Tensor, channels: int) -> Iterator[Case]:
 def usable(names: list[str]) -> list[str]:
     """The metrics asked for; without names all that are here and can be a loss."""
     found = []
-    for name in names or [status.info.name for status in pim.metrics() if status.available]:
+    for name in names or [status.info.name for status in pim.list_metrics() if status.available]:
         try:
             check_usable(pim.load(name))
         except PimError:

@@ -28,13 +28,13 @@ from ntc.rd_cache import rate_cache
 from ntc.rd_codec import LearnedCoder
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
+from pim.core.files import write_text
 from pim.datasets.frames import find_sources
 from pim.eval.bd_rate import bd_quality, bd_rate
 from pim.eval.fingerprint import describe
 from pim.eval.rate_curves import LUMA, RatePoint, average, curves, scale_of
 from pim.eval.rate_plots import draw
-from pim.files import write_text
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 
 TWINS = ("mse", "metric")
 JUDGES = ("psnr", "ms-ssim", "ssim", "nlpd", "pim-small")

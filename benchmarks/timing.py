@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from pim._version import VERSION
+from pim.core.files import write_text
 from pim.eval.tables import aligned
-from pim.files import write_text
 
 
 @dataclass(frozen=True)

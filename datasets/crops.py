@@ -11,8 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from pim.core.files import written_whole
 from pim.errors import DataError, UsageError
-from pim.files import written_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 import filelock
 
 from pim._version import VERSION
+from pim.core.files import sha256_of, write_text
 from pim.errors import DataError, PimError, UsageError
-from pim.files import sha256_of, write_text
 
 ATTEMPTS = 6  # in a row without a single byte
 PAUSE = 2.0  # seconds before the second attempt; doubles each time

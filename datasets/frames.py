@@ -23,9 +23,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from pim.core.files import written_whole
 from pim.datasets.crops import Crops, CropSettings
 from pim.errors import DataError, InputError
-from pim.files import written_whole
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv"}
 FRAME_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
@@ -283,7 +283,7 @@ def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 
 def _pictures(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
-    from pim.image import open_image
+    from pim.images.opener import open_image
 
     for file in files:
         yield (open_image(file).pixels * 255 + 0.5).astype(np.uint8)

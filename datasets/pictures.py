@@ -13,7 +13,7 @@ from pim.datasets.dataset import Dataset, Finding, finding
 from pim.datasets.records import Picture
 from pim.datasets.rendered import CROP, RenderedPicture
 from pim.errors import InputError
-from pim.image import OpenOptions, open_image
+from pim.images.opener import OpenOptions, open_image
 
 Size = tuple[int, int]  # width, height
 SIZES_NAMED = 5

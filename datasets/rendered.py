@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pim.core.files import sha256_of
 from pim.datasets.corruptions import PUBLISHED, Recipe, corrupt
 from pim.datasets.corruptions.weather import frost_pictures
 from pim.errors import DataError, InputError
-from pim.files import sha256_of
-from pim.image import OpenedImage, OpenOptions, open_image
+from pim.images.opener import OpenedImage, OpenOptions, open_image
 
 SHORTER_SIDE = 256  # of ImageNet-C before the crop
 CROP = 224

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pim.core.metric import Metric, Prepared, ensure_finite
 from pim.errors import PimError, UsageError
 from pim.eval.decode import DecodedWave
 from pim.eval.pictures import Picture, Places, PlannedPair
 from pim.eval.prepared import RecentlyPrepared
-from pim.image import OpenedImage
-from pim.metric import Metric, Prepared, ensure_finite
+from pim.images.opener import OpenedImage
 
 Value = float | PimError
 

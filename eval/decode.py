@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pim.errors import PimError
 from pim.eval.pictures import Picture, Places
 from pim.eval.waves import Wave
-from pim.image import OpenedImage, OpenOptions
+from pim.images.opener import OpenedImage, OpenOptions
 
 BUDGET = 512 << 20  # bytes of decoded images that wait at most
 

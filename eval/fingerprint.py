@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import platform
 import sys
@@ -16,14 +17,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from pim import metric as metric_module
+import pim
 from pim._version import VERSION
-from pim.files import sha256_of
-from pim.image import OpenOptions
-from pim.metric import Metric
-from vggmetric import metric as vgg_module
+from pim.core.files import sha256_of
+from pim.core.metric import Metric
+from pim.images.opener import OpenOptions
 
 OWN = ("pim", "vggmetric")  # the packages whose metrics are ours
+VALUED = ("core", "images", "metrics", "pim", "scoring", "datasets", "eval")  # their code can change a value
 READERS = ("pillow", "tifffile", "numpy")  # what turns files into pixels
 
 
@@ -87,9 +88,13 @@ def _code_of(metric: Metric) -> str:
 
 @functools.cache
 def _own_code() -> str:
-    """A hash of the modules that open and compare images; those of commands, data sets and training do neither."""
+    """A hash of all code that opens, makes, resizes or scores pictures."""
+    home = Path(str(pim.__file__)).parent
+    vgg = importlib.util.find_spec("vggmetric")
+    homes = [home / part for part in VALUED]
+    homes += [] if vgg is None or vgg.origin is None else [Path(vgg.origin).parent]
     total = hashlib.sha256()
-    homes = [Path(str(module.__file__)).parent for module in (metric_module, vgg_module)]
-    for path in (path for home in homes for path in sorted(home.glob("*.py"))):
-        total.update(path.name.encode() + path.read_bytes())
+    for folder in homes:
+        for path in sorted(folder.rglob("*.py")):
+            total.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
     return total.hexdigest()

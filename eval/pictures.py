@@ -13,9 +13,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from pim.core.files import sha256_of
 from pim.errors import InputError
-from pim.files import sha256_of
-from pim.image import OpenedImage, OpenOptions, Pixels, open_image
+from pim.images.opener import OpenedImage, OpenOptions, Pixels, open_image
 
 
 class Picture(Hashable, Protocol):

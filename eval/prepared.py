@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pim.metric import Prepared
+from pim.core.metric import Prepared
 
 
 class RecentlyPrepared:

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pim.core.metric import Metric, ensure_finite
 from pim.errors import InputError, UsageError
 from pim.eval.boxes import FEWEST, Box, controls
 from pim.eval.matched_energy import LARGEST_GAIN, energy, matched, residual
-from pim.metric import Metric, ensure_finite
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]

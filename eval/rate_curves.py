@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pim.catalogue import BUILT_IN
+from pim.core.info import MetricInfo
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve
-from pim.info import MetricInfo
+from pim.metrics.catalogue import BUILT_IN
 
 COLUMNS = ("codec", "setting", "images", "bpp")
 ALIASES = {"psnr_rgb": "psnr", "psnr_y": "psnr-y", "msssim_rgb": "ms-ssim", "ms_ssim": "ms-ssim"}
@@ -103,7 +103,7 @@ def decibels(info: MetricInfo, value: float) -> float:
     PSNR is that already; of a distance d it is -10 log10 d, of a similarity s whose best value is 1, as SSIM and
     MS-SSIM, -10 log10(1 - s). Differences of 0 dB count as 1e-12.
 
-    >>> from pim.catalogue import MS_SSIM
+    >>> from pim.metrics.catalogue import MS_SSIM
     >>> round(decibels(MS_SSIM, 0.99), 6)
     20.0
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pim import look
+from pim.core import look
+from pim.core.info import MetricInfo
 from pim.eval.bd_rate import Curve
 from pim.eval.report_charts import Axis, Chart, Series, dots, line
-from pim.info import MetricInfo
 
 ACROSS = 3  # charts beside each other
 CHART_WIDTH, CHART_HEIGHT, LINE = 370, 300, 18  # of rates.svg
@@ -56,7 +56,7 @@ def _chart(metric: str, curves: Mapping[str, Curve], info: MetricInfo, codecs: S
 def quality_label(metric: str, info: MetricInfo) -> str:
     """What the quality of `rate_curves.decibels` is, higher is better.
 
-    >>> from pim.catalogue import MS_SSIM, PSNR
+    >>> from pim.metrics.catalogue import MS_SSIM, PSNR
     >>> quality_label("psnr", PSNR), quality_label("ms-ssim", MS_SSIM)
     ('psnr, dB', '-10 log10(1 - ms-ssim), dB')
     """

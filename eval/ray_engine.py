@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from pim.core.metric import Metric
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
 from pim.eval.scoring import InThisProcess, Job, Scored
 from pim.eval.waves import Wave
-from pim.metric import Metric
 
 PIECE_WAVES = 16  # full waves that an actor gets at once; what is under way when a run is killed is lost
 PIECES_PER_ACTOR = 4  # at least, so that all have work to the end

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pim import look
 from pim._version import VERSION
+from pim.core import look
 from pim.eval import report_plots as plots
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions

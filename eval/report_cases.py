@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pim.core.metric import Metric
 from pim.errors import DataError, PimError
 from pim.eval.disagreement import Disagreement, Ranks, disagreements, ranks
 from pim.eval.judgements import Plan
 from pim.eval.report_pictures import View, view
 from pim.eval.session import Finished
 from pim.eval.store import reading
-from pim.image import OpenOptions
-from pim.metric import Metric
+from pim.images.opener import OpenOptions
 
 MOST = 24  # cases of a run in a page
 LABELS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.heatmap import ticks
+from pim.images.heatmap import ticks
 
 Array = NDArray[np.float64]
 

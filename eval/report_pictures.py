@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from pim import heatmap
+from pim.core.metric import Metric
 from pim.errors import PimError
 from pim.eval.pictures import PlannedPair
-from pim.image import OpenOptions, Pixels
-from pim.metric import Metric
+from pim.images import heatmap
+from pim.images.opener import OpenOptions, Pixels
 
 SIDE = 384  # largest side of a picture in the page
 STRIDE = 8  # pixels between the places that a part is looked for at

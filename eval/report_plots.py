@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.catalogue import BUILT_IN
 from pim.errors import InputError
 from pim.eval import choices, opinions, sameness, severities
 from pim.eval.analysis import HEADLINES, Analysis, parts_of
@@ -16,6 +15,7 @@ from pim.eval.logistic import curve_at, fit
 from pim.eval.report_charts import Axis, BarChart, Chart, Label, Measured, Series, bar_chart, dots, line, span
 from pim.eval.session import Finished
 from pim.eval.tables import cell
+from pim.metrics.catalogue import BUILT_IN
 
 Array = NDArray[np.float64]
 

@@ -16,6 +16,7 @@ from typing import Protocol
 
 import numpy as np
 
+from pim.core.metric import Metric
 from pim.errors import PimError
 from pim.eval.compute import Value
 from pim.eval.fingerprint import describe, digest
@@ -23,8 +24,7 @@ from pim.eval.pictures import Picture, PlannedPair
 from pim.eval.scoring import Engine, InThisProcess, Job, Scored
 from pim.eval.store import Score, Store
 from pim.eval.waves import Wave, waves
-from pim.image import OpenOptions
-from pim.metric import Metric
+from pim.images.opener import OpenOptions
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 1.0

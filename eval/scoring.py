@@ -13,13 +13,13 @@ from typing import Protocol
 
 import torch
 
+from pim.core.metric import Metric
 from pim.eval.compute import Calculator, Duo, Value, is_identical, usable
 from pim.eval.decode import DecodedWave, decoded
 from pim.eval.pictures import Picture, Places
 from pim.eval.prepared import RecentlyPrepared
 from pim.eval.waves import Wave
-from pim.image import OpenedImage, OpenOptions
-from pim.metric import Metric
+from pim.images.opener import OpenedImage, OpenOptions
 
 CHEAP = 100  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
 

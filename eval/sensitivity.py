@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.eval.boxes import Box, luma
-from pim.metric import Metric
 
 Array = NDArray[np.float64]
 

@@ -15,6 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pim.core.files import write_text
+from pim.core.metric import Metric
 from pim.errors import DataError
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
@@ -23,8 +25,6 @@ from pim.eval.judgements import About, Judgement, Plan
 from pim.eval.run import RunOptions, Watch, score
 from pim.eval.scoring import Engine
 from pim.eval.store import Score, Store, StoredRun, reading, writing
-from pim.files import write_text
-from pim.metric import Metric
 
 REQUEST, SUMMARY = "run.json", "summary.json"
 

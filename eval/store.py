@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pim.database import Database, Layout, alone
+from pim.core.database import Database, Layout, alone
 from pim.errors import DataError
 
 TABLE = "scores.sqlite"

@@ -21,8 +21,8 @@ import PIL.ImageFont
 import torch
 
 import pim
-from pim.heatmap import draw
-from pim.metric import Metric
+from pim.core.metric import Metric
+from pim.images.heatmap import draw
 
 WIDTH, HEIGHT = 480, 320  # of the scene
 SHOWN = (340, 256)  # of each panel

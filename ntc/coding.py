@@ -12,7 +12,7 @@ from ntc.container import Container
 from ntc.models.codec import BEST_QUALITY, Codec
 from ntc.models.exchange import Read, Write
 from ntc.tables import Tables
-from pim import checks
+from pim.core import checks
 from pim.errors import InputError, UsageError
 
 
@@ -88,7 +88,7 @@ def overhead(data: bytes) -> int:
 
 
 def from_pixels(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
-    """(H, W, 3) in [0, 1], as `pim.image.open_image` gives, as (1, 3, H, W)."""
+    """(H, W, 3) in [0, 1], as `pim.images.opener.open_image` gives, as (1, 3, H, W)."""
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from ntc import reparameterise as epr
 from ntc.reparameterise.uniform import set_steps
-from pim import weights
-from pim.config import PIMConfig
+from pim.core import weights
+from pim.core.weights import WeightHeader
 from pim.errors import UsageError, WeightsError
-from pim.model import PIM
-from pim.weights import WeightHeader
+from pim.pim.config import PIMConfig
+from pim.pim.model import PIM
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pim.core.metric import Metric
 from pim.errors import UsageError, did_you_mean
 from pim.loss import Distortion
-from pim.metric import Metric
 
 PEAK = 255.0  # lambdas are chosen for squared errors on 0..255
 KEYS = ("loss", "bpp_loss", "mse_loss", "perceptual_loss")

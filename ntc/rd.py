@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from torch import Tensor
 
-from pim.classics import psnr
 from pim.errors import InputError
 from pim.eval.rate_curves import LUMA, RatePoint
+from pim.metrics.classics import psnr
 
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
 Measure = Callable[[Tensor, Tensor], Tensor]  # reference, distorted (1, 3, H, W) in [0, 1] -> (1,)

@@ -18,7 +18,7 @@ from ntc.models.config import CodecConfig
 from ntc.models.factorised import Factorised
 from ntc.models.hyperprior import Hyperprior
 from ntc.tables import Tables
-from pim import weights
+from pim.core import weights
 from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
 
 KIND = "ntc"  # in the header of the file

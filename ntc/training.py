@@ -24,8 +24,8 @@ from ntc.patches import Patches, spread
 from ntc.settings import CodecTraining
 from pim._version import VERSION
 from pim.errors import TrainingError
-from pim.training import checkpoint
-from pim.training.upkeep import learning_rate, update_average, write_log
+from pim.pim.training import checkpoint
+from pim.pim.training.upkeep import learning_rate, update_average, write_log
 
 LOG_EVERY = 10  # steps
 CENTRE_EVERY = 100  # steps between looks at the medians of the densities

@@ -13,23 +13,23 @@ from pim._version import VERSION as __version__
 
 if TYPE_CHECKING:
     from pim import loss as loss
-    from pim.api import distance as distance
-    from pim.api import load as load
-    from pim.api import metrics as metrics
-    from pim.config import PIMConfig as PIMConfig
-    from pim.image import open_image as open_image
-    from pim.metric import Metric as Metric
-    from pim.model import PIM as PIM
+    from pim.core.metric import Metric as Metric
+    from pim.images.opener import open_image as open_image
+    from pim.metrics.registry import list_metrics as list_metrics
+    from pim.metrics.registry import load as load
+    from pim.pim.config import PIMConfig as PIMConfig
+    from pim.pim.model import PIM as PIM
+    from pim.scoring.distance import distance as distance
 else:
     _HOMES = {
-        "distance": "pim.api",
-        "load": "pim.api",
-        "metrics": "pim.api",
+        "distance": "pim.scoring.distance",
+        "load": "pim.metrics.registry",
+        "list_metrics": "pim.metrics.registry",
         "loss": "pim.loss",
-        "Metric": "pim.metric",
-        "PIM": "pim.model",
-        "PIMConfig": "pim.config",
-        "open_image": "pim.image",
+        "Metric": "pim.core.metric",
+        "PIM": "pim.pim.model",
+        "PIMConfig": "pim.pim.config",
+        "open_image": "pim.images.opener",
     }
 
     def __getattr__(name: str) -> Any:
@@ -41,4 +41,15 @@ else:
         return home if name == "loss" else getattr(home, name)
 
 
-__all__ = ["PIM", "Metric", "PIMConfig", "__version__", "distance", "load", "loss", "metrics", "open_image"]
+__all__ = [
+    "PIM",
+    "Metric",
+    "PIMConfig",
+    "__version__",
+    "distance",
+    "load",
+    "list_metrics",
+    "load",
+    "loss",
+    "open_image",
+]

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pim import catalogue, checks
+from pim.core import checks
+from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
-from pim.metric import Metric
+from pim.metrics import catalogue
 
 BLOCK, STEP = 8, 0.2  # of the coarse copies: a cosine transform of 8 x 8 pixels, rounded to multiples of 0.2
 
@@ -78,7 +79,9 @@ def check_usable(metric: Metric) -> None:
         UsageError: if it has no gradient, or no finite value for identical images.
     """
     if not metric.info.differentiable:
-        raise UsageError(f"{metric.name} is not differentiable, so it cannot be a loss; pim.metrics() says which are")
+        raise UsageError(
+            f"{metric.name} is not differentiable, so it cannot be a loss; pim.list_metrics() says which are"
+        )
     if not metric.lower_is_better and metric.info.value_range[1] == math.inf:
         raise UsageError(
             f"{metric.name} has no largest value, so it cannot be a loss; give a distance, 0 for identical images"

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pim import zoo
 from pim.calibration import Calibration, check_usable, coarse, measure, perceptual_term, shipped
+from pim.core.metric import Metric
 from pim.errors import UsageError
-from pim.metric import Metric
+from pim.metrics import registry
 
 MSE_WEIGHT = 0.5
 DRAWS = 4096  # shifts and flips drawn ahead; then they repeat
@@ -236,7 +236,7 @@ def clamp(image: Tensor) -> Tensor:
 def _frozen(metric: str | Metric) -> Metric:
     """The metric, frozen; a copy of one that somebody is training."""
     if isinstance(metric, str):
-        return zoo.load(metric)
+        return registry.load(metric)
     if not isinstance(metric, Metric):
         raise UsageError(f"metric must be a name or a pim.Metric; got {type(metric).__name__}")
     if metric.training or any(p.requires_grad for p in metric.parameters()):

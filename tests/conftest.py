@@ -124,7 +124,8 @@ def process() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 @pytest.fixture(scope="session")
 def tiny_pim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A weight file of a very small PIM with random weights."""
-    from pim import PIM, PIMConfig, weights
+    from pim import PIM, PIMConfig
+    from pim.core import weights
 
     torch.manual_seed(0)
     config = PIMConfig(filters=(3, 2), encoder_layers=1, latent=2)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric
 from pim.datasets.dataset import Dataset
 from pim.datasets.records import OpinionRecord
 from pim.eval.judgements import Plan
 from pim.eval.plan import plan_of
-from pim.info import MetricInfo
-from pim.metric import Metric
 
 
 class MeanAbsolute(Metric):

@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 
 import pim
-from pim import api, catalogue, weights, zoo
-from pim.classics import PSNR
-from pim.config import PIMConfig
+from pim.core import weights
+from pim.core.weights import WeightHeader
 from pim.errors import InputError, PimError, UsageError
-from pim.model import PIM
-from pim.weights import WeightHeader
+from pim.metrics import catalogue, registry
+from pim.metrics.classics import PSNR
+from pim.pim.config import PIMConfig
+from pim.pim.model import PIM
+from pim.scoring import api
 
 TINY = PIMConfig(filters=(4, 3), scales=1, filter_set="sp0")
 
@@ -154,8 +156,8 @@ def test_a_value_that_is_no_number_is_an_error_that_names_the_files(arrays, tmp_
 
 def test_the_default_metric_is_loaded_once(arrays, ships_tiny, monkeypatch) -> None:
     loads = []
-    original = zoo.load
-    monkeypatch.setattr(zoo, "load", lambda name=None, **options: loads.append(name) or original(name, **options))
+    original = registry.load
+    monkeypatch.setattr(registry, "load", lambda name=None, **options: loads.append(name) or original(name, **options))
     a, b = arrays
     first, second = pim.distance(a, b), pim.distance(a, b, catalogue.DEFAULT)
     assert loads == [catalogue.DEFAULT]
@@ -184,19 +186,21 @@ def test_an_unknown_metric_is_refused_before_the_images_are_opened() -> None:
 
 
 def test_metrics_lists_all_with_the_default_first_and_says_what_is_missing(ships_tiny) -> None:
-    listed = pim.metrics()
+    listed = pim.list_metrics()
     assert [status.info for status in listed] == list(catalogue.BUILT_IN.values())
     assert listed[0].info.name == catalogue.DEFAULT
     by_name = {status.info.name: status for status in listed}
     assert by_name["psnr"].available
     assert by_name["psnr"].weights_hash is None
-    assert by_name[catalogue.DEFAULT].weights_hash == zoo.load().weights_hash
+    assert by_name[catalogue.DEFAULT].weights_hash == registry.load().weights_hash
     assert not by_name["pim-1"].available
     assert "pim-1.safetensors" in by_name["pim-1"].unavailable
     assert json.loads(json.dumps(by_name["ssim"].as_dict()))["value_range"] == [-1.0, 1.0]
 
 
-LISTS_WITHOUT = "import sys, pim; pim.metrics(); sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'PIL')))"
+LISTS_WITHOUT = (
+    "import sys, pim; pim.list_metrics(); sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'PIL')))"
+)
 
 
 def test_listing_the_metrics_imports_nothing_heavy() -> None:

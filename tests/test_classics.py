@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pim.classics import MSSSIM, PSNR, SSIM, psnr
 from pim.errors import InputError
+from pim.metrics.classics import MSSSIM, PSNR, SSIM, psnr
 
 METRICS = {"psnr_rgb": PSNR, "ssim_gauss11_rgb": SSIM, "msssim_rgb": MSSSIM}
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from pim import __version__
-from pim.catalogue import DEFAULT
-from pim.weights import shipped
+from pim.core.weights import shipped
+from pim.metrics.catalogue import DEFAULT
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "numpy", "PIL", "scipy", "pandas", "sklearn", "rich", "av"}
@@ -102,7 +102,7 @@ def test_what_should_not_happen_is_one_line_and_with_pim_debug_a_traceback(
     def broken() -> None:
         raise KeyError("two\nlines")
 
-    monkeypatch.setattr("pim.api.metrics", broken)
+    monkeypatch.setattr("pim.metrics.registry.list_metrics", broken)
     ran = cli("metrics")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.count("\n") == 1
@@ -116,7 +116,7 @@ def test_ctrl_c_anywhere_is_exit_code_130(cli: Cli, monkeypatch: pytest.MonkeyPa
     def stopped() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pim.api.metrics", stopped)
+    monkeypatch.setattr("pim.metrics.registry.list_metrics", stopped)
     ran = cli("metrics")
     assert (ran.code, ran.err) == (130, "pim: stopped\n")
 

@@ -66,7 +66,7 @@ def test_a_head_tells_its_story_and_scores(head, table):
 
 
 def pixels(path: Path) -> np.ndarray:
-    from pim.image import open_image
+    from pim.images.opener import open_image
 
     return open_image(path).pixels.transpose(2, 0, 1).copy()
 

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import pim
-from pim.catalogue import BUILT_IN, DEFAULT
-from pim.files import sha256_of
+from pim.core.files import sha256_of
+from pim.metrics.catalogue import BUILT_IN, DEFAULT
 
 Cli = Callable[..., Any]
 
@@ -83,7 +83,7 @@ def test_metrics_are_the_catalogue_with_the_default_first(cli: Cli) -> None:
 
 
 def test_metrics_without_weights_say_why_they_are_not_available(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pim.weights.shipped", dict)
+    monkeypatch.setattr("pim.core.weights.shipped", dict)
     assert "Not available: the weights of pim-1" in cli("metrics").out
     ran = cli("score", "a", "b", "-m", "pim-1")
     assert (ran.code, ran.out) == (1, "")
@@ -91,7 +91,7 @@ def test_metrics_without_weights_say_why_they_are_not_available(cli: Cli, monkey
 
 
 def test_weights_are_listed_with_path_hash_and_story(cli: Cli, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pim.weights.shipped", lambda: {"tiny": tiny_pim})
+    monkeypatch.setattr("pim.core.weights.shipped", lambda: {"tiny": tiny_pim})
     (record,) = json.loads(cli("weights", "list", "--format", "json").out)["weights"]
     assert record["path"] == str(tiny_pim)
     assert record["sha256"] == sha256_of(tiny_pim)

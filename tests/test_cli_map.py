@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import pim
-from pim.heatmap import colour
+from pim.images.heatmap import colour
 
 Cli = Callable[..., Any]
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pim.cli.pairs import Pair
-from pim.cli.reading import OpenedPair, Reading, opened
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
+from pim.scoring.pairs import Pair
+from pim.scoring.reading import OpenedPair, Reading, opened
 
 ROOT = Path(__file__).resolve().parents[1]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -131,7 +131,7 @@ def test_a_full_disk_behind_stdout_is_one_line() -> None:
 
 
 def test_images_are_opened_only_a_little_ahead(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pim import image
+    from pim.images import opener as image
 
     count = 0
     real = image.open_image

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import pim
-from pim.classics import PSNR
+from pim.metrics.classics import PSNR
 
 Cli = Callable[..., Any]
 ODD = ["with space.png", 'it\'s "quoted".png', "=1+1.png", "-x.png", "Straße 写真.png", "two\nlines\tand tab.png"]
@@ -75,7 +75,9 @@ def test_a_reference_of_many_is_prepared_and_opened_once(cli: Cli, here: Path, m
     prepared, opened = [], []
     prepare, open_image = PSNR.prepare, pim.open_image
     monkeypatch.setattr(PSNR, "prepare", lambda self, image: prepared.append(1) or prepare(self, image))
-    monkeypatch.setattr("pim.image.open_image", lambda name, options: opened.append(name) or open_image(name, options))
+    monkeypatch.setattr(
+        "pim.images.opener.open_image", lambda name, options: opened.append(name) or open_image(name, options)
+    )
     ran = cli("score", "ref.png", "a.png", "b.png", "ref.png", "a.png", "-m", "psnr")
     assert len(ran.out.splitlines()) == 4
     assert len(prepared) == 1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pim import PIM, PIMConfig, weights
+from pim import PIM, PIMConfig
+from pim.core import weights
 from pim.datasets.crops import load_crops
 
 TINY = ("--filters", "3,2", "--scales", 1, "--steps", 2, "--batch-size", 8, "--window", 16, "--threads", 1)

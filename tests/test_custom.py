@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from pim import custom, zoo
+from pim.core.metric import Metric
 from pim.errors import PimError, UsageError
-from pim.metric import Metric
+from pim.metrics import custom, registry
 
 MODULE = """
 import torch
-from pim.info import MetricInfo
-from pim.metric import Metric
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric
 
 def mse(reference, distorted):
     return (reference - distorted).square().mean((1, 2, 3))
@@ -133,7 +133,7 @@ def _mse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 def test_functions_modules_classes_and_factories_become_metrics(
     module, pair, attribute, name, lower_is_better, factor
 ) -> None:
-    metric = zoo.load(f"{module}:{attribute}")
+    metric = registry.load(f"{module}:{attribute}")
     assert isinstance(metric, Metric)
     assert metric.name == name.format(module=module)
     assert metric.lower_is_better is lower_is_better
@@ -147,7 +147,7 @@ def test_name_and_direction_of_a_function_are_respected(module, pair) -> None:
 
 
 def test_a_network_is_frozen_in_evaluation_mode_and_moves_with_the_metric(module, pair) -> None:
-    metric = zoo.load(f"{module}:Network", device="meta")
+    metric = registry.load(f"{module}:Network", device="meta")
     assert not metric.training
     assert metric.device == torch.device("meta")
     assert not any(parameter.requires_grad for parameter in metric.parameters())

@@ -20,7 +20,8 @@ import pytest
 import torch
 from eval_toys import MeanAbsolute, make_plan, make_toy, save
 
-from pim.classics import PSNR
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric, Prepared
 from pim.errors import DataError, UsageError
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.decode import decoded
@@ -33,9 +34,8 @@ from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Outcome, analyse_again, evaluate
 from pim.eval.store import reading
 from pim.eval.waves import Wave, waves
-from pim.image import OpenedImage, OpenOptions
-from pim.info import MetricInfo
-from pim.metric import Metric, Prepared
+from pim.images.opener import OpenedImage, OpenOptions
+from pim.metrics.classics import PSNR
 
 PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from eval_toys import MeanAbsolute
 
-from pim import custom
+from pim.core.metric import Metric
 from pim.eval import fingerprint
 from pim.eval.fingerprint import describe, digest
-from pim.image import OpenOptions
-from pim.metric import Metric
+from pim.images.opener import OpenOptions
+from pim.metrics import custom
 
 PLAIN = OpenOptions()
 

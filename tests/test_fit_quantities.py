@@ -13,7 +13,7 @@ from miniatures import textured
 
 from pim.errors import DataError
 from pim.eval.pictures import FilePicture, PlannedPair
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 from vggmetric.fitting.arrays import opened
 from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
 

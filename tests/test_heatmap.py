@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pim.heatmap import colour, draw, sheet, ticks
+from pim.images.heatmap import colour, draw, sheet, ticks
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]

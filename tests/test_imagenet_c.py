@@ -16,7 +16,7 @@ from pim.datasets.pictures import check_pictures
 from pim.datasets.records import SeverityRecord
 from pim.datasets.rendered import CorruptionStep, RenderedPicture, imagenet_crop
 from pim.errors import InputError, UsageError
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 
 OPTIONS = OpenOptions()
 STEM = "ILSVRC2012_val_00000236"

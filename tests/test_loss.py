@@ -18,10 +18,10 @@ from torch import Tensor, nn
 import pim
 from pim import PIM, PIMConfig
 from pim.calibration import MEASURED, Calibration, coarse
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
-from pim.info import MetricInfo
 from pim.loss import Distortion
-from pim.metric import Metric
 
 KNOWN = Calibration(ratio=0.004, cosine=0.2)
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric, ensure_finite, full_precision
 from pim.errors import InputError, PimError, UsageError
-from pim.info import MetricInfo
-from pim.metric import Metric, ensure_finite, full_precision
 
 INFO = MetricInfo("toy", "a toy", lower_is_better=True, value_range=(0, math.inf), min_size=8, spatial=True)
 

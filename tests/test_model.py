@@ -10,10 +10,11 @@ import torch
 from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
 import pim
-from pim import PIM, PIMConfig, model
-from pim.encoder import DivisiveNormalisation, per_position
+from pim import PIM, PIMConfig
 from pim.errors import InputError
-from pim.pooling import pool, power_map
+from pim.pim import model
+from pim.pim.networks import DivisiveNormalisation, per_position
+from pim.pim.pooling import pool, power_map
 
 CASES = ("even", "odd", "tiny", "valid")
 TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from pim.errors import InputError, UsageError
-from pim.nlpd import DISPLAY_GAMMA, LOWPASS, NLPD, POOL, luminance, nlpd, nlpd_fast, smallest_side, subbands
+from pim.metrics.nlpd import DISPLAY_GAMMA, LOWPASS, NLPD, POOL, luminance, nlpd, nlpd_fast, smallest_side, subbands
 
 CASES = ["gray_65x83", "rgb_66x70", "rgb_64x64_5levels", "noise_70x72"]
 FORMS = {"nlpd": nlpd, "nlpd_fast": nlpd_fast}

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reproductions import pim_weights
+from reproductions.experiment import Context
+from reproductions.ledger import Ledger
 
 from ntc import compressed_weights
 from ntc import reparameterise as epr
-from ntc.reproduce import pim_weights
-from ntc.reproduce.experiment import Context
-from ntc.reproduce.ledger import Ledger
-from pim import weights
+from pim.core import weights
 from pim.errors import UsageError, WeightsError
-from pim.model import PIM
+from pim.pim.model import PIM
 
 
 def test_small_steps_keep_the_metric_and_large_ones_the_bytes(tiny_pim, random_images):

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from reproductions import decoders, slimming
+from reproductions.experiment import Context
+from reproductions.ledger import Ledger
 from torch import nn
 
 from ntc import efficient, store
@@ -13,9 +16,6 @@ from ntc.gdn import GDN
 from ntc.models import transforms
 from ntc.models.build import build
 from ntc.models.config import CodecConfig
-from ntc.reproduce import decoders, slimming
-from ntc.reproduce.experiment import Context
-from ntc.reproduce.ledger import Ledger
 from pim.errors import TrainingError, UsageError
 
 

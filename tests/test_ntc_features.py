@@ -9,10 +9,10 @@ import struct
 import numpy as np
 import pytest
 import torch
+from reproductions.feature_coders import ScalarCoder, deflated
 from torch import nn
 
 from ntc.features import CompressibleBottleneck
-from ntc.reproduce.feature_coders import ScalarCoder, deflated
 from pim.errors import InputError, PimError
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
-from ntc.toys import limits, sawbridge, sources
+from reproductions.toys import limits, sawbridge, sources
 
 Golden = Callable[[str], Mapping[str, NDArray[Any]]]
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from ntc.rd import ANCHORS, PillowCoder, as_picture, luma_psnr, measure
 from ntc.rd_cache import FILE, rate_cache
-from pim.catalogue import BUILT_IN
 from pim.errors import InputError, PimError
 from pim.eval.rate_curves import RatePoint, average, curves, decibels, read
-from pim.zoo import load
+from pim.metrics.catalogue import BUILT_IN
+from pim.metrics.registry import load
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reproductions import digits, features, lenet, penalised, sawbridge, toy_sources
+from reproductions.catalogue import CATALOGUE
+from reproductions.experiment import Context
+from reproductions.ledger import Ledger
+from reproductions.run import EXPERIMENTS
+from reproductions.toys.training import Recipe
 
-from ntc.reproduce import digits, features, lenet, penalised, sawbridge, toy_sources
-from ntc.reproduce.catalogue import CATALOGUE
-from ntc.reproduce.experiment import Context
-from ntc.reproduce.ledger import Ledger
-from ntc.reproduce.run import EXPERIMENTS
-from ntc.toys.training import Recipe
 from pim.datasets import mnist
 from pim.errors import DataError, PimError, TrainingError, UsageError
 
@@ -34,7 +34,7 @@ def test_every_listed_experiment_can_be_run():
 
 
 def test_the_list_needs_nothing_heavy():
-    code = "import sys, ntc.reproduce.catalogue, pim.cli.ntc; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    code = "import sys, reproductions.catalogue, pim.cli.ntc; print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
 
@@ -64,8 +64,8 @@ def tiny_toys(monkeypatch):
     monkeypatch.setattr(toy_sources, "RECIPES", TINY)
     monkeypatch.setattr(toy_sources, "TEST", FEW)
     monkeypatch.setattr(toy_sources, "CODEWORDS", {1: 16, 2: 16})
-    monkeypatch.setattr("ntc.reproduce.toy_runs.LLOYD_SAMPLES", 2_000)
-    monkeypatch.setattr("ntc.reproduce.toy_figures.PIXELS", 40)
+    monkeypatch.setattr("reproductions.toy_runs.LLOYD_SAMPLES", 2_000)
+    monkeypatch.setattr("reproductions.toy_figures.PIXELS", 40)
 
 
 @pytest.mark.slow

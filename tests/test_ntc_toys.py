@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from reproductions.toys import limits, sources
+from reproductions.toys.conditional_code import ConditionalCode
+from reproductions.toys.training import Recipe, learning_rate, measure, measure_codebook, train
+from reproductions.toys.transform_code import PROXIES, TransformCode, linear_code, mlp_code
+from reproductions.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
 from torch import nn
 
-from ntc.toys import limits, sources
-from ntc.toys.conditional_code import ConditionalCode
-from ntc.toys.training import Recipe, learning_rate, measure, measure_codebook, train
-from ntc.toys.transform_code import PROXIES, TransformCode, linear_code, mlp_code
-from ntc.toys.vector_quantizer import Codebook, VariationalQuantizer, lloyd
 from pim.errors import TrainingError
 
 

@@ -203,7 +203,7 @@ def test_a_stored_codec_is_the_same_codec(stored):
 
 
 def rewritten(path, change):
-    from pim import weights
+    from pim.core import weights
 
     header, tensors = weights.read(path)
     change(tensors)

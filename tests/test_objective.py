@@ -7,10 +7,10 @@ import pytest
 import torch
 from golden_pim import config_of, tensor, weights_of, worst
 
-from pim import objective
-from pim.encoder import convolve
-from pim.latent import Mixture, log_density
-from pim.training.network import TrainingNetwork
+from pim.pim import objective
+from pim.pim.latent import Mixture, log_density
+from pim.pim.networks import convolve
+from pim.pim.training.network import TrainingNetwork
 
 FORMS = ("position", "scale", "image")
 

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 import pim
-from pim.catalogue import SHIPPED
-from pim.peer_catalogue import PEERS
-from pim.vgg_catalogue import VGGS
+from pim.metrics.catalogue import SHIPPED
+from pim.metrics.peer_catalogue import PEERS
+from pim.metrics.vgg_catalogue import VGGS
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {

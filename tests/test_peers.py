@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from pim import peer_catalogue, zoo
-from pim.catalogue import BUILT_IN, SHIPPED
 from pim.errors import InputError, MetricUnavailable
-from pim.image import open_image
-from pim.peer_catalogue import PEERS, missing
-from pim.vgg_catalogue import VGGS
+from pim.images.opener import open_image
+from pim.metrics import peer_catalogue, registry
+from pim.metrics.catalogue import BUILT_IN, SHIPPED
+from pim.metrics.peer_catalogue import PEERS, missing
+from pim.metrics.vgg_catalogue import VGGS
 
 PIQ = [name for name, peer in PEERS.items() if peer.distribution == "piq"]
 LEARNED = [name for name in PEERS if name not in PIQ]
@@ -31,7 +31,7 @@ def test_names_of_peers_are_no_names_of_ours() -> None:
 def test_a_peer_without_its_package_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: None)
     with pytest.raises(MetricUnavailable, match=rf"{name} needs the package \w+: pip install 'pim-metric\[peers\]'"):
-        zoo.load(name)
+        registry.load(name)
 
 
 @pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "dists"])
@@ -41,7 +41,7 @@ def test_a_peer_without_its_backbone_names_the_file_and_downloads_nothing(
     monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: object())
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(MetricUnavailable, match=f"{PEERS[name].backbone} in {tmp_path}/hub/checkpoints"):
-        zoo.load(name)
+        registry.load(name)
     assert not list(tmp_path.iterdir())
 
 
@@ -62,12 +62,12 @@ def test_a_package_that_does_not_work_is_unavailable_and_no_crash(
     monkeypatch.delitem(sys.modules, "piq", raising=False)
     monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: object())
     with pytest.raises(MetricUnavailable, match="vsi: the package piq is here but does not work: built for another"):
-        zoo.load("vsi")
+        registry.load("vsi")
 
 
 def test_looking_for_peers_imports_none_of_them() -> None:
     names = {module for peer in PEERS.values() for module in peer.modules} | {"torch"}
-    code = f"import sys, pim; pim.metrics(); sys.exit(bool(set(sys.modules) & {names!r}))"
+    code = f"import sys, pim; pim.list_metrics(); sys.exit(bool(set(sys.modules) & {names!r}))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
 
 
@@ -77,7 +77,7 @@ def test_looking_for_peers_imports_none_of_them() -> None:
 def test_peers_reproduce_their_published_values_with_arguments_in_their_order(name: str, shared: Path) -> None:
     folder = shared / "golden" / "baselines"
     measured = json.loads((folder / "baselines.json").read_text())["pairs"]
-    metric = zoo.load(name)
+    metric = registry.load(name)
     key = {"fsimc": "piq_fsim"}.get(name, f"piq_{name}")
     for pair in ("kodim05_jpeg10", "kodim05_contrast60", "kodim15_blur2", "kodim15_noise15"):
         files = (folder / f"{pair.split('_')[0]}_ref.png", folder / f"{pair}.png")
@@ -90,7 +90,7 @@ def test_peers_reproduce_their_published_values_with_arguments_in_their_order(na
 @with_piq
 @pytest.mark.parametrize("name", PIQ)
 def test_peers_give_one_value_per_pair_in_their_direction(name: str, random_images) -> None:  # type: ignore[no-untyped-def]
-    metric = zoo.load(name)
+    metric = registry.load(name)
     clean = random_images(3, 40, 52, seed=1)
     noise = random_images(3, 40, 52, seed=2) - 0.5
     near, far = (metric(clean, (clean + s * noise).clamp(0, 1)) for s in (0.1, 0.8))
@@ -103,7 +103,7 @@ def test_peers_give_one_value_per_pair_in_their_direction(name: str, random_imag
 
 @with_piq
 def test_peers_stand_behind_the_same_checks(random_images) -> None:  # type: ignore[no-untyped-def]
-    metric = zoo.load("gmsd")
+    metric = registry.load("gmsd")
     with pytest.raises(InputError, match="0..255"):
         metric(random_images(1, 40, 40) * 255, random_images(1, 40, 40) * 255)
     slightly_outside = random_images(1, 40, 40) * 0 + 1.0005
@@ -114,7 +114,7 @@ def test_peers_stand_behind_the_same_checks(random_images) -> None:  # type: ign
 def test_learned_peers_work_where_they_are_complete(name: str, random_images) -> None:  # type: ignore[no-untyped-def]
     if (reason := missing(name)) is not None:
         pytest.skip(reason)
-    metric = zoo.load(name)
+    metric = registry.load(name)
     clean = random_images(2, 70, 66, seed=1)
     values = metric(clean, random_images(2, 70, 66, seed=2))
     assert values.shape == (2,)

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 
-from pim.custom import CustomMetric
 from pim.errors import InputError, UsageError
 from pim.eval.boxes import BRIGHTNESS, FLAT, OVERLAP, TEXTURE, Box, controls, luma
 from pim.eval.estimate import IntervalOptions
@@ -17,7 +16,8 @@ from pim.eval.matched_energy import DISTORTIONS, energy, matched, residual, wind
 from pim.eval.probe import ProbeOptions, Target, distance, probe, scrambled
 from pim.eval.probe_summary import NOT_SHOWN, SHOWN, of_boxes, of_images
 from pim.eval.sensitivity import inside_over_outside, local_variance, sensitivity
-from pim.zoo import load
+from pim.metrics.custom import CustomMetric
+from pim.metrics.registry import load
 
 BOX = Box(40, 24, 24, 20)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden_pim import tensor, worst
 
-from pim import pyramid
+from pim.pim import pyramid
 
 SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}
 

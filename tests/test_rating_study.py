@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rating_toys import pictures
 
-from pim.database import Database
+from pim.core.database import Database
 from pim.errors import DataError, InputError, PimError, UsageError
 from pim.rating import store
 from pim.rating.choosing import LeastJudged, MostInformative, Tally

@@ -15,7 +15,7 @@ from PIL import Image
 from pim.datasets import table
 from pim.datasets.dataset import ManifestError
 from pim.errors import DataError, PimError, UsageError
-from pim.image import OpenOptions, open_image
+from pim.images.opener import OpenOptions, open_image
 from pim.rating.export import names_from
 from pim.rating.gallery import Gallery, Shown, as_png, coarse, sizes_differ, stamp_of, survey
 from pim.rating.triplets import Triplet, read

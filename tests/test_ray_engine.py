@@ -19,6 +19,7 @@ import torch
 from conftest import ROOT, Ran
 from eval_toys import MeanAbsolute, make_plan, make_toy
 
+from pim.core.metric import Metric
 from pim.datasets.records import OpinionRecord
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
@@ -28,8 +29,7 @@ from pim.eval.run import RunOptions, recurring, score
 from pim.eval.scoring import InThisProcess, Job, Scored
 from pim.eval.store import reading, writing
 from pim.eval.waves import waves
-from pim.image import OpenOptions
-from pim.metric import Metric
+from pim.images.opener import OpenOptions
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
@@ -251,7 +251,7 @@ from pim.eval.ray_engine import OnRay
 from pim.eval.run import RunOptions
 from pim.eval.scoring import InThisProcess
 from pim.eval.session import evaluate
-from pim.zoo import load
+from pim.metrics.registry import load
 
 root = Path(sys.argv[1])
 with OnRay(actors=1) as ray:

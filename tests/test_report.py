@@ -28,7 +28,7 @@ from pim.eval.report_notes import last_options
 from pim.eval.report_pictures import SIDE, busiest, view
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Finished, evaluate
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202egnp.\u00e9"
 OPTIONS = AnalysisOptions(IntervalOptions(draws=100))
@@ -66,7 +66,7 @@ def silent(total: int, done: int) -> Iterator[Advance]:
 
 def run_toy(root: Path, names: tuple[str, ...] = ("psnr", "ssim")) -> tuple[Path, Plan]:
     """A run of cheap metrics on the toy data set."""
-    from pim.zoo import load
+    from pim.metrics.registry import load
 
     plan = make_plan(root / "pictures")
     metrics = [load(name) for name in names]
@@ -266,7 +266,7 @@ def test_the_part_that_differs_most_is_shown() -> None:
 
 
 def test_maps_come_from_metrics_that_have_them(toy: tuple[Path, Plan], tmp_path: Path, tiny_pim: Path) -> None:
-    from pim.zoo import load
+    from pim.metrics.registry import load
 
     rng = np.random.default_rng(0)
     for name in "ab":

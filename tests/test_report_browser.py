@@ -12,6 +12,7 @@ import browser
 import pytest
 from eval_toys import make_plan
 
+from pim.core.files import write_text
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.estimate import IntervalOptions
 from pim.eval.judgements import Plan
@@ -19,7 +20,6 @@ from pim.eval.report import page, section
 from pim.eval.report_cases import Gallery
 from pim.eval.run import RunOptions
 from pim.eval.session import evaluate
-from pim.files import write_text
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ VALUE = f"Number({VIEWER}.querySelector('[data-slider]').value)"
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of two runs with pictures and hostile names."""
-    from pim.zoo import load
+    from pim.metrics.registry import load
 
     root = tmp_path_factory.mktemp("page")
     plan = make_plan(root / "pictures")

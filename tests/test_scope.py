@@ -10,7 +10,7 @@ import torch
 
 from pim import PIM, PIMConfig
 from pim.errors import UsageError
-from pim.scope import FLOOR, scoped_distance
+from pim.pim.scope import FLOOR, scoped_distance
 
 
 def _difference(height: int = 23, width: int = 17) -> torch.Tensor:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pim
-from pim import weights
+from pim.core import weights
 from pim.datasets import corruptions
 
 SIDE = 224

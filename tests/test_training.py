@@ -13,12 +13,13 @@ import pytest
 import torch
 from conftest import ROOT
 
-from pim import PIM, PIMConfig, weights
+from pim import PIM, PIMConfig
+from pim.core import weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
-from pim.training import batches, checkpoint, loop, weighing
-from pim.training.network import TrainingNetwork, start_from_data
-from pim.training.settings import TrainSettings
+from pim.pim.training import batches, checkpoint, loop, weighing
+from pim.pim.training.network import TrainingNetwork, start_from_data
+from pim.pim.training.settings import TrainSettings
 
 CONFIG = PIMConfig(filters=(4, 3), scales=1, latent=4)
 SETTINGS = TrainSettings(steps=20, batch=16, per_source=4, window=24, start_crops=32, average=0.0, noise=0.05)

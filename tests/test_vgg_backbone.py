@@ -14,7 +14,7 @@ import pytest
 import torch
 from vgg_cases import OXFORD12
 
-from pim import weights
+from pim.core import weights
 from pim.errors import MetricUnavailable, UsageError, WeightsError
 from vggmetric import backbone, keras, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached, find, missing, named, places

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pim import weights
+from pim.core import weights
+from pim.core.files import sha256_of
 from pim.errors import UsageError, WeightsError
-from pim.files import sha256_of
 from vggmetric import Head, VGGMetric
 from vggmetric.features import CHANNELS, TAPS
 from vggmetric.head import shipped, uniform

@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from pim.core.weights import cache_folder, read_header
 from pim.errors import MetricUnavailable, UsageError, WeightsError, did_you_mean
-from pim.peer_catalogue import checkpoints
-from pim.weights import cache_folder, read_header
+from pim.metrics.peer_catalogue import checkpoints
 
 VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the weights of oxford, as Keras fetches them

@@ -9,9 +9,9 @@ from pathlib import Path
 import filelock
 from torch import Tensor
 
+from pim.core.weights import cache_folder
 from pim.datasets.fetch import Download, fetch
 from pim.errors import PimError, UsageError, WeightsError
-from pim.weights import cache_folder
 from vggmetric.backbone import BACKBONES, Backbone, cached, named
 from vggmetric.backbone import published as published_file
 from vggmetric.loading import read, save

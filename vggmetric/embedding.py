@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pim.errors import UsageError
-from pim.tiles import WHOLE, Place, grid, with_halo
+from pim.pim.tiles import WHOLE, Place, grid, with_halo
 from vggmetric.features import CHANNELS, STRIDES, Network, reach
 
 Norm = Literal["unit", "none"]

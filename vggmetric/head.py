@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pim import weights
+from pim.core import weights
 from pim.errors import UsageError, WeightsError, did_you_mean
 from vggmetric.backbone import named
 from vggmetric.embedding import EPS, Norm

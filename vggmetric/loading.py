@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pim import weights
+from pim.core import weights
+from pim.core.files import sha256_of
 from pim.errors import WeightsError
-from pim.files import sha256_of
 from vggmetric import keras
 from vggmetric.backbone import BACKBONES, RANDOM, Backbone, find, named
 from vggmetric.features import CHANNELS, TAPS, Network, Pool
@@ -53,6 +53,15 @@ def load(name: str, path: str | Path | None = None, *, pool: Pool = "max") -> Ne
     state = {ours: tensors[theirs] for ours, theirs in zip(network.state_dict(), tensor_names(backbone), strict=True)}
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
+
+
+def read_file(path: Path) -> None:
+    """Check a backbone in our own format.
+
+    Raises:
+        WeightsError: with what is wrong.
+    """
+    read(named(str(weights.read_header(path).config.get("backbone"))), path)
 
 
 def tensor_names(backbone: Backbone) -> list[str]:

@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pim.core import weights
+from pim.core.files import sha256_of
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric, Prepared, full_precision
 from pim.errors import UsageError, did_you_mean
-from pim.files import sha256_of
-from pim.info import MetricInfo
-from pim.metric import Metric, Prepared, full_precision
 from vggmetric import head as heads
 from vggmetric import loading
 from vggmetric.backbone import named
@@ -103,6 +104,11 @@ class VGGMetric(Metric):
         metric = cls(read, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
         metric.weights_hash = sha256_of(path)
         return metric
+
+    @classmethod
+    def shipped(cls, info: MetricInfo) -> VGGMetric:
+        """Load the head that ships under a name, on its backbone."""
+        return cls.from_head(weights.shipped()[Path(info.weights or "").stem], info=info)
 
     @property
     def settings(self) -> dict[str, Any]:

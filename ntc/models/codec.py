@@ -15,7 +15,7 @@ from ntc.models import fixedpoint, transforms
 from ntc.models.config import CodecConfig
 from ntc.models.exchange import Coding, Exchange, Measure
 from ntc.models.latents import Proxy
-from pim import checks
+from pim.core import checks
 from pim.errors import InputError, UsageError
 
 ID_BYTES = 16

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pim.encoder import Modules
 from pim.errors import WeightsError
+from pim.pim.networks import Modules
 
 ACTIVATION_BITS, WEIGHT_BITS = 10, 14  # fractional bits
 MEAN_BITS = 4  # fractional bits of predicted means

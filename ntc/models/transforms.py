@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ntc.gdn import GDN
 from ntc.models.config import CodecConfig
-from pim import tiles
+from pim.pim import tiles
 
 STRIDE = 16  # pixels per latent
 TILE = 32  # latents per side of a tile

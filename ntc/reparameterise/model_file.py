@@ -25,8 +25,8 @@ from ntc.coder import Decoder, Encoder
 from ntc.reparameterise import tensor_code
 from ntc.reparameterise.forms import FourierForm, Reparameterisation, ScalarForm, reparameterised
 from ntc.reparameterise.reading import Reader
+from pim.core.files import write_bytes
 from pim.errors import InputError, WeightsError
-from pim.files import write_bytes
 
 MAGIC, VERSION = b"PNTM", 1
 METADATA_LIMIT = 1 << 20  # bytes, inflated

@@ -8,17 +8,18 @@ To add a command, write `pim/cli/NAME.py` with
   when some inputs failed and were named;
 - `EXAMPLES`, shown under the help, which work as typed in the root of the repository;
 
-and add one line below. A group such as `pim weights list` is a `typer.Typer` of its own, added with
-`app.add_typer`.
+and add one line to `COMMANDS`. A group such as `pim weights list` is a `typer.Typer` of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 import typer
@@ -26,26 +27,27 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pim._version import VERSION
-from pim.cli import (
-    ablate,
-    compare,
-    data,
-    evaluate,
-    fit,
-    map,
-    metrics,
-    ntc,
-    probe,
-    rate,
-    report,
-    score,
-    train,
-    weights,
-)
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
 from pim.cli.output import one_line
 from pim.errors import PimError
 
+# What each command is, as `module:function` or, for a group, `module:app`; imported when it is called.
+COMMANDS = {
+    "score": "pim.cli.score:score",
+    "compare": "pim.cli.compare:compare",
+    "map": "pim.cli.map:map",
+    "metrics": "pim.cli.metrics:metrics",
+    "train": "pim.cli.train:train",
+    "eval": "pim.cli.evaluate:evaluate",
+    "report": "pim.cli.report:report",
+    "fit": "pim.cli.vgg.fit:fit",
+    "ablate": "pim.cli.vgg.ablate:ablate",
+    "probe": "pim.cli.probe:probe",
+    "data": "pim.cli.data:app",
+    "rate": "pim.cli.rate:app",
+    "weights": "pim.cli.weights:app",
+    "ntc": "pim.cli.ntc:app",
+}
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
 
 
@@ -54,7 +56,20 @@ class _PipeClosed(Exception):
 
 
 class _Group(TyperGroup):
-    """Keeps Ctrl-C and closed pipes from typer, which would not say what is kept."""
+    """Imports only the command that is called, and keeps Ctrl-C and closed pipes from typer."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return _command(cmd_name) if cmd_name in COMMANDS else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f". Did you mean {near[0]!r}?" if near else ""
+            ctx.fail(f"No such command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -77,21 +92,6 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-app.command(epilog=score.EXAMPLES)(score.score)
-app.command(epilog=compare.EXAMPLES)(compare.compare)
-app.command(epilog=map.EXAMPLES)(map.map)
-app.command(epilog=metrics.EXAMPLES)(metrics.metrics)
-app.command(epilog=train.EXAMPLES)(train.train)
-app.command("eval", epilog=evaluate.EXAMPLES)(evaluate.evaluate)
-app.command(epilog=report.EXAMPLES)(report.report)
-app.command(epilog=fit.EXAMPLES)(fit.fit)
-app.command(epilog=ablate.EXAMPLES)(ablate.ablate)
-app.command(epilog=probe.EXAMPLES)(probe.probe)
-app.add_typer(data.app, name="data")
-app.add_typer(rate.app, name="rate")
-app.add_typer(weights.app, name="weights")
-app.add_typer(ntc.app, name="ntc")
-
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -106,6 +106,19 @@ def _options(
     ] = False,
 ) -> None:
     """How different two pictures look, in numbers that agree with people."""
+
+
+def _command(name: str) -> Any:
+    module_name, _, attribute = COMMANDS[name].partition(":")
+    module = importlib.import_module(module_name)
+    found = getattr(module, attribute)
+    if not isinstance(found, typer.Typer):
+        single = typer.Typer(context_settings=HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(name, epilog=module.EXAMPLES)(found)
+        return get_command(single)
+    group = get_command(found)
+    group.name = name
+    return group
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -159,7 +172,7 @@ def _usage(error: typer.TyperException) -> str:
     """What was typed wrong, the nearest right thing, and where to read more; or the help that it carries."""
     context = getattr(error, "ctx", None)
     text = error.format_message()
-    if context is not None and text == context.get_help():
+    if text.startswith("Usage:"):
         return text
     possibilities = getattr(error, "possibilities", None)
     if possibilities:

@@ -13,8 +13,8 @@ import typer
 from pim.errors import PimError, UsageError
 
 if TYPE_CHECKING:
-    from pim.image import OpenOptions
-    from pim.metric import Metric
+    from pim.core.metric import Metric
+    from pim.images.opener import OpenOptions
 
 EXIT_INTERRUPTED = 130
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -30,7 +30,7 @@ class Interrupted(PimError):
 
 
 def _complete_metric(incomplete: str) -> list[str]:
-    from pim.catalogue import BUILT_IN
+    from pim.metrics.catalogue import BUILT_IN
 
     return [name for name in BUILT_IN if name.startswith(incomplete)]
 
@@ -78,7 +78,7 @@ MAX_PIXELS = 512_000_000
 
 def open_options(background: str | None, frame: int | None, max_pixels: int) -> OpenOptions:
     """The options of the image opener, from the options of the command line."""
-    from pim.image import OpenOptions
+    from pim.images.opener import OpenOptions
 
     return OpenOptions(background=background, frame=frame, max_pixels=max_pixels)
 
@@ -111,12 +111,12 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName) -> list[Metric
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.catalogue import DEFAULT, check_name
+    from pim.metrics.catalogue import DEFAULT, check_name
 
     wanted = list(dict.fromkeys(names or [DEFAULT]))
     for name in wanted:
         check_name(name)
-    from pim.zoo import load
+    from pim.metrics.registry import load
 
     where = chosen_device(device)
     metrics = [load(name, device=where) for name in wanted]

@@ -10,10 +10,10 @@ import typer
 
 from pim.cli import common
 from pim.cli.output import csv_line, destination, json_text, one_line, short
-from pim.cli.pairs import from_files
-from pim.cli.reading import Reading
-from pim.cli.scoring import score
 from pim.errors import PimError
+from pim.scoring.engine import score
+from pim.scoring.pairs import from_files
+from pim.scoring.reading import Reading
 
 EXAMPLES = """\b
 Example:

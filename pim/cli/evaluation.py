@@ -16,6 +16,7 @@ from pim.cli.progress import Advance, progress
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from pim.core.metric import Metric
     from pim.datasets.dataset import Dataset
     from pim.datasets.imagenet_c import Variant
     from pim.datasets.records import AnyRecord
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from pim.eval.run import RunOptions
     from pim.eval.scoring import Engine
     from pim.eval.session import Outcome
-    from pim.metric import Metric
 
 EngineName = Literal["local", "ray"]
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pim.catalogue import MAP_DEFAULT
 from pim.cli import common
 from pim.cli.output import one_line, short
-from pim.cli.pairs import from_files
-from pim.cli.reading import OpenedPair, named, open_pair, tensor
 from pim.errors import InputError, PimError, UsageError, did_you_mean
+from pim.metrics.catalogue import MAP_DEFAULT
+from pim.scoring.pairs import from_files
+from pim.scoring.reading import OpenedPair, named, open_pair, tensor
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from pim.metric import Metric
+    from pim.core.metric import Metric
 
 EXAMPLES = """\b
 Examples:
@@ -85,7 +85,7 @@ def map(
 
 def _check_has_map(metric: Metric) -> None:
     """Refuse a metric without maps, and name those that have one."""
-    from pim.catalogue import BUILT_IN
+    from pim.metrics.catalogue import BUILT_IN
 
     if not metric.info.spatial:
         able = [name for name, info in BUILT_IN.items() if info.spatial]
@@ -115,7 +115,7 @@ def _drawn(
     maps: dict[str, np.ndarray[Any, Any]], metric: Metric, below: OpenedPair | None, highest: float | None
 ) -> Any:
     """All maps as one picture, each with a colour bar."""
-    from pim.heatmap import draw, sheet
+    from pim.images.heatmap import draw, sheet
 
     whole = float(maps[""].mean())
     pictures = []
@@ -140,7 +140,7 @@ def _caption(metric: Metric, layer: str, mean: float, whole: float) -> str:
 def _write(target: Path, ending: str, maps: dict[str, np.ndarray[Any, Any]], picture: Any) -> None:
     import numpy as np
 
-    from pim.files import written_whole
+    from pim.core.files import written_whole
 
     with written_whole(target) as stream:
         if picture is None:

@@ -9,7 +9,7 @@ from pim.cli import common
 from pim.cli.output import Row, destination, json_text, table
 
 if TYPE_CHECKING:
-    from pim.api import MetricStatus
+    from pim.metrics.registry import MetricStatus
 
 EXAMPLES = """\b
 Examples:
@@ -25,10 +25,10 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
     pixel of one image. Your own metrics, given as package.module:callable or as a .safetensors file,
     are not listed.
     """
-    from pim.api import metrics as statuses
-    from pim.catalogue import DEFAULT
+    from pim.metrics.catalogue import DEFAULT
+    from pim.metrics.registry import list_metrics
 
-    found = statuses()
+    found = list_metrics()
     form = common.chosen_format(form, target)
     with destination(target) as stream:
         if form == "json":

@@ -26,7 +26,7 @@ def destination(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    from pim.files import written_whole
+    from pim.core.files import written_whole
 
     with written_whole(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")

@@ -16,11 +16,11 @@ from pim.cli.progress import progress
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from pim.core.metric import Metric
     from pim.eval.boxes import Box
     from pim.eval.probe import ProbeOptions, Refusal, Response, Target
     from pim.eval.probe_summary import Ratio, Summary
-    from pim.image import OpenOptions
-    from pim.metric import Metric
+    from pim.images.opener import OpenOptions
 
 EXAMPLES = """\b
 Examples:
@@ -155,7 +155,7 @@ def _opened(rows: Sequence[tuple[Path, Box, str]], opening: OpenOptions) -> list
     import numpy as np
 
     from pim.eval.probe import Target
-    from pim.image import open_image
+    from pim.images.opener import open_image
 
     found, pixels = [], {}
     for path, _, _ in rows:
@@ -200,9 +200,9 @@ def _sensitivity(
     targets: Sequence[Target], metrics: Sequence[Metric], path: Path, options: ProbeOptions, quiet: bool
 ) -> dict[str, float]:
     """What noise costs in the boxes of the first picture over outside, by metric, and the local variance."""
+    from pim.core.files import written_whole
     from pim.eval.sensitivity import DRAWS, inside_over_outside, local_variance, sensitivity
-    from pim.files import written_whole
-    from pim.heatmap import draw
+    from pim.images.heatmap import draw
 
     first = targets[0]
     boxes = [target.box for target in targets if target.image == first.image]
@@ -230,8 +230,8 @@ def _draw(targets: Sequence[Target], loosen: float, path: Path) -> None:
     """The first picture with its boxes in red and their control boxes in yellow."""
     from PIL import Image, ImageDraw
 
+    from pim.core.files import written_whole
     from pim.eval.boxes import controls
-    from pim.files import written_whole
 
     first = targets[0]
     picture = Image.fromarray(first.pixels)

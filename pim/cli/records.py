@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pim._version import VERSION
 from pim.cli.common import note
 from pim.cli.output import csv_line, json_text, one_line, short
-from pim.cli.reading import Reading
-from pim.cli.scoring import Outcome
 from pim.errors import PimError
+from pim.scoring.engine import Outcome
+from pim.scoring.reading import Reading
 
 if TYPE_CHECKING:
-    from pim.metric import Metric
+    from pim.core.metric import Metric
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
 

@@ -14,9 +14,9 @@ from pim.cli.progress import progress
 from pim.errors import DataError, MetricUnavailable
 
 if TYPE_CHECKING:
+    from pim.core.metric import Metric
     from pim.eval.judgements import Plan
     from pim.eval.report_cases import Gallery
-    from pim.metric import Metric
 
 EXAMPLES = """\b
 Examples:
@@ -44,9 +44,9 @@ def report(
     The page is a single file that loads nothing from anywhere. Pictures of the pairs on which metrics
     disagree most are in it where the data set still is what was scored; numbers come from the run folders.
     """
+    from pim.core.files import write_text
     from pim.eval.report import page, section
     from pim.eval.report_notes import last_options
-    from pim.files import write_text
 
     folders = [folder for path in run for folder in _runs(path)]
     sections = []
@@ -97,8 +97,8 @@ def _with_maps(described: list[dict[str, Any]]) -> list[Metric]:
 
     Others are not loaded: a name found in a file must not run code.
     """
-    from pim.catalogue import BUILT_IN
-    from pim.zoo import load
+    from pim.metrics.catalogue import BUILT_IN
+    from pim.metrics.registry import load
 
     found = []
     for description in described:

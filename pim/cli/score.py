@@ -12,12 +12,12 @@ import typer
 
 from pim.cli import common
 from pim.cli.output import destination, one_line
-from pim.cli.pairs import Pairs, from_files, from_folders, from_table
 from pim.cli.progress import progress
-from pim.cli.reading import Reading
 from pim.cli.records import Report, Tally
-from pim.cli.scoring import score as score_pairs
 from pim.errors import UsageError
+from pim.scoring.engine import score as score_pairs
+from pim.scoring.pairs import Pairs, from_files, from_folders, from_table
+from pim.scoring.reading import Reading
 
 EXAMPLES = """\b
 Examples:
@@ -65,7 +65,7 @@ def score(
     published in (see pim metrics). As text, a line is value, TAB, name of the distorted image; with
     several metrics the name of the metric stands between.
     """
-    from pim.catalogue import check_name
+    from pim.metrics.catalogue import check_name
 
     for name in metric or []:
         check_name(name)

@@ -10,12 +10,12 @@ import typer
 from pim.cli import common
 from pim.cli.progress import progress
 from pim.errors import UsageError
-from pim.training.settings import TrainSettings
+from pim.pim.training.settings import TrainSettings
 
 if TYPE_CHECKING:
-    from pim.config import PIMConfig
     from pim.datasets.crops import Crops, CropSettings
-    from pim.training.loop import Outcome, Progress
+    from pim.pim.config import PIMConfig
+    from pim.pim.training.loop import Outcome, Progress
 
 EXAMPLES = """\b
 Example:
@@ -36,8 +36,8 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
     """Make the settings of a PIM the defaults of all other options, except the seed."""
     if name is None or context.resilient_parsing:
         return name
-    from pim import weights
-    from pim.config import PIMConfig
+    from pim.core import weights
+    from pim.pim.config import PIMConfig
 
     header = weights.read_header(weights.shipped().get(name) or Path(name))
     if header.kind != "pim":
@@ -196,8 +196,8 @@ def train(
         equal_positions=equal_positions,
         seed=seed,
     )
-    from pim.config import PIMConfig
     from pim.datasets.crops import CropSettings, load_crops, save_crops
+    from pim.pim.config import PIMConfig
 
     config = PIMConfig(
         reduction=reduction,
@@ -237,14 +237,14 @@ def train(
         return
     _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
     print(output)
-    from pim.training.parallel import leave
+    from pim.pim.training.parallel import leave
 
     leave()
 
 
 def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet: bool) -> Crops:
+    from pim.core.weights import cache_folder
     from pim.datasets.frames import collect, find_sources
-    from pim.weights import cache_folder
 
     sources = find_sources(videos, held_out, settings.seed)
     try:
@@ -268,7 +268,7 @@ def _run(
 ) -> None:
     import torch
 
-    from pim.training.loop import steps_done, train
+    from pim.pim.training.loop import steps_done, train
 
     if threads:
         torch.set_num_threads(threads)

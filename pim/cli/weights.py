@@ -16,7 +16,7 @@ from pim.cli.progress import downloading
 from pim.errors import PimError
 
 if TYPE_CHECKING:
-    from pim.weights import WeightHeader
+    from pim.core.weights import WeightHeader
 
 _LIST_EXAMPLES = """\b
 Example:
@@ -44,8 +44,8 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
 
     Each with its path, SHA-256, licence, and how it was made.
     """
-    from pim.files import sha256_of
-    from pim.weights import read_header, shipped
+    from pim.core.files import sha256_of
+    from pim.core.weights import read_header, shipped
     from vggmetric.backbone import in_cache
 
     records = [
@@ -77,8 +77,8 @@ def check(
 
     Prints SHA-256, kind and path of every good one, separated by tabs, and names the others.
     """
-    from pim.weights import shipped
-    from pim.zoo import check_weights
+    from pim.core.weights import shipped
+    from pim.metrics.registry import check_weights
 
     paths = files or list(shipped().values())
     failed = 0

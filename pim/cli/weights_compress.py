@@ -36,8 +36,8 @@ def compress(
     expanded file with the original by `pim eval` before it is used.
     """
     from ntc.compressed_weights import compress
-    from pim.files import write_bytes
-    from pim.weights import shipped
+    from pim.core.files import write_bytes
+    from pim.core.weights import shipped
 
     path = shipped().get(source, Path(source))
     common.keep_inputs(output, [str(path)])
@@ -55,7 +55,7 @@ def expand(
     """Turn compressed weights into an ordinary weight file, which every command takes with -m."""
     from ntc.compressed_weights import expand
     from ntc.reparameterise.model_file import read_bytes
-    from pim import weights
+    from pim.core import weights
 
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")

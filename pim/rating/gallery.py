@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from pim.core.files import sha256_of
 from pim.errors import DataError, InputError, PimError
-from pim.files import sha256_of
-from pim.image import OpenOptions, open_image
+from pim.images.opener import OpenOptions, open_image
 
 Pixels = NDArray[np.float32]
 

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from pim.database import Database
+from pim.core.database import Database
 from pim.errors import DataError
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 from pim.rating import store
 from pim.rating.gallery import Gallery, Shown, sizes_differ, survey
 from pim.rating.plan import Settings

@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from pim import look
 from pim._version import VERSION
+from pim.core import look
 from pim.errors import InputError, PimError
 from pim.rating.access import Access, Guard
 from pim.rating.gallery import Gallery

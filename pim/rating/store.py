@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pim.database import Database, Layout, alone
+from pim.core.database import Database, Layout, alone
 from pim.errors import DataError
 from pim.rating.gallery import Facts
 from pim.rating.triplets import Triplet, TripletSet

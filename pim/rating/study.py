@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pim.database import Database
+from pim.core.database import Database
 from pim.errors import InputError, PimError
 from pim.rating import store
 from pim.rating.choosing import Tally, chooser

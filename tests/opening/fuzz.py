@@ -21,7 +21,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
-from pim.image import OpenedImage, OpenOptions, open_image
+from pim.images.opener import OpenedImage, OpenOptions, open_image
 
 OPTIONS = OpenOptions(background="white", max_pixels=1_000_000)
 NUMBERS = (

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
-from pim.image import open_image
+from pim.images.opener import open_image
 
 # XYZ under D50 of red, green and blue, as in the profiles that come with displays.
 P3 = [(0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407)]

@@ -15,7 +15,7 @@ import tifffile
 from PIL import Image, ImageFile, ImageOps
 
 from pim.errors import InputError, UsageError
-from pim.image import OpenOptions, open_image
+from pim.images.opener import OpenOptions, open_image
 
 ROOT = Path(__file__).resolve().parents[2]
 LOSSLESS = ["PNG", "TIFF", "BMP", "PPM", "TGA", "QOI", "JPEG2000"]
@@ -596,9 +596,9 @@ def test_record_is_plain_data(picture):
 
 
 def test_opening_needs_no_torch():
-    check = "import sys, pim.image; sys.exit('torch' in sys.modules)"
+    check = "import sys, pim.images.opener; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
-    check = "import sys, pim.checks; sys.exit('torch' in sys.modules)"
+    check = "import sys, pim.core.checks; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 1
 
 
@@ -613,7 +613,7 @@ def test_24_megapixels_cost_one_float_and_one_eight_bit_copy(tmp_path, kind, ori
     Image.linear_gradient("L").resize((6000, 4000)).convert("RGB").save(path, kind, exif=exif)
     script = f"""
 import re
-from pim.image import open_image
+from pim.images.opener import open_image
 memory = lambda: int(re.search("VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
 before = memory()
 opened = open_image({str(path)!r})

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pim.errors import InputError
-from pim.image import OpenOptions, open_image
-from pim.opening import png16
+from pim.images import png16
+from pim.images.opener import OpenOptions, open_image
 
 LIMIT = 10**6
 

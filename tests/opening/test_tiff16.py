@@ -9,7 +9,7 @@ import tifffile
 from PIL import Image
 
 from pim.errors import InputError
-from pim.image import OpenOptions, open_image
+from pim.images.opener import OpenOptions, open_image
 
 
 @pytest.fixture

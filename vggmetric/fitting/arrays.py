@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pim.database import Database, Layout
+from pim.core.database import Database, Layout
 from pim.errors import DataError, PimError
 
 AT_ONCE = 500  # keys in one question

@@ -26,7 +26,7 @@ from pim.eval.fingerprint import digest
 from pim.eval.pictures import Picture, PlannedPair
 from pim.eval.run import Advance
 from pim.eval.waves import waves
-from pim.image import OpenOptions
+from pim.images.opener import OpenOptions
 from vggmetric.fitting.arrays import Arrays, opened
 
 FORMAT = 1  # of what is kept; a change makes everything be computed again

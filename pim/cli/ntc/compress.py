@@ -46,8 +46,8 @@ def compress(
     from ntc.coding import from_pixels
     from ntc.store import find
     from ntc.store import load as load_codec
-    from pim.files import write_bytes
-    from pim.image import open_image
+    from pim.core.files import write_bytes
+    from pim.images.opener import open_image
 
     files.use_threads(threads)
     loaded = load_codec(find(codec), common.chosen_device(device)).codec

@@ -46,7 +46,7 @@ def decompress(
     from ntc.coding import decompress as from_bytes
     from ntc.coding import to_8_bit
     from ntc.store import find_by_id
-    from pim.files import write_bytes
+    from pim.core.files import write_bytes
 
     files.use_threads(threads)
     where = common.chosen_device(device)

@@ -10,17 +10,17 @@ import typer
 from pim.cli import common
 from pim.cli.ntc import rd_output
 from pim.cli.output import destination, one_line
-from pim.cli.pairs import image_files
 from pim.cli.progress import progress
 from pim.errors import InputError, PimError, UsageError, did_you_mean
+from pim.scoring.pairs import image_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ntc.rd import Coder
+    from pim.core.metric import Metric
     from pim.eval.rate_curves import RatePoint
-    from pim.image import OpenOptions
-    from pim.metric import Metric
+    from pim.images.opener import OpenOptions
 
 EXAMPLES = """\b
 Examples:
@@ -106,7 +106,7 @@ def rd(
     with destination(target) as stream:
         stream.write(result.text(common.chosen_format(form, target)))
     if plot is not None:
-        from pim.files import write_text
+        from pim.core.files import write_text
 
         write_text(plot, result.picture())
     if failed:
@@ -162,9 +162,9 @@ def _measured(
 ) -> tuple[list[RatePoint], int]:
     """The mean points, and how many pictures failed; a picture that one codec cannot code counts for none."""
     from ntc.rd_cache import rate_cache
+    from pim.core.weights import cache_folder
     from pim.eval.fingerprint import describe
     from pim.eval.rate_curves import average
-    from pim.weights import cache_folder
 
     found: list[RatePoint] = []
     failed = 0

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ntc.rd_cache import RateCache
     from pim.cli.common import FormatName
     from pim.cli.progress import Advance
+    from pim.core.info import MetricInfo
+    from pim.core.metric import Metric
     from pim.eval.bd_rate import Curve
     from pim.eval.rate_curves import RatePoint
-    from pim.image import OpenOptions
-    from pim.info import MetricInfo
-    from pim.metric import Metric
+    from pim.images.opener import OpenOptions
 
 
 def stored(tables: Sequence[Path], only: Sequence[str] | None) -> list[RatePoint]:
@@ -62,7 +62,7 @@ def of_picture(
         InputError: if the picture cannot be opened, coded or compared.
     """
     from ntc.rd import as_picture, measure
-    from pim.image import open_image
+    from pim.images.opener import open_image
 
     picture = as_picture(open_image(file, opening).pixels)
     measures = {m.name: m for m in metrics if m.info.min_size <= min(picture.shape[:2])}

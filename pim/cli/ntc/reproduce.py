@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ntc.reproduce.catalogue import CATALOGUE, check_name
 from pim.cli import common
 from pim.cli.output import table
 from pim.cli.progress import progress
+from pim.errors import UsageError
 
 if TYPE_CHECKING:
-    from ntc.reproduce.experiment import Claim
+    from reproductions.experiment import Claim
 
 EXAMPLES = """\b
 Example:
@@ -40,17 +42,20 @@ def reproduce(
     """Run an experiment of a paper: toy sources, the sawbridge, features, small networks.
 
     Prints every claim with the number that is expected, the number that came out, and whether it holds.
-    An interrupted experiment goes on with the run at which it stood.
+    An interrupted experiment goes on with the run at which it stood. The experiments are part of the
+    repository, not of the installed package: run this from the root of a clone.
     """
+    _find_repository()
+    from reproductions.catalogue import CATALOGUE, check_name
+
     if name is None:
         rows = [{"name": e.name, "paper": e.paper, "data": e.data or "-", "about": e.summary} for e in CATALOGUE]
         print(table(rows, "text"), end="")
         return
     check_name(name)
     import torch
-
-    from ntc.reproduce.run import EXPERIMENTS
-    from ntc.reproduce.run import reproduce as run
+    from reproductions.run import EXPERIMENTS
+    from reproductions.run import reproduce as run
 
     if threads:
         torch.set_num_threads(threads)
@@ -62,6 +67,22 @@ def reproduce(
         raise common.Interrupted(f"stopped; finished runs are kept in {output}, the same command goes on") from None
     print(table([_row(claim) for claim in findings.claims], "text"), end="")
     common.note(f"rows and figures are in {output}", quiet)
+
+
+def _find_repository() -> None:
+    """Make the experiments of the clone importable: they are not installed.
+
+    Raises:
+        UsageError: if this is not run from the root of a clone.
+    """
+    folder = Path.cwd() / "benchmarks"
+    if (folder / "reproductions").is_dir() and str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+    if importlib.util.find_spec("reproductions") is None:
+        raise UsageError(
+            f"the experiments are in benchmarks/reproductions of the repository, and {Path.cwd()} has none; "
+            "clone it and run this from its root"
+        )
 
 
 def _row(claim: Claim) -> dict[str, str | bool]:

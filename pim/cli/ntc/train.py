@@ -132,9 +132,9 @@ def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
     """
     if name == "mse":
         return None
-    from pim.catalogue import PIM_SMALL
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
+    from pim.metrics.catalogue import PIM_SMALL
 
     if name == "ms-ssim":
         loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)

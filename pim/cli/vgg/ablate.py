@@ -1,0 +1,94 @@
+"""`pim ablate`: what the layers of the VGG metric contribute to its agreement with people."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from pim.cli import common
+from pim.cli.evaluation import Selection
+from pim.cli.output import csv_line, destination, json_text
+from pim.cli.progress import progress
+from pim.cli.vgg import fitting, ratings
+
+EXAMPLES = """\b
+Examples:
+  pim ablate ratings.csv
+  pim ablate tid2013=data/tid2013 --layer block5 --layer relu1_2 --form channel
+"""
+
+
+def ablate(
+    paths: ratings.Paths,
+    backbone: fitting.Backbone = "tv1k",
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--layer",
+            metavar="LAYER",
+            show_default=False,
+            help="A layer or group to do without; by default pixels and block1 to block5 in turn. May be repeated.",
+        ),
+    ] = None,
+    each: Annotated[bool, typer.Option("--each", help="Do without every single layer in turn.")] = False,
+    form: Annotated[
+        Literal["layer", "channel"], typer.Option("--form", help="A weight for each layer, or for each channel.")
+    ] = "layer",
+    norm: fitting.Norm = "unit",
+    pool: fitting.Pool = "max",
+    subset: ratings.Subsets = None,
+    distortion: ratings.Distortions = None,
+    images: ratings.Images = None,
+    higher_is_better: ratings.Direction = None,
+    allow_missing: ratings.AllowMissing = False,
+    split: ratings.Half = "train",
+    folds: fitting.Folds = 5,
+    equal: fitting.Equal = False,
+    draws: fitting.Draws = 2000,
+    cache: fitting.Cache = None,
+    form_of_text: common.Format = None,
+    target: common.Output = None,
+    background: common.Background = None,
+    max_pixels: common.MaxPixels = common.MAX_PIXELS,
+    device: common.Device = "auto",
+    workers: common.Workers = 2,
+    seed: common.Seed = 20240229,
+    quiet: common.Quiet = False,
+) -> None:
+    """Take layers out of a head and see what agreement is lost.
+
+    Once with the rest fitted anew, once with the weights of the layers set to 0. Differences are paired:
+    same held-out photos, same draws.
+    """
+    opening = common.open_options(background, None, max_pixels)
+    setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet)
+    source = fitting.source_of(setting)
+    layout = source.layout
+    names = [*(layer or ()), *(layout.layers if each else ())] or list(layout.groups())
+    groups = {name: layout.named(name) for name in names}
+    selection = Selection(tuple(subset or ()), tuple(distortion or ()), ())
+    plans = ratings.plans(ratings.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet))
+    bench = fitting.gather(plans, source, setting)
+    from pim.eval.estimate import IntervalOptions
+    from pim.eval.tables import FIGURE_COLUMNS
+    from vggmetric.fitting.ablation import ablate
+    from vggmetric.fitting.forms import fits_needed
+    from vggmetric.fitting.report import ablation_text
+
+    intervals = IntervalOptions(draws=draws, seed=seed)
+    total = (len(groups) + 1) * fits_needed(form, bench.split.folds)
+    with fitting.kept(setting.folder), progress("fitting", total, unit="fits", quiet=quiet) as advance:
+        found = ablate(bench, groups, form, intervals, advance=advance)
+    chosen = common.chosen_format(form_of_text, target)
+    with destination(target) as stream:
+        if chosen == "json":
+            stream.write(json_text(found.as_dict(bench)))
+        elif chosen == "csv":
+            columns = [column for column in FIGURE_COLUMNS if column not in ("dataset", "level", "published", "source")]
+            stream.write(csv_line(["way", *columns]))
+            for way, collected in (("dropped", found.dropped), ("refitted", found.refitted)):
+                rows = [vars(m.figure) for m in collected.measured]
+                stream.writelines(csv_line([way, *(row[column] for column in columns)]) for row in rows)
+        else:
+            stream.write(ablation_text(found, bench, form))

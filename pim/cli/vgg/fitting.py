@@ -1,0 +1,123 @@
+"""What `pim fit` and `pim ablate` share: quantities of rated pictures, computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pim.cli import common
+from pim.cli.progress import progress
+
+if TYPE_CHECKING:
+    from pim.eval.judgements import Plan
+    from pim.images.opener import OpenOptions
+    from vggmetric.fitting.bench import Bench
+    from vggmetric.fitting.cross_validation import Solver
+    from vggmetric.fitting.source import VGGQuantities
+
+Backbone = Annotated[
+    str,
+    typer.Option("--backbone", metavar="ID", help="tv1k, oxford, oxford12 (four layers), or rand and a seed."),
+]
+Norm = Annotated[
+    Literal["unit", "none"],
+    typer.Option("--norm", help="unit: features of length 1 at each position; none: divided by one number a layer."),
+]
+Pool = Annotated[Literal["max", "l2"], typer.Option("--pool", help="How the network pools.")]
+Folds = Annotated[int, typer.Option("--folds", min=2, help="With fewer than 20 photos each is a fold.")]
+Equal = Annotated[
+    bool, typer.Option("--equal-sets", help="Let all data sets weigh the same, instead of by their votes.")
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", show_default=False, help="Where quantities are kept."),
+]
+Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How to get from ratings to quantities, and which photos are held out when."""
+
+    backbone: str
+    norm: Literal["unit", "none"]
+    pool: Literal["max", "l2"]
+    folds: int
+    equal: bool
+    seed: int
+    cache: Path | None
+    opening: OpenOptions
+    device: common.DeviceName
+    workers: int
+    quiet: bool
+
+    @property
+    def folder(self) -> Path:
+        """Where quantities and fits are kept."""
+        from pim.core.weights import cache_folder
+
+        return self.cache or cache_folder() / "quantities"
+
+
+def source_of(setting: Setting) -> VGGQuantities:
+    """The backbone, with a word about it if its weights are random.
+
+    Raises:
+        PimError: if its weights are not here.
+    """
+    from vggmetric.backbone import named
+    from vggmetric.fitting.source import VGGQuantities
+
+    if named(setting.backbone).random:
+        common.note(f"{setting.backbone} has random weights: what comes out is for tests and controls only")
+    return VGGQuantities(setting.backbone, setting.norm, setting.pool, common.chosen_device(setting.device))
+
+
+def gather(plans: Sequence[Plan], source: VGGQuantities, setting: Setting) -> Bench:
+    """Ratings with their quantities.
+
+    Raises:
+        PimError: if a picture cannot be used or there is too little to fit to.
+    """
+    from vggmetric.fitting import bench
+    from vggmetric.fitting.quantities import Collecting
+
+    how = Collecting(setting.folder, setting.opening, common.chosen_device(setting.device), setting.workers)
+    pairs = sum(len(plan.pairs) for plan in plans)
+    with kept(setting.folder), progress(setting.backbone, pairs, quiet=setting.quiet) as advance:
+        return bench.gather(
+            plans,
+            source,
+            how,
+            seed=setting.seed,
+            folds=setting.folds,
+            equal=setting.equal,
+            advance=advance,
+        )
+
+
+@contextmanager
+def solver(bench: Bench, setting: Setting) -> Iterator[Solver]:
+    """Fits by channel, which take long where there are many pictures, kept as they are made."""
+    import numpy as np
+
+    from vggmetric.fitting.arrays import opened
+    from vggmetric.fitting.solving import Remembering
+
+    size = bench.layout.size
+    with kept(setting.folder), opened(setting.folder / f"fits_{size}.sqlite", size, np.float64) as store:
+        yield Remembering(store, f"{bench.content} {setting.backbone} {setting.norm} {setting.pool}")
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Say on Ctrl-C what is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise common.Interrupted(f"stopped; what is done is kept in {folder}, the same command continues") from None

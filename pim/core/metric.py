@@ -1,0 +1,259 @@
+"""The one interface of all metrics: ours, the classics, and users' own callables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pim.core import checks
+from pim.core.info import MetricInfo
+from pim.errors import InputError, PimError, UsageError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image analysed once, to be compared with any number of others.
+
+    Made by `Metric.prepare`; only good for the metric that made it.
+    """
+
+    owner: str  # name and weights of the metric
+    image: Tensor  # (N, 3, H, W), in the metric's own precision
+    features: Any  # what the metric keeps of the reference
+    shape: tuple[int, ...]  # (N, 3, H, W) of the reference
+    single: bool  # the reference came as (3, H, W)
+    device: torch.device
+
+
+class Metric(nn.Module):
+    """How different two images look, as one number per pair.
+
+    Subclasses set `info` and write `_analyse` (what can be computed from the reference alone) and
+    `_compare`; with `info.spatial` also `_compare_map`, and `_compare_analysed` if two analysed images
+    are compared faster. Everything else (checks, single images, prepared references) is here, once.
+    """
+
+    info: MetricInfo
+    weights_hash: str | None = None  # SHA-256 of the weight file, None without weights
+    trained_on: tuple[str, ...] = ()  # rated data sets that it was trained or tuned on: no blind test for it
+
+    @property
+    def name(self) -> str:
+        """The complete name."""
+        return self.info.name
+
+    @property
+    def lower_is_better(self) -> bool:
+        """True for distances, False for similarities such as PSNR and SSIM."""
+        return self.info.lower_is_better
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What else defines the value, as plain values for records; empty where the name says all."""
+        return {}
+
+    @property
+    def device(self) -> torch.device | None:
+        """Where the weights are; None without weights, which follow the images."""
+        first = next(self.parameters(), None)
+        return None if first is None else first.device
+
+    def prepare(self, reference: Tensor) -> Prepared:
+        """Analyse a reference once, to compare many distorted images with it.
+
+        Args:
+            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1].
+
+        Returns:
+            What to pass instead of the reference. It holds no gradient history of its own making.
+
+        Raises:
+            InputError: if shape, type, size, device or values are wrong.
+        """
+        batch = self._enter(reference, "reference")
+        checks.check_values({"reference": batch})
+        image = self._cast(batch)
+        with full_precision(batch):
+            features = self._analyse(image)
+        return Prepared(self._owner(), image, features, tuple(batch.shape), reference.ndim == 3, batch.device)
+
+    def compare(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        """The value for every pair of images that were both prepared, as where each meets several others.
+
+        Args:
+            reference: What `prepare` returned.
+            distorted: The same, of images of the same shape on the same device.
+
+        Returns:
+            As a call: (N,), or 0-d for single images.
+
+        Raises:
+            InputError: if shapes or devices differ.
+            UsageError: if another metric prepared one of them, or nobody did.
+        """
+        for side in (reference, distorted):
+            self._check_owner(side)
+        checks.check_pair(reference.shape, distorted.image, reference.device)
+        self._check_single(reference.single, distorted.single)
+        with full_precision(distorted.image):
+            value = self._compare_analysed(reference, distorted)
+        return value[0] if distorted.single else value
+
+    def forward(self, reference: Tensor | Prepared, distorted: Tensor, *, spatial: bool = False) -> Tensor:
+        """The value for every pair, in the metric's published direction (see `lower_is_better`).
+
+        Args:
+            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1], or what `prepare` returned.
+            distorted: The same shape, on the same device.
+            spatial: Return a map instead, whose mean over each image is the value.
+
+        Returns:
+            (N,), or 0-d for a single pair of (3, H, W). With `spatial`: (N, 1, H, W) or (1, H, W).
+
+        Raises:
+            InputError: if shape, type, size, device or values are wrong; nothing is resized, broadcast or rescaled.
+            UsageError: if `spatial` is asked of a metric without maps, or the prepared reference is another metric's.
+        """
+        if spatial and not self.info.spatial:
+            raise UsageError(f"{self.name} has no spatial map; pim.list_metrics() lists those that have one")
+        first, second = self._checked(reference, distorted)
+        known = isinstance(reference, Prepared)
+        with full_precision(second):
+            if spatial:
+                value = self._compare_map(first, second) if known else self._map(first, second)
+            else:
+                value = self._compare(first, second) if known else self._pair(first, second)
+        return value[0] if distorted.ndim == 3 else value
+
+    def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """The parts of the map by layer of a network, for metrics that have them; they add up to the map.
+
+        Args:
+            reference: As for a call.
+            distorted: As for a call.
+
+        Yields:
+            Layer and its map, (N, 1, H, W), or (1, H, W) for a single pair.
+
+        Raises:
+            InputError: as a call.
+            UsageError: if the metric has no maps by layer.
+        """
+        raise UsageError(f"{self.name} has no maps by layer; the metrics on VGG-16 have")
+
+    def _checked(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Any, Tensor]:
+        """The features of a prepared reference, or the reference as a batch; and the distorted batch."""
+        images: dict[str, Tensor] = {}
+        if isinstance(reference, Prepared):
+            self._check_owner(reference)
+            shape, device, single = reference.shape, reference.device, reference.single
+        else:
+            batch = images["reference"] = self._enter(reference, "reference")
+            shape, device, single = tuple(batch.shape), batch.device, reference.ndim == 3
+        candidate = images["distorted"] = self._enter(distorted, "distorted")
+        checks.check_pair(shape, candidate, device)
+        checks.check_values(images)
+        self._check_single(single, distorted.ndim == 3)
+        first = reference.features if isinstance(reference, Prepared) else self._cast(batch)
+        return first, self._cast(candidate)
+
+    def _check_owner(self, prepared: Prepared) -> None:
+        if not isinstance(prepared, Prepared):
+            kind = type(prepared).__name__
+            raise UsageError(f"compare takes what prepare returned; got {kind}. Call the metric with images instead")
+        if prepared.owner != self._owner():
+            raise UsageError(f"this image was prepared by {prepared.owner}, not by {self._owner()}")
+
+    def _check_single(self, reference: bool, distorted: bool) -> None:
+        if reference != distorted:
+            raise InputError("reference and distorted must both be single images or both be batches")
+
+    def _analyse(self, image: Tensor) -> Any:
+        """What can be computed from the reference alone; (N, 3, H, W) in the metric's own precision."""
+        return image
+
+    def _compare(self, features: Any, distorted: Tensor) -> Tensor:
+        """Values (N,) from the analysed reference and a distorted batch."""
+        raise NotImplementedError(f"{type(self).__name__} lacks _compare")
+
+    def _compare_analysed(self, reference: Prepared, distorted: Prepared) -> Tensor:
+        """Values (N,) from two analysed batches; override where that of the distorted one helps too."""
+        return self._compare(reference.features, distorted.image)
+
+    def _compare_map(self, features: Any, distorted: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) from the analysed reference and a distorted batch."""
+        raise NotImplementedError(f"{type(self).__name__} lacks _compare_map")
+
+    def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Values (N,) of unprepared pairs; override where both are better analysed together."""
+        return self._compare(self._analyse(reference), distorted)
+
+    def _map(self, reference: Tensor, distorted: Tensor) -> Tensor:
+        """Maps (N, 1, H, W) of unprepared pairs."""
+        return self._compare_map(self._analyse(reference), distorted)
+
+    def _enter(self, image: Tensor, name: str) -> Tensor:
+        batch = checks.as_batch(image, name)
+        checks.check_size(batch, name, self.name, self.info.min_size)
+        home = self.device
+        if home is not None and batch.device != home:
+            raise InputError(f"{name} is on {batch.device}, {self.name} is on {home}; move one with .to()")
+        return batch
+
+    def _cast(self, batch: Tensor) -> Tensor:
+        """In the precision of the weights; without weights at least float32."""
+        first = next(self.parameters(), None)
+        if first is not None:
+            return batch.to(first.dtype)
+        return batch if batch.dtype == torch.float64 else batch.float()
+
+    def _owner(self) -> str:
+        return self.name if self.weights_hash is None else f"{self.name}@{self.weights_hash[:12]}"
+
+
+def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Tensor:
+    """The values unchanged, if each is a number that the metric may give.
+
+    Infinity is one only where it is the best value of an unbounded similarity: PSNR of identical images.
+
+    Args:
+        values: (N,).
+        info: Of the metric that gave them.
+        pairs: What to call each pair, N names.
+
+    Raises:
+        PimError: that names the first pair without a usable value.
+    """
+    unbounded = not info.lower_is_better and info.value_range[1] == float("inf")
+    for pair, value in zip(pairs, values.detach().flatten().tolist(), strict=True):
+        if value != value or value == -float("inf") or (value == float("inf") and not unbounded):
+            raise PimError(f"{info.name} of {pair} is {value}, which is no usable value; look at both images")
+    return values
+
+
+def full_precision(batch: Tensor) -> AbstractContextManager[Any]:
+    """Small differences drown in the rounding of half precision, so autocast stops here, and on a GPU TF32 as well.
+
+    Not TF32 in compiled programs, which keep what holds where they are compiled.
+    """
+    if batch.device.type == "cuda" and not torch.compiler.is_compiling():
+        return _without_tf32()
+    return torch.autocast(device_type=batch.device.type, enabled=False)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    # Convolutions there round to 10 bits of mantissa unless told otherwise: distances move by up to 1e-2 of themselves.
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device_type="cuda", enabled=False):
+            yield
+    finally:
+        convolutions.fp32_precision = before

@@ -1,0 +1,136 @@
+"""Weight files: safetensors with their story in the header; found, checked, read and written here.
+
+A file holds the tensors of a PIM, a head or a backbone, and in its header, as JSON: format version, what it is, the
+settings of the network, how it was trained, licence. Nothing is ever downloaded here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pim.core.files import written_whole
+from pim.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 1  # version of the header
+HEADER_LIMIT = 1 << 20  # bytes of header that are read at most
+KEY = "pim"  # the header entry that holds our JSON
+
+
+@dataclass(frozen=True)
+class WeightHeader:
+    """The story of a weight file."""
+
+    kind: str  # "pim": the networks of a PIM; "vgg-head", "vgg-backbone": see `vggmetric`
+    config: dict[str, Any]  # settings of the network, see PIMConfig
+    training: dict[str, Any] = field(default_factory=dict)  # data, counts, steps, seed, versions
+    licence: str = "Apache-2.0"
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        """As it stands in the file."""
+        return json.dumps(
+            {
+                "format": self.format,
+                "kind": self.kind,
+                "config": self.config,
+                "training": self.training,
+                "licence": self.licence,
+            },
+            sort_keys=True,
+        )
+
+
+def read_header(path: str | Path) -> WeightHeader:
+    """The header of a weight file; reads no weights and needs no torch.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, not ours or of an unknown version.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if not 0 < length <= HEADER_LIMIT:
+                raise WeightsError(f"{path} is not a safetensors file, or its header is damaged")
+            raw = stream.read(length)
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        outer = json.loads(raw.decode("utf-8"))
+        inner = json.loads(outer["__metadata__"][KEY])
+        return _header(inner, path)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path} has no readable pim header; was it made by `pim train` or `pim fit`?") from error
+
+
+def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
+    """Header and tensors of a weight file, on the CPU.
+
+    Raises:
+        WeightsError: if the file is missing, damaged, not ours or of an unknown version.
+    """
+    header = read_header(path)
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return header, load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is damaged: {error}") from error
+
+
+def write(path: str | Path, tensors: dict[str, Tensor], header: WeightHeader) -> None:
+    """Write a weight file, whole or not at all.
+
+    Raises:
+        PimError: if it cannot be written.
+        WeightsError: if the safetensors package is missing.
+    """
+    try:
+        from safetensors.torch import save
+    except ImportError as error:
+        raise WeightsError("writing weights needs the package safetensors: pip install safetensors") from error
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {KEY: header.to_json()})
+    with written_whole(path) as stream:
+        stream.write(content)
+
+
+def shipped() -> dict[str, Path]:
+    """The weight files inside the package, by metric name."""
+    folder = Path(str(resources.files("pim"))) / "pretrained"
+    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
+
+
+def shipped_file(name: str) -> Path | None:
+    """A weight file inside the package by its file name; None if it is not there."""
+    return shipped().get(Path(name).stem)
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: PIM_CACHE, else the platform's cache folder."""
+    named = os.environ.get("PIM_CACHE")
+    if named:
+        return Path(named)
+    from platformdirs import user_cache_path
+
+    return user_cache_path("pim-metric", appauthor=False)
+
+
+def _header(values: dict[str, Any], path: Path) -> WeightHeader:
+    version = values["format"]
+    if version != FORMAT:
+        raise WeightsError(
+            f"{path} has format version {version!r}, this version of pim reads {FORMAT}; update pim to read it"
+        )
+    config, training = values["config"], values.get("training", {})
+    if not isinstance(config, dict) or not isinstance(training, dict):
+        raise WeightsError(f"the header of {path} is damaged: config and training must be objects")
+    return WeightHeader(str(values["kind"]), config, training, str(values.get("licence", "unknown")), version)

@@ -1,0 +1,90 @@
+"""PSNR, SSIM and MS-SSIM as metrics: one value per image, over the three colour channels.
+
+SSIM and MS-SSIM are computed by pytorch-msssim. What makes that package silently compute something
+else (another data range, integer images, images smaller than the window) cannot reach it from here.
+"""
+
+from __future__ import annotations
+
+import torch
+from pytorch_msssim import ms_ssim, ssim
+from torch import Tensor
+
+from pim.core.info import MetricInfo
+from pim.core.metric import Metric
+from pim.metrics import catalogue
+
+WINDOW, SIGMA = 11, 1.5  # of the Gaussian, in pixels
+_NOTHING = 1e-30  # a mean squared error of 300 dB: float rounding, whose gradient would overflow
+
+
+def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio for a peak of 1.
+
+    Args:
+        reference: (N, C, H, W), in [0, 1].
+        distorted: The same shape.
+
+    Returns:
+        (N,) in dB, higher is more alike; infinite, with gradient 0, for identical images.
+    """
+    error = (reference - distorted).square().mean((1, 2, 3))
+    differ = error > _NOTHING
+    return torch.where(differ, 0 - 10 * torch.where(differ, error, 1).log10(), torch.inf)
+
+
+class PSNR(Metric):
+    """`psnr` as a metric."""
+
+    def __init__(self, info: MetricInfo = catalogue.PSNR) -> None:
+        super().__init__()
+        self.info = info
+
+    def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
+        return psnr(features, distorted)
+
+
+class SSIM(Metric):
+    """Structural similarity, the variant that `info.summary` states."""
+
+    def __init__(self, info: MetricInfo = catalogue.SSIM) -> None:
+        super().__init__()
+        self.info = info
+
+    def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
+        x, y = _alike(features, distorted)
+        value: Tensor = ssim(x, y, data_range=1, size_average=False, win=_window(x))
+        return value
+
+
+class MSSSIM(Metric):
+    """Structural similarity over five scales, the variant that `info.summary` states.
+
+    Where the structure of a channel is inverted at some scale, its value is 0 and so is its gradient;
+    autograd's anomaly detection stops there, at a NaN that the next step masks.
+    """
+
+    def __init__(self, info: MetricInfo = catalogue.MS_SSIM) -> None:
+        super().__init__()
+        self.info = info
+
+    def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
+        x, y = _alike(features, distorted)
+        value: Tensor = ms_ssim(x, y, data_range=1, size_average=False, win=_window(x))
+        return value
+
+
+def _alike(reference: Tensor, distorted: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the wider of their two types: the package filters both with the window of one."""
+    wider = torch.promote_types(reference.dtype, distorted.dtype)
+    return reference.to(wider), distorted.to(wider)
+
+
+def _window(image: Tensor) -> Tensor:
+    """The Gaussian window, (C, 1, 1, 11), that sums to 1 as closely as the type of the image allows.
+
+    The package's own sums to 1 only within float32, which costs SSIM up to 3e-5 on flat pictures.
+    """
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    taps = torch.exp(-offsets.square() / (2 * SIGMA**2))
+    return (taps / taps.sum()).to(image.dtype).to(image.device).repeat(image.shape[1], 1, 1, 1)

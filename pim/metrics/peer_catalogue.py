@@ -1,0 +1,114 @@
+"""Metrics of other packages: what they are, which package computes them, and whether it is all here.
+
+Nothing is imported and nothing is downloaded to find out.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from pim.core.info import MetricInfo
+
+_HOME = "pim.metrics.peers:load"
+INSTALL = "pip install 'pim-metric[peers]'"
+ALEXNET, VGG16 = "alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"  # as torchvision names its weight files
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A metric of another package."""
+
+    info: MetricInfo
+    modules: tuple[str, ...]  # that must be installed, the package itself first
+    distribution: str  # what pip calls it
+    backbone: str | None = None  # weight file of torchvision that the package would download
+
+
+def _piq(
+    name: str, summary: str, lower_is_better: bool, low: float, high: float, paper: str, min_size: int = 16
+) -> Peer:
+    info = MetricInfo(
+        name=name,
+        summary=summary,
+        lower_is_better=lower_is_better,
+        value_range=(low, high),
+        min_size=16,
+        symmetric=name != "mdsi",
+        licence="Apache-2.0",
+        source=f"{paper}; computed by piq",
+        home=_HOME,
+    )
+    return Peer(info, ("piq", "torchvision"), "piq")
+
+
+def _learned(
+    name: str, summary: str, licence: str, source: str, modules: tuple[str, ...], backbone: str | None
+) -> Peer:
+    info = MetricInfo(
+        name=name,
+        summary=summary,
+        lower_is_better=True,
+        value_range=(-inf if name == "dists" else 0.0, inf),  # rounding takes DISTS of equal images below 0
+        min_size=64,
+        licence=licence,
+        source=source,
+        home=_HOME,
+    )
+    return Peer(info, modules, modules[0].replace("_", "-"), backbone)
+
+
+_LPIPS = "Zhang, Isola, Efros, Shechtman and Wang 2018, arXiv 1801.03924; computed by lpips"
+_ST_LPIPS = "Ghildyal and Liu 2022, arXiv 2207.13686; computed by stlpips_pytorch"
+_ST_MODULES = ("stlpips_pytorch", "torchvision", "IPython", "torchsummary")
+_SHRINKS = "averages down to a shorter side near 256 first"
+
+_ALL = (
+    _piq("fsimc", f"feature similarity with colour; {_SHRINKS}", False, 0.0, 1.0, "Zhang, Zhang, Mou and Zhang 2011"),
+    _piq("vsi", f"visual saliency index; {_SHRINKS}", False, 0.0, 1.0, "Zhang, Shen and Li 2014"),
+    _piq("haarpsi", "similarity of Haar wavelets", False, 0.0, 1.0, "Reisenhofer, Bosse, Kutyniok and Wiegand 2018"),
+    _piq(
+        "gmsd",
+        "deviation of gradient magnitudes; its gradient is NaN where both images are equal",
+        *(True, 0.0, inf, "Xue, Zhang, Mou and Bovik 2014"),
+    ),
+    _piq(
+        "mdsi",
+        f"mean deviation similarity; {_SHRINKS}; its gradient is NaN where both images are equal",
+        *(True, 0.0, inf, "Ziaei Nafchi, Shahkolaei, Hedjam and Cheriet 2016"),
+    ),
+    _learned("lpips-alex", "LPIPS 0.1 on AlexNet", "BSD-2-Clause", _LPIPS, ("lpips", "torchvision"), ALEXNET),
+    _learned("lpips-vgg", "LPIPS 0.1 on VGG-16", "BSD-2-Clause", _LPIPS, ("lpips", "torchvision"), VGG16),
+    _learned("st-lpips-alex", "shift-tolerant LPIPS on AlexNet", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
+    _learned("st-lpips-vgg", "shift-tolerant LPIPS on VGG-16", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
+    _learned(
+        "dists",
+        "DISTS at full size, without the shrinking of its own loader",
+        *("MIT", "Ding, Ma, Wang and Simoncelli 2020, arXiv 2004.07728; computed by DISTS_pytorch"),
+        *(("DISTS_pytorch", "torchvision"), VGG16),
+    ),
+)
+
+PEERS: dict[str, Peer] = {peer.info.name: peer for peer in _ALL}
+
+
+def missing(name: str) -> str | None:
+    """Why a peer cannot be used here, and what to do; None if nothing is missing."""
+    peer = PEERS[name]
+    absent = [module for module in peer.modules if importlib.util.find_spec(module) is None]
+    if absent:
+        return f"{name} needs the package {absent[0]}: {INSTALL}"
+    if peer.backbone is not None and not (folder := checkpoints()).joinpath(peer.backbone).is_file():
+        where = f"https://download.pytorch.org/models/{peer.backbone}"
+        return f"{name} needs {peer.backbone} in {folder}; nothing is downloaded here: get it from {where}"
+    return None
+
+
+def checkpoints() -> Path:
+    """Where torchvision looks for weight files before it would download them."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
