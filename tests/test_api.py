@@ -18,7 +18,6 @@ from pim.metrics import catalogue, registry
 from pim.metrics.classics import PSNR
 from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
-from pim.scoring import api
 
 TINY = PIMConfig(filters=(4, 3), scales=1, filter_set="sp0")
 
@@ -38,9 +37,9 @@ def ships_tiny(tmp_path, monkeypatch):
     path = tmp_path / "tiny.safetensors"
     weights.write(path, metric.state_dict(), WeightHeader("pim", TINY.to_dict()))
     monkeypatch.setattr(weights, "shipped", lambda: {catalogue.DEFAULT: path})
-    api._kept.cache_clear()
+    registry.load_kept.cache_clear()
     yield metric
-    api._kept.cache_clear()
+    registry.load_kept.cache_clear()
 
 
 def _psnr(a: np.ndarray, b: np.ndarray) -> float:
