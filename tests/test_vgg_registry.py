@@ -93,7 +93,7 @@ def test_a_damaged_head_and_a_backbone_are_no_metrics(cli: Cli, tmp_path: Path) 
         registry.load(str(bad))
     assert cli("weights", "check", bad).code == 1
     loading.save(bad, loading.random_tensors(1), BACKBONES["oxford12"])
-    with pytest.raises(WeightsError, match="holds weights of kind 'vgg-backbone', not of a PIM"):
+    with pytest.raises(WeightsError, match="holds weights of kind 'vgg-backbone'; expected pim or vgg-head"):
         registry.load(str(bad))
 
 

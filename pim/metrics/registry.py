@@ -18,10 +18,11 @@ from pim.metrics.peer_catalogue import PEERS, missing
 if TYPE_CHECKING:
     from pim.core.metric import Metric
 
-# What reads a weight file, by the kind that its header names.
-_READERS = {
+# What makes the metric of a weight file, by the kind that its header names, and what reads the file alone.
+_LOADERS = {"pim": "pim.pim.model:PIM.load", "vgg-head": "vggmetric.metric:VGGMetric.from_head"}
+_CHECKS = {
     "pim": "pim.pim.model:PIM.load",
-    "vgg-head": "vggmetric.metric:VGGMetric.from_head",
+    "vgg-head": "vggmetric.head:Head.read",  # good without its backbone
     "vgg-backbone": "vggmetric.loading:read_file",
 }
 _BACKBONE_MISSING = "vggmetric.backbone:missing"
@@ -77,7 +78,7 @@ def load_kept(name: str, device: str | None) -> Metric:
 
 
 def check_weights(path: str | Path) -> tuple[weights.WeightHeader, str]:
-    """Read a whole weight file and build what it is for: a PIM, a head for VGG-16 features, or a backbone.
+    """Read a whole weight file: a PIM, a head for VGG-16 features (whose backbone need not be here), or a backbone.
 
     Returns:
         Its header, and the SHA-256 of the file.
@@ -86,7 +87,7 @@ def check_weights(path: str | Path) -> tuple[weights.WeightHeader, str]:
         WeightsError: with what is wrong.
     """
     header = weights.read_header(path)
-    _reader(header, path)(Path(path))
+    _by_kind(_CHECKS, header, path)(Path(path))
     return header, sha256_of(path)
 
 
@@ -96,10 +97,10 @@ def resolve(home: str) -> Any:
     return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
 
 
-def _reader(header: weights.WeightHeader, path: str | Path) -> Any:
-    if header.kind not in _READERS:
-        raise WeightsError(f"{path} holds weights of kind {header.kind!r}; known are {', '.join(_READERS)}")
-    return resolve(_READERS[header.kind])
+def _by_kind(table: dict[str, str], header: weights.WeightHeader, path: str | Path) -> Any:
+    if header.kind not in table:
+        raise WeightsError(f"{path} holds weights of kind {header.kind!r}; expected {' or '.join(table)}")
+    return resolve(table[header.kind])
 
 
 def _find(name: str) -> Metric:
@@ -108,7 +109,7 @@ def _find(name: str) -> Metric:
     if name in catalogue.BUILT_IN:
         made = _built_in(catalogue.BUILT_IN[name])
     elif name.endswith(".safetensors"):
-        made = _reader(weights.read_header(name), name)(Path(name))
+        made = _by_kind(_LOADERS, weights.read_header(name), name)(Path(name))
     else:
         made = resolve("pim.metrics.custom:load")(name)
     return made
