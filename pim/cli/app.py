@@ -112,13 +112,13 @@ def _command(name: str) -> Any:
     module_name, _, attribute = COMMANDS[name].partition(":")
     module = importlib.import_module(module_name)
     found = getattr(module, attribute)
+    parent = typer.Typer(context_settings=HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
     if not isinstance(found, typer.Typer):
-        single = typer.Typer(context_settings=HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(name, epilog=module.EXAMPLES)(found)
-        return get_command(single)
-    group = get_command(found)
-    group.name = name
-    return group
+        parent.command(name, epilog=module.EXAMPLES)(found)
+        return get_command(parent)
+    parent.add_typer(found, name=name)
+    group: Any = get_command(parent)
+    return group.commands[name]
 
 
 def run(arguments: Sequence[str]) -> int:
