@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 
 from pim.errors import InputError, UsageError
 from pim.eval.correlation import (
@@ -146,6 +147,31 @@ def test_the_logistic_fit_equals_the_golden_one(golden: Golden, parameters: int)
     assert found.rmse == pytest.approx(float(stats[f"fit{parameters}_rmse"]), abs=1e-9)
     assert pearson(found.predicted, stats["fit_y"]) == pytest.approx(float(stats[f"fit{parameters}_plcc"]), abs=1e-9)
     np.testing.assert_allclose(found.predicted, stats[f"fit{parameters}_pred"], atol=1e-5)
+
+
+def least_error(x: Array, y: Array, parameters: int) -> float:
+    """The lowest RMSE on a grid of centres and slopes; the other parameters are linear, so least squares finds them."""
+    u = (x - x.mean()) / x.std()
+    straight = [np.ones_like(u)] if parameters == 4 else [np.ones_like(u), u]
+    columns = [
+        np.stack([1 / (1 + np.exp(-np.clip(slope * (u - centre), -500, 500))), *straight], axis=1)
+        for centre in np.linspace(-2, 3, 120)
+        for slope in 1 / np.geomspace(0.01, 2, 12)
+    ]
+    return min(float(np.sqrt(np.mean((a @ np.linalg.lstsq(a, y)[0] - y) ** 2))) for a in columns)
+
+
+@pytest.mark.parametrize(("parameters", "seed"), [(4, 22), (4, 33), (4, 6), (5, 25), (5, 35), (5, 54)])
+def test_no_other_start_would_have_fitted_better(parameters: int, seed: int) -> None:
+    """Steep steps far from the middle, which most starts miss."""
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(12, 40))
+    x = np.sort(rng.exponential(1, count) if seed % 2 else rng.normal(size=count))
+    step = (x - np.quantile(x, rng.choice([0.1, 0.3, 0.7, 0.9]))) / rng.choice([0.02, 0.05, 0.3])
+    y = expit(step) + 0.1 * rng.normal(size=count) + rng.choice([0, 0.3, -0.3]) * x
+    assert fit(x, y, parameters).rmse <= least_error(x, y, parameters) * (
+        1 + 1e-4
+    )  # the steepest steps have no last digit
 
 
 def test_a_falling_logistic_of_large_numbers_is_found_exactly() -> None:

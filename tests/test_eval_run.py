@@ -289,6 +289,21 @@ def test_a_metric_whose_values_depend_on_the_batch_is_caught(tmp_path: Path) -> 
     assert all("must not depend on the batch" in failure for failure in outcome.failures)
 
 
+class MoodyAtTheEnd(MeanAbsolute):
+    """A value that depends on the batch where pictures differ much: in the last rows."""
+
+    def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
+        value = super()._compare(features, distorted)
+        return torch.where(value > 0.25, value * (1 + 1e-4 * len(distorted)), value)
+
+
+def test_rows_of_every_part_of_a_run_are_computed_once_more(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path / "set", references=12, levels=8, types=("shift",))  # differs by 0.04 for each level
+    ordered = replace(plan, pairs=tuple(sorted(plan.pairs, key=lambda pair: pair.distorted.name[-5])))
+    outcome = run(tmp_path / "run", ordered, [MoodyAtTheEnd()], RunOptions(batch_size=4))
+    assert any("must not depend on the batch" in failure for failure in outcome.failures)
+
+
 class Shapeless(MeanAbsolute):
     def _compare(self, features: torch.Tensor, distorted: torch.Tensor) -> torch.Tensor:
         return super()._compare(features, distorted)[:, None]

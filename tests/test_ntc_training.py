@@ -147,6 +147,13 @@ def test_losses_of_high_rates_weigh_less_and_those_of_one_rate_fully():
     assert minibatches.fair(CodecConfig(lambdas=(0.5,)), torch.tensor([0.5])) == 1.0
 
 
+def test_soft_rounding_grows_steeper_over_the_first_quarter():
+    settings = CodecTraining(steps=400, rounding="soft", alpha=9.0)
+    proxies = [settings.proxy_at(step) for step in (0, 25, 50, 100, 250, 399)]
+    assert [proxy.alpha for proxy in proxies] == [1, 3, 5, 9, 9, 9]
+    assert {proxy.rounding for proxy in proxies} == {"soft"}
+
+
 # Patches
 
 

@@ -35,6 +35,12 @@ def test_equal_neighbours_are_not_in_order() -> None:
     assert severity_order(grid([[1, 1, 2]])).adjacent == 0.5
 
 
+@pytest.mark.parametrize("row", [[1, 1, 2, 3, 3], [0, 0, 0, 1, 0], [4, 4, 2, 2, 1]])
+def test_tau_of_tied_distances_is_tau_b(row: list[float]) -> None:
+    want = scipy.stats.kendalltau(range(len(row)), row, variant="b").statistic
+    assert severity_order(grid([row])).kendall == pytest.approx(want)
+
+
 def test_a_metric_that_never_changes_has_no_tau() -> None:
     assert severity_order(grid([[1, 1, 1]])).kendall is None
 

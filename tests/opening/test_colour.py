@@ -276,3 +276,23 @@ def test_video_tags_leave_srgb_numbers_alone_with_a_note(png):
     opened = open_image(io.BytesIO(png(samples, before=[(b"cICP", bytes([1, 1, 0, 1]))])))
     assert np.array_equal(opened.pixels, samples.astype(np.float32) / np.float32(255))
     assert opened.decoding.notes == ("video transfer function 1 taken as that of sRGB",)
+
+
+def test_of_all_transfer_functions_only_the_known_ones_are_read(png):
+    read = []
+    for transfer in range(256):
+        try:
+            open_image(io.BytesIO(png(np.zeros((2, 2, 3), np.uint8), before=[(b"cICP", bytes([1, transfer, 0, 1]))])))
+        except InputError:
+            continue
+        read.append(transfer)
+    assert read == [1, 2, 4, 5, 6, 8, 13, 14, 15]
+
+
+@pytest.mark.parametrize(("transfer", "gamma"), [(4, 2.2), (5, 2.8), (8, 1.0)])
+def test_a_transfer_function_that_is_a_power_is_undone_as_one(png, transfer, gamma):
+    samples = np.arange(0, 255, 5, dtype=np.uint8).reshape(3, 17, 1).repeat(3, 2)
+    opened = open_image(io.BytesIO(png(samples, before=[(b"cICP", bytes([1, transfer, 0, 1]))])))
+    light = (samples / 255) ** gamma
+    want = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(opened.pixels, want, atol=2e-6)
