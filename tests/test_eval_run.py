@@ -300,7 +300,7 @@ class MoodyAtTheEnd(MeanAbsolute):
 def test_rows_of_every_part_of_a_run_are_computed_once_more(tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "set", references=12, levels=8, types=("shift",))  # differs by 0.04 for each level
     ordered = replace(plan, pairs=tuple(sorted(plan.pairs, key=lambda pair: pair.distorted.name[-5])))
-    outcome = run(tmp_path / "run", ordered, [MoodyAtTheEnd()], RunOptions(batch_size=4))
+    outcome = run(tmp_path / "run", ordered, [MoodyAtTheEnd()], RunOptions(batch_size=12))
     assert any("must not depend on the batch" in failure for failure in outcome.failures)
 
 
