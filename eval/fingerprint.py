@@ -95,6 +95,8 @@ def _own_code() -> str:
     homes += [] if vgg is None or vgg.origin is None else [Path(vgg.origin).parent]
     total = hashlib.sha256()
     for folder in homes:
-        for path in sorted(folder.rglob("*.py")):
+        for path in sorted(
+            path for path in folder.rglob("*") if path.suffix in (".py", ".npz")
+        ):  # code and filter taps
             total.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
     return total.hexdigest()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -47,6 +50,54 @@ def test_settings_and_the_code_of_the_package_change_it(monkeypatch: pytest.Monk
     monkeypatch.undo()
     monkeypatch.setattr(fingerprint, "_own_code", lambda: "another version")
     assert of(MeanAbsolute()) != before
+
+
+PROGRAM = """
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from pim.eval import fingerprint
+from pim.images.opener import OpenOptions
+from pim.metrics.classics import PSNR
+
+def code():
+    fingerprint._own_code.cache_clear()
+    return fingerprint.describe(PSNR(), "cpu", OpenOptions())["own_code"]
+
+before = code()
+for name in sys.argv[1:]:
+    path = Path(name)
+    kept = path.read_bytes()
+    path.write_bytes(kept + b" ")
+    print(name, code() != before)
+    path.write_bytes(kept)
+"""
+VALUED = (  # opens, makes, resizes, scores
+    "pim/images/opener.py",
+    "pim/images/colour.py",
+    "pim/datasets/rendered.py",
+    "pim/datasets/corruptions/blur.py",
+    "pim/eval/pictures.py",
+    "pim/scoring/engine.py",
+    "pim/core/metric.py",
+    "pim/metrics/classics.py",
+    "pim/pim/pyramid.py",
+    "pim/pim/steerable_filters.npz",
+    "vggmetric/embedding.py",
+)
+OTHERS = ("pim/cli/score.py", "pim/rating/study.py")
+
+
+def test_a_change_to_any_code_that_can_change_a_value_changes_it_and_no_other(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[1]
+    for package in ("pim", "vggmetric"):  # pim with what its links lead to
+        shutil.copytree(root / package, tmp_path / package, ignore=shutil.ignore_patterns("pretrained", "__pycache__"))
+    command = [sys.executable, "-c", PROGRAM, *VALUED, *OTHERS]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines() == [*(f"{name} True" for name in VALUED), *(f"{name} False" for name in OTHERS)]
 
 
 def test_the_code_of_a_users_metric_changes_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
