@@ -1,6 +1,6 @@
 # Short names for what CONTRIBUTING.md tells; they use the tools of the active environment.
 
-.PHONY: help check test format ci
+.PHONY: help check test format mutate oldest ci
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -18,6 +18,12 @@ test:  ## All tests.
 format:  ## Bring code into the one form.
 	ruff check --fix .
 	ruff format .
+
+mutate:  ## Plant faults in a copy of the tree; every one must make a test fail.
+	python benchmarks/mutations.py
+
+oldest:  ## All tests on the oldest versions that pyproject.toml allows, in a fresh environment.
+	.ci/oldest
 
 ci:  ## Everything that a change has to pass, from a fresh environment.
 	.ci/run

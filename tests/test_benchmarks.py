@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mutations
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -176,3 +177,11 @@ def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
     assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
     assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
     assert "dB at equal bits" in said
+
+
+def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:
+    for mutation in mutations.MUTATIONS:
+        planted = mutations.mutated((ROOT / mutation.file).read_text(encoding="utf-8"), mutation)
+        compile(planted, mutation.file, "exec")
+        file, _, function = mutation.test.partition("::")
+        assert f"def {function}" in (ROOT / file).read_text(encoding="utf-8"), mutation

@@ -158,7 +158,7 @@ def least_error(x: Array, y: Array, parameters: int) -> float:
         for centre in np.linspace(-2, 3, 120)
         for slope in 1 / np.geomspace(0.01, 2, 12)
     ]
-    return min(float(np.sqrt(np.mean((a @ np.linalg.lstsq(a, y)[0] - y) ** 2))) for a in columns)
+    return min(float(np.sqrt(np.mean((a @ np.linalg.lstsq(a, y, rcond=None)[0] - y) ** 2))) for a in columns)
 
 
 @pytest.mark.parametrize(("parameters", "seed"), [(4, 22), (4, 33), (4, 6), (5, 25), (5, 35), (5, 54)])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -119,6 +121,14 @@ def test_a_broken_video_is_named_and_the_others_go_on(tmp_path):
     assert crops.names == ("good.mp4",)
     assert len(problems) == 1
     assert "broken.mp4" in problems[0]
+
+
+def test_without_a_decoder_a_video_says_what_to_install_and_pictures_need_none(tmp_path, monkeypatch):
+    video, folder = write_video(tmp_path / "clip.mp4", moving()), write_folder(tmp_path / "a", moving())
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(DataError, match=r"pip install 'pim-metric\[video\]'"):
+        list(frames.read_frames(video))
+    assert len(list(frames.read_frames(folder))) == 12
 
 
 def test_sources_are_held_out_by_the_manifest_or_else_by_share(tmp_path):
