@@ -57,7 +57,7 @@ class Judgement:
     subsets: tuple[str, ...] = ()
     distortion: str | None = None
     level: int | None = None
-    deviation: float | None = None  # standard deviation of `value`
+    deviation: float | None = None  # standard error of `value`
     people: int | None = None
 
     def as_dict(self) -> dict[str, Any]:

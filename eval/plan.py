@@ -131,8 +131,8 @@ def _judgement(record: records.AnyRecord, pairs: _Pairs) -> Judgement:
     )
     if isinstance(record, records.SeverityRecord):
         return row
-    deviation = record.score_std if isinstance(record, records.OpinionRecord) else None
-    return replace(row, deviation=deviation, people=record.n)
+    error = record.score_error if isinstance(record, records.OpinionRecord) else None
+    return replace(row, deviation=error, people=record.n)
 
 
 def _value(record: records.AnyRecord) -> float | None:
