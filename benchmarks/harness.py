@@ -26,11 +26,12 @@ from timing import Case, Spread, ratio, report, setting, timed
 
 import pim
 from pim.core.metric import Metric
-from pim.eval.pictures import FilePicture, PlannedPair
+from pim.eval.judgements import PlannedPair
 from pim.eval.ray_engine import OnRay
 from pim.eval.run import RunOptions, score
 from pim.eval.scoring import Engine, InThisProcess
 from pim.eval.store import writing
+from pim.scoring.pictures import FilePicture
 
 Row = dict[str, object]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from pim.datasets.dataset import Dataset, ManifestError, count_findings, finding
 from pim.datasets.folder import child, find_root, listing, subfolders
 from pim.datasets.labels import number, range_findings, text_lines, whole
-from pim.datasets.records import OpinionRecord
+from pim.datasets.records import OpinionRecord, standard_error
 from pim.datasets.sheet import read_xlsx
 
 TYPES = {  # folder: what it is
@@ -25,6 +25,7 @@ TYPES = {  # folder: what it is
 }
 EXPECTED = {"": 866, **dict.fromkeys(TYPES, 150), "contrast": 116}
 DMOS = (0.0, 1.0)
+PEOPLE = 5000 / 866  # ratings of each picture on average; the table has their standard deviation
 SIZE = (512, 512)
 TABLES = ("csiq.dmos.xlsx", "csiq.beta.txt", "csiq.dmos.csv")  # in lower case
 SHEET = "all_by_image"
@@ -93,7 +94,7 @@ def _record(row: _Row, reference: Path, distorted: Path) -> OpinionRecord:
         reference=reference,
         distorted=distorted,
         score=row.dmos,
-        score_std=row.deviation,
+        score_error=standard_error(row.deviation, PEOPLE),
     )
 
 

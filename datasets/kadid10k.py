@@ -16,7 +16,7 @@ import pandas as pd
 from pim.datasets.dataset import Dataset, Finding, count_findings, finding
 from pim.datasets.folder import child, find_root, listing
 from pim.datasets.labels import number, range_findings
-from pim.datasets.records import OpinionRecord
+from pim.datasets.records import OpinionRecord, standard_error
 from pim.datasets.sheet import columns_of, read_sheet
 
 TYPES = (
@@ -47,6 +47,7 @@ TYPES = (
     "contrast change",
 )
 EXPECTED = {"": 10125}
+PEOPLE = 30  # for each picture; the column "var" is the standard deviation of their answers, by its smallest values
 SCORE = (1.0, 5.0)
 SIZE = (512, 384)
 LAYOUT = "KADID-10k, a folder with dmos.csv and images"
@@ -129,5 +130,6 @@ def _record(row: tuple[str, ...], files: dict[str, Path]) -> OpinionRecord | Non
         reference=pictures[0],
         distorted=pictures[1],
         score=score,
-        score_std=number(deviation),
+        score_error=standard_error(number(deviation), PEOPLE),
+        n=PEOPLE,
     )

@@ -39,7 +39,7 @@ class _Row:
     number: int  # of the picture in its folder
     reference: str  # in lower case
     dmos: float
-    deviation: float | None
+    deviation: float | None  # of the mean: a tenth of what single people differ by
 
     @property
     def key(self) -> str:
@@ -69,7 +69,7 @@ def read(path: Path) -> Dataset:
             reference=references.files[row.reference],
             distorted=files[row.key],
             score=row.dmos,
-            score_std=row.deviation,
+            score_error=row.deviation,
         )
         for row in rows
         if row.reference in references.files and row.key in files

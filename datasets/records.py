@@ -6,6 +6,7 @@ stable: they are made of names inside the data set, so they survive a move to an
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,7 +36,7 @@ class OpinionRecord(Record):
     reference: Picture
     distorted: Picture
     score: float
-    score_std: float | None = None
+    score_error: float | None = None  # standard error of the score: of a mean, spread over people / sqrt(people)
     n: int | None = None  # people
 
     def pairs(self) -> tuple[PicturePair, ...]:
@@ -98,6 +99,11 @@ class SeverityRecord(Record):
     def pairs(self) -> tuple[PicturePair, ...]:
         """(reference, distorted)."""
         return ((self.reference, self.distorted),)
+
+
+def standard_error(spread: float | None, people: float | None) -> float | None:
+    """Turn the standard deviation of opinions into that of their mean; None where one of the two is not known."""
+    return spread / math.sqrt(people) if spread is not None and people else None
 
 
 AnyRecord = OpinionRecord | ForcedChoiceRecord | QuadrupleRecord | SameRecord | SeverityRecord

@@ -1,6 +1,6 @@
 """Plain tables of judgements: CSV, TSV or Parquet with one of four sets of columns.
 
-    opinions        reference, distorted, score [, score_std, n]
+    opinions        reference, distorted, score [, score_std (spread over people), n]
     forced choices  reference, a, b, prefer_b [, n]         prefer_b: share who found b closer to the reference
     quadruples      p0, p1, q0, q1, judge [, n]             judge: share who said that q0 and q1 differ more
     same or not     a, b, same [, n]                        same: share who saw no difference
@@ -32,6 +32,7 @@ from pim.datasets.records import (
     OpinionRecord,
     QuadrupleRecord,
     SameRecord,
+    standard_error,
 )
 from pim.datasets.sheet import read_sheet
 from pim.errors import UsageError
@@ -123,8 +124,8 @@ def _record(form: _Form, row: Mapping[str, str], found: list[Path], label: float
     }
     match form.kind:
         case "opinion":
-            deviation = number(row.get("score_std", ""))
-            return OpinionRecord(reference=found[0], distorted=found[1], score=label, score_std=deviation, **common)
+            error = standard_error(number(row.get("score_std", "")), common["n"])
+            return OpinionRecord(reference=found[0], distorted=found[1], score=label, score_error=error, **common)
         case "two_afc":
             return ForcedChoiceRecord(
                 reference=found[0], first=found[1], second=found[2], prefer_second=label, **common

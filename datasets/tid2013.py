@@ -130,7 +130,7 @@ def _record(row: _Row, deviation: float | None, reference: Path, distorted: Path
         reference=reference,
         distorted=distorted,
         score=row.mos,
-        score_std=deviation,
+        score_error=deviation,
     )
 
 
@@ -163,7 +163,7 @@ def _rows(path: Path) -> list[_Row]:
 
 
 def _deviations(path: Path, rows: int) -> tuple[list[float | None], tuple[Finding, ...]]:
-    """The deviations of the scores in the order of the rows, and what is wrong with them."""
+    """The standard errors of the scores in the order of the rows, and what is wrong with them."""
     if not path.is_file():
         return [None] * rows, (Finding("note", "mos_std.txt is not here; scores have no deviation"),)
     values = [number(line) for line in text_lines(path)]

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pim.datasets.records import Kind
-from pim.eval.pictures import PlannedPair
+from pim.scoring.pictures import Picture
+
+
+class StampedPicture(Picture, Protocol):
+    """A picture that tells when it is no longer the same."""
+
+    def stamp(self, verify: bool) -> str:
+        """A text that changes when the picture does; with `verify` it depends on every byte."""
+
+
+@dataclass(frozen=True)
+class PlannedPair:
+    """Two pictures to compare, and the name of the comparison."""
+
+    key: str  # unique within a run
+    reference: StampedPicture
+    distorted: StampedPicture
+
+    def both(self) -> tuple[StampedPicture, StampedPicture]:
+        """Reference and distorted picture."""
+        return self.reference, self.distorted
+
+    def stamp(self, verify: bool) -> str:
+        """A text that changes when one of the pictures does."""
+        both = json.dumps([self.reference.stamp(verify), self.distorted.stamp(verify)])
+        return hashlib.sha256(both.encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +57,7 @@ class Judgement:
     subsets: tuple[str, ...] = ()
     distortion: str | None = None
     level: int | None = None
-    deviation: float | None = None  # standard deviation of `value`
+    deviation: float | None = None  # standard error of `value`
     people: int | None = None
 
     def as_dict(self) -> dict[str, Any]:

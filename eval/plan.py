@@ -11,8 +11,8 @@ from pim.datasets import records
 from pim.datasets.dataset import Dataset
 from pim.datasets.imagenet_c import jpeg_floor
 from pim.errors import UsageError
-from pim.eval.judgements import About, Judgement, Plan
-from pim.eval.pictures import FilePicture, Picture, PlannedPair
+from pim.eval.judgements import About, Judgement, Plan, PlannedPair, StampedPicture
+from pim.scoring.pictures import FilePicture
 
 FLOOR = "jpeg floor"
 
@@ -34,19 +34,19 @@ class Treatment:
             found.append(f"candidates shifted by {self.shift} px, {self.shift_margin} columns left out")
         return tuple(found)
 
-    def reference(self, picture: records.Picture) -> Picture:
+    def reference(self, picture: records.Picture) -> StampedPicture:
         """A reference, treated."""
         columns = None if self.shift is None else (0, -self.shift_margin)
         return self._treated(picture, columns)
 
-    def candidate(self, picture: records.Picture) -> Picture:
+    def candidate(self, picture: records.Picture) -> StampedPicture:
         """A distorted picture, treated."""
         if self.shift is None:
             return self._treated(picture, None)
         end = self.shift - self.shift_margin
         return self._treated(picture, (self.shift, end if end else None))
 
-    def _treated(self, picture: records.Picture, columns: tuple[int, int | None] | None) -> Picture:
+    def _treated(self, picture: records.Picture, columns: tuple[int, int | None] | None) -> StampedPicture:
         if isinstance(picture, Path):
             return FilePicture(picture, columns, self.shorter_side)
         if columns is not None or self.shorter_side is not None:
@@ -131,8 +131,8 @@ def _judgement(record: records.AnyRecord, pairs: _Pairs) -> Judgement:
     )
     if isinstance(record, records.SeverityRecord):
         return row
-    deviation = record.score_std if isinstance(record, records.OpinionRecord) else None
-    return replace(row, deviation=deviation, people=record.n)
+    error = record.score_error if isinstance(record, records.OpinionRecord) else None
+    return replace(row, deviation=error, people=record.n)
 
 
 def _value(record: records.AnyRecord) -> float | None:

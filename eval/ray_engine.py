@@ -157,13 +157,13 @@ def pieces(job: Job, actors: int) -> Iterator[Job]:
         job: With one wave or more.
         actors: That share it.
     """
-    full = PIECE_WAVES * max(len(wave.pairs) for wave in job.waves)
-    size = min(full, sum(len(wave.pairs) for wave in job.waves) // (PIECES_PER_ACTOR * actors))
+    full = PIECE_WAVES * max(map(len, job.waves))
+    size = min(full, sum(map(len, job.waves)) // (PIECES_PER_ACTOR * actors))
     waiting: list[Wave] = []
     count = 0
     for wave in job.waves:
         waiting.append(wave)
-        count += len(wave.pairs)
+        count += len(wave)
         if count >= size:
             yield _part(job, waiting)
             waiting, count = [], 0
@@ -172,7 +172,7 @@ def pieces(job: Job, actors: int) -> Iterator[Job]:
 
 
 def _part(job: Job, waves: Sequence[Wave]) -> Job:
-    places = frozenset(place for wave in waves for place in wave.pairs)
+    places = frozenset(place for wave in waves for place in wave)
     return replace(
         job,
         waves=tuple(waves),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pim.core.metric import Metric
 from pim.errors import PimError
-from pim.eval.pictures import PlannedPair
+from pim.eval.judgements import PlannedPair
 from pim.images import heatmap
 from pim.images.opener import OpenOptions, Pixels
 

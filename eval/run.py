@@ -18,13 +18,13 @@ import numpy as np
 
 from pim.core.metric import Metric
 from pim.errors import PimError
-from pim.eval.compute import Value
 from pim.eval.fingerprint import describe, digest
-from pim.eval.pictures import Picture, PlannedPair
+from pim.eval.judgements import PlannedPair
 from pim.eval.scoring import Engine, InThisProcess, Job, Scored
 from pim.eval.store import Score, Store
-from pim.eval.waves import Wave, waves
-from pim.images.opener import OpenOptions
+from pim.eval.waves import waves
+from pim.images.opener import Decoding, OpenOptions
+from pim.scoring.pictures import Picture
 
 COMMIT_ROWS = 512
 COMMIT_SECONDS = 1.0
@@ -88,12 +88,13 @@ def score(
     """
     engine = engine or InThisProcess(options.workers)
     numbers = [_number(store, metric, options) for metric in metrics]
+    called = {metric.name: number for metric, number in zip(metrics, numbers, strict=True)}
     missing = tuple(_missing(store, number, ids, options.keep_failed) for number in numbers)
     done = len(pairs) - len(set[int]().union(*missing))
     if done < len(pairs):
         job = _job(pairs, missing, options)
         with watch(len(pairs), done) as advance:
-            _compute(engine.perform(job, metrics), job, _Writer(store, ids, numbers), advance)
+            _compute(engine.perform(job, metrics), job, _Writer(store, ids, called), advance)
     _check(store, pairs, ids, dict(zip(numbers, metrics, strict=True)), options, engine)
     return _failures(store, ids, numbers)
 
@@ -117,7 +118,7 @@ def _job(pairs: Sequence[PlannedPair], missing: tuple[frozenset[int], ...], opti
     """What is left of the waves of the whole plan."""
     every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
     wanted = set[int]().union(*missing)
-    left = tuple(wave for wave in every if not wanted.isdisjoint(wave.pairs))
+    left = tuple(wave for wave in every if not wanted.isdisjoint(wave))
     return Job(left, pairs, missing, recurring(pairs), options.opening, options.device)
 
 
@@ -133,7 +134,7 @@ def _compute(results: Iterator[Scored], job: Job, writer: _Writer, advance: Adva
         for scored in results:
             writer.add(scored)
             writer.commit_if_due()
-            advance(len(wanted & scored.places()))
+            advance(len(wanted & scored.keys()))
     finally:
         writer.commit()  # also when stopped: what is computed is kept
 
@@ -153,7 +154,7 @@ def _batch_size(pairs: Sequence[PlannedPair], options: RunOptions) -> int:
 class _Writer:
     """Collects values and commits them now and then."""
 
-    def __init__(self, store: Store, ids: Sequence[int], metrics: Sequence[int]) -> None:
+    def __init__(self, store: Store, ids: Sequence[int], metrics: Mapping[str, int]) -> None:
         self._store, self._ids, self._metrics = store, ids, metrics
         self._clear()
 
@@ -165,10 +166,17 @@ class _Writer:
 
     def add(self, scored: Scored) -> None:
         """Keep what came of some pairs."""
-        for metric, values in zip(self._metrics, scored.values, strict=True):
-            self._scores += [score_of(self._ids[place], metric, value) for place, value in values.items()]
-        self._identical |= {self._ids[place]: equal for place, equal in scored.identical.items()}
-        self._pictures |= scored.pictures
+        for place, score in scored.items():
+            pair = self._ids[place]
+            for name, value in score.values.items():
+                self._scores.append(Score(pair, self._metrics[name], value))
+            for name, error in score.errors.items():
+                self._scores.append(Score(pair, self._metrics[name], None, str(error)))
+            if score.identical is not None:
+                self._identical[pair] = score.identical
+            for picture, decoding in zip(score.pair.both(), score.decodings, strict=True):
+                if decoding is not None:
+                    self._pictures[picture.name] = opening_of(decoding)
 
     def commit_if_due(self) -> None:
         """Commit after enough rows or enough time."""
@@ -182,11 +190,10 @@ class _Writer:
         self._clear()
 
 
-def score_of(pair: int, metric: int, value: Value) -> Score:
-    """A value, or the error in its place, as a row of the table."""
-    if isinstance(value, PimError):
-        return Score(pair, metric, None, str(value))
-    return Score(pair, metric, value)
+def opening_of(decoding: Decoding) -> str:
+    """How a file was opened, without what is its own: equal for files treated alike."""
+    text = f"{decoding.format}, {decoding.mode}, {decoding.bit_depth} bit, {decoding.width} x {decoding.height}"
+    return "; ".join([text, *decoding.notes])
 
 
 def _check(
@@ -203,13 +210,16 @@ def _check(
     if not scores:
         return
     chosen = [_spread([place for place, pair in enumerate(ids) if _has_value(scores[n], pair)]) for n in scores]
-    alone = tuple(Wave(place, (place,)) for place in sorted(frozenset().union(*chosen)))
-    job = Job(alone, pairs, tuple(chosen), frozenset(), options.opening, options.device, alone=True)
-    again: list[dict[int, Value]] = [{} for _ in scores]
+    alone = tuple((place,) for place in sorted(frozenset[int]().union(*chosen)))
+    job = Job(alone, pairs, tuple(chosen), frozenset(), options.opening, options.device)
+    again: dict[int, dict[int, float | PimError]] = {number: {} for number in scores}
     for scored in engine.perform(job, [metrics[number] for number in scores]):
-        for known, values in zip(again, scored.values, strict=True):
-            known |= {place: value for place, value in values.items() if place in scored.identical}  # opened again
-    for number, values in zip(scores, again, strict=True):
+        for place, score in scored.items():
+            answers: dict[str, float | PimError] = {**score.values, **score.errors}
+            for number, known in again.items():
+                if score.identical is not None and metrics[number].name in answers:  # opened again
+                    known[place] = answers[metrics[number].name]
+    for number, values in again.items():
         rows = {place: scores[number][ids[place]] for place in values}
         typical = float(np.median(_sizes(rows.values())))
         wrong = [
@@ -237,7 +247,7 @@ def _sizes(scores: Iterable[Score]) -> list[float]:
     return [abs(s.value) for s in scores if s.value is not None and math.isfinite(s.value)] or [0.0]
 
 
-def agrees(value: float | None, again: Value, typical: float, device: str) -> bool:
+def agrees(value: float | None, again: float | PimError, typical: float, device: str) -> bool:
     """Whether a value computed in a batch and one computed alone are the same up to rounding.
 
     Args:
@@ -254,7 +264,7 @@ def agrees(value: float | None, again: Value, typical: float, device: str) -> bo
     return abs(value - again) <= allowed * max(abs(value), abs(again), typical)
 
 
-def _unsteady(row: Score, again: Value, metric: str, pair: PlannedPair) -> Score:
+def _unsteady(row: Score, again: float | PimError, metric: str, pair: PlannedPair) -> Score:
     text = f"{pair.distorted.name}: {metric} gave {row.value!r} in a batch and {again!s} alone; a value must not"
     return Score(row.pair, row.metric, None, f"{text} depend on the batch")
 

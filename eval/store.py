@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pim.core.database import Database, Layout, alone
+from pim.core.database import Database, Layout, alone, to_read
 from pim.errors import DataError
 
 TABLE = "scores.sqlite"
@@ -101,7 +101,7 @@ def reading(folder: Path) -> Iterator[Store]:
     """
     if not (folder / TABLE).is_file():
         raise DataError(f"{folder} is not the folder of a run: it has no {TABLE}")
-    with closing(Database(folder / TABLE, _LAYOUT)) as database:
+    with to_read(folder / TABLE, _LAYOUT) as database:
         yield Store(folder, database)
 
 

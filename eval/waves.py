@@ -11,15 +11,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Wave:
-    """Pairs to compute together, by their place in the plan; each has another reference."""
-
-    block: int
-    pairs: tuple[int, ...]
+Wave = tuple[int, ...]  # pairs to compute together, by their place in the plan; each has another reference
 
 
 def waves(references: Sequence[str], batch_size: int) -> list[Wave]:
@@ -39,11 +32,9 @@ def waves(references: Sequence[str], batch_size: int) -> list[Wave]:
     for reference in sorted(members) if batch_size > 1 else members:
         by_count[len(members[reference]) if batch_size > 1 else 0].append(reference)
     found: list[Wave] = []
-    block = 0
     for count in sorted(by_count):
         names = by_count[count]
         for start in range(0, len(names), batch_size):
             rows = [members[name] for name in names[start : start + batch_size]]
-            found += [Wave(block, pairs) for pairs in zip(*rows, strict=True)]
-            block += 1
+            found += list(zip(*rows, strict=True))
     return found

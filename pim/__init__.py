@@ -14,22 +14,26 @@ from pim._version import VERSION as __version__
 if TYPE_CHECKING:
     from pim import loss as loss
     from pim.core.metric import Metric as Metric
+    from pim.images.opener import OpenOptions as OpenOptions
     from pim.images.opener import open_image as open_image
     from pim.metrics.registry import list_metrics as list_metrics
     from pim.metrics.registry import load as load
     from pim.pim.config import PIMConfig as PIMConfig
     from pim.pim.model import PIM as PIM
     from pim.scoring.distance import distance as distance
+    from pim.scoring.engine import score as score
 else:
     _HOMES = {
         "distance": "pim.scoring.distance",
-        "load": "pim.metrics.registry",
         "list_metrics": "pim.metrics.registry",
+        "load": "pim.metrics.registry",
         "loss": "pim.loss",
         "Metric": "pim.core.metric",
+        "open_image": "pim.images.opener",
+        "OpenOptions": "pim.images.opener",
         "PIM": "pim.pim.model",
         "PIMConfig": "pim.pim.config",
-        "open_image": "pim.images.opener",
+        "score": "pim.scoring.engine",
     }
 
     def __getattr__(name: str) -> Any:
@@ -40,16 +44,20 @@ else:
         home = importlib.import_module(_HOMES[name])
         return home if name == "loss" else getattr(home, name)
 
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "PIM",
     "Metric",
+    "OpenOptions",
     "PIMConfig",
     "__version__",
     "distance",
-    "load",
     "list_metrics",
     "load",
     "loss",
     "open_image",
+    "score",
 ]

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pim.eval.judgements import About, Judgement, Plan
-from pim.eval.pictures import FilePicture, PlannedPair
+from pim.eval.judgements import About, Judgement, Plan, PlannedPair
+from pim.scoring.pictures import FilePicture
 
 Array = NDArray[np.float64]
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pim.images.opener import OpenOptions
 from pim.scoring.pairs import Pair
-from pim.scoring.reading import OpenedPair, Reading, opened
+from pim.scoring.reading import Batch, Reading, opened
 
 ROOT = Path(__file__).resolve().parents[1]
 Start = Callable[..., "subprocess.Popen[bytes]"]
@@ -143,8 +143,8 @@ def test_images_are_opened_only_a_little_ahead(folder: Path, monkeypatch: pytest
 
     monkeypatch.setattr(image, "open_image", counted)
     paths = (str(folder / "ref.png"), str(folder / "dist.png"))
-    stream = opened([Pair(*paths, *paths) for _ in range(100)], Reading(OpenOptions(), workers=2))
+    stream = opened((Batch((Pair(*paths, *paths),)) for _ in range(100)), Reading(workers=2))
     for done in range(1, 20):
-        assert isinstance(next(stream), OpenedPair)
+        assert next(stream).pairs[0].error is None
         assert count <= 1 + done + 4  # the reference once, what was taken, and twice the workers
     stream.close()

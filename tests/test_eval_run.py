@@ -24,18 +24,18 @@ from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import DataError, UsageError
 from pim.eval.analysis import AnalysisOptions
-from pim.eval.decode import decoded
 from pim.eval.estimate import IntervalOptions
-from pim.eval.judgements import Plan
-from pim.eval.pictures import Picture, PlannedPair
+from pim.eval.judgements import Plan, PlannedPair, StampedPicture
 from pim.eval.plan import Treatment, plan_of
-from pim.eval.prepared import RecentlyPrepared, size_of
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Outcome, analyse_again, evaluate
 from pim.eval.store import reading
-from pim.eval.waves import Wave, waves
+from pim.eval.waves import waves
 from pim.images.opener import OpenedImage, OpenOptions
 from pim.metrics.classics import PSNR
+from pim.scoring.pictures import Loaded, Picture
+from pim.scoring.reading import Batch, Reading, opened
+from pim.scoring.scorer import RecentlyPrepared, size_of
 
 PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))
@@ -349,19 +349,19 @@ def test_an_unfinished_run_is_not_analysed(tmp_path: Path) -> None:
 def test_waves_cover_every_pair_once_with_one_pair_per_reference() -> None:
     references = ["b", "a", "b", "c", "a", "c", "d", "b"]
     found = waves(references, 2)
-    assert sorted(place for wave in found for place in wave.pairs) == list(range(8))
+    assert sorted(place for wave in found for place in wave) == list(range(8))
     for wave in found:
-        names = [references[place] for place in wave.pairs]
+        names = [references[place] for place in wave]
         assert len(set(names)) == len(names) <= 2
-    assert found == [Wave(0, (6,)), Wave(1, (1, 3)), Wave(1, (4, 5)), Wave(2, (0,)), Wave(2, (2,)), Wave(2, (7,))]
+    assert found == [(6,), (1, 3), (4, 5), (0,), (2,), (7,)]
 
 
 @dataclass(frozen=True)
 class Spied:
     """A picture that notes when it is opened."""
 
-    inner: Picture
-    opened: list[str] = field(compare=False)
+    inner: StampedPicture
+    seen: list[str] = field(compare=False)
 
     @property
     def name(self) -> str:
@@ -371,7 +371,7 @@ class Spied:
         return self.inner.stamp(verify)
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        self.opened.append(self.name)
+        self.seen.append(self.name)
         return self.inner.open(options)
 
 
@@ -379,13 +379,13 @@ def test_images_wait_within_the_budget(tmp_path: Path) -> None:
     plan = make_plan(tmp_path / "set", references=6)
     each = 28 * 32 * 3 * 4
     every = waves([pair.reference.name for pair in plan.pairs], 1)
-    opened: list[str] = []
-    pairs = [replace(p, reference=Spied(p.reference, opened), distorted=Spied(p.distorted, opened)) for p in plan.pairs]
-    stream = decoded(every, pairs, OpenOptions(), workers=2, budget=6 * each)
-    for used, item in enumerate(stream, start=1):
-        assert isinstance(item.references[0], OpenedImage)
-        assert len(opened) <= 2 * used + 8
-    assert len(opened) == 6 + 48
+    seen: list[str] = []
+    pairs = [replace(p, reference=Spied(p.reference, seen), distorted=Spied(p.distorted, seen)) for p in plan.pairs]
+    batches = (Batch(tuple(pairs[place] for place in wave)) for wave in every)
+    for used, batch in enumerate(opened(batches, Reading(workers=9), budget=6 * each), start=1):
+        assert isinstance(batch.pairs[0].reference, Loaded)
+        assert len(seen) <= 2 * used + 8
+    assert len(seen) == 6 + 48
 
 
 def test_a_shift_takes_columns_of_candidates_only(tmp_path: Path) -> None:

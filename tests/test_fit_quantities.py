@@ -12,8 +12,9 @@ import torch
 from miniatures import textured
 
 from pim.errors import DataError
-from pim.eval.pictures import FilePicture, PlannedPair
+from pim.eval.judgements import PlannedPair
 from pim.images.opener import OpenOptions
+from pim.scoring.pictures import FilePicture
 from vggmetric.fitting.arrays import opened
 from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
 

@@ -44,7 +44,7 @@ def test_tid2013_pairs_names_of_any_case(tid: Path) -> None:
     assert len(rows) == 30
     first = rows[0]
     assert (first.key, first.group, first.level) == ("i01_01_1", "i01", 1)
-    assert (first.score, first.score_std) == (5.51, 0.13013)
+    assert (first.score, first.score_error) == (5.51, 0.13013)
     assert (first.reference.name, first.distorted.name) == ("I01.BMP", "i01_01_1.bmp")
     assert first.distortion == "additive Gaussian noise"
     assert first.subsets == ("noise", "actual", "simple", "full")
@@ -118,7 +118,7 @@ def test_tid2013_deviations_must_fit_the_scores(tid: Path) -> None:
     (tid / "mos_std.txt").unlink()
     dataset = tid2013.read(tid)
     assert "mos_std.txt is not here" in texts(dataset, "note")
-    assert records(dataset)[0].score_std is None
+    assert records(dataset)[0].score_error is None
 
 
 def test_tid2013_tells_that_scores_have_another_direction(tmp_path: Path) -> None:
@@ -137,7 +137,9 @@ def test_kadid10k_scores_are_opinions_in_spite_of_their_name(tmp_path: Path) -> 
     dataset = kadid10k.read(miniatures.kadid10k(tmp_path))
     dataset.require_whole()
     first = records(dataset)[0]
-    assert (first.key, first.group, first.level, first.score, first.score_std) == ("i01_01_01", "i01", 1, 4.4, 0.5)
+    assert (first.key, first.group, first.level, first.score, first.score_error) == (
+        ("i01_01_01", "i01", 1, 4.4, pytest.approx(0.5 / 30**0.5))
+    )
     assert first.reference.name == "I01.png"
     assert dataset.higher_is_better is True
     assert len(dataset) == 20
@@ -162,7 +164,9 @@ def test_csiq_joins_three_spellings(tmp_path: Path, spreadsheet: bool) -> None:
     rows = {record.key: record for record in records(dataset)}
     assert list(rows) == ["1600.awgn.1", "1600.contrast.3", "1600.jpeg2000.2", "elk.blur.1"]
     noisy = rows["1600.awgn.1"]
-    assert (noisy.group, noisy.subsets, noisy.score, noisy.score_std) == ("1600", ("awgn",), 0.0, 0.05)
+    assert (noisy.group, noisy.subsets, noisy.score, noisy.score_error) == (
+        ("1600", ("awgn",), 0.0, pytest.approx(0.05 / (5000 / 866) ** 0.5))
+    )
     assert noisy.distorted.name == "1600.AWGN.1.png"
     assert dataset.higher_is_better is False
 
@@ -187,7 +191,7 @@ def test_live_drops_undistorted_copies_and_keeps_the_order_of_its_tables(tmp_pat
     rows = {record.key: record for record in records(dataset)}
     assert "jp2k/img2" not in rows  # row 1 is a copy
     jpeg = rows["jpeg/img1"]  # row 227
-    assert (jpeg.score, jpeg.group, jpeg.score_std) == (pytest.approx(10 + 0.05 * 227), "bikes", 1.5)
+    assert (jpeg.score, jpeg.group, jpeg.score_error) == (pytest.approx(10 + 0.05 * 227), "bikes", 1.5)
     assert rows["jp2k/img1"].group == "sailing1"
     assert dataset.higher_is_better is False
     assert "distorted pictures are missing" in texts(dataset, "missing")

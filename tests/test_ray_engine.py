@@ -23,7 +23,7 @@ from pim.core.metric import Metric
 from pim.datasets.records import OpinionRecord
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
-from pim.eval.pictures import PlannedPair
+from pim.eval.judgements import PlannedPair
 from pim.eval.ray_engine import Actor, Answer, pieces
 from pim.eval.run import RunOptions, recurring, score
 from pim.eval.scoring import InThisProcess, Job, Scored
@@ -68,7 +68,7 @@ def test_pieces_hold_every_wave_once_and_only_what_belongs_to_it(tmp_path: Path,
     assert len(parts) >= min(actors, len(job.waves))
     assert tuple(wave for part in parts for wave in part.waves) == job.waves
     for part in parts:
-        places = {place for wave in part.waves for place in wave.pairs}
+        places = {place for wave in part.waves for place in wave}
         assert part.pairs == {place: plan.pairs[place] for place in places}
         assert part.wanted == (job.wanted[0] & places,)
         assert part.recurring == {p for pair in part.pairs.values() for p in pair.both()} & job.recurring

@@ -20,8 +20,7 @@ from pim.errors import DataError
 from pim.eval.analysis import AnalysisOptions, MetricValues
 from pim.eval.disagreement import disagreements, ranks
 from pim.eval.estimate import IntervalOptions
-from pim.eval.judgements import About, Judgement, Plan
-from pim.eval.pictures import FilePicture, PlannedPair
+from pim.eval.judgements import About, Judgement, Plan, PlannedPair
 from pim.eval.report import page, section
 from pim.eval.report_cases import Gallery
 from pim.eval.report_notes import last_options
@@ -29,6 +28,7 @@ from pim.eval.report_pictures import SIDE, busiest, view
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Finished, evaluate
 from pim.images.opener import OpenOptions
+from pim.scoring.pictures import FilePicture
 
 HOSTILE = "<script>alert(1)</script>\"'&\u202egnp.\u00e9"
 OPTIONS = AnalysisOptions(IntervalOptions(draws=100))

@@ -56,7 +56,7 @@ def test_opinions_are_read_with_all_their_columns(write: Callable[..., Path], tm
         reference=tmp_path / "images" / "r.png",
         distorted=tmp_path / "images" / "a.png",
         score=3.5,
-        score_std=0.2,
+        score_error=pytest.approx(0.2 / 12**0.5),
         n=12,
     )
     assert (second.group, second.subsets, second.distortion, second.level) == ("images/r.png", (), None, None)

@@ -116,14 +116,9 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName) -> list[Metric
     wanted = list(dict.fromkeys(names or [DEFAULT]))
     for name in wanted:
         check_name(name)
-    from pim.metrics.registry import load
+    from pim.scoring.engine import load_metrics as load
 
-    where = chosen_device(device)
-    metrics = [load(name, device=where) for name in wanted]
-    called = [metric.name for metric in metrics]
-    if repeated := sorted({name for name in called if called.count(name) > 1}):
-        raise UsageError(f"two metrics are called {repeated[0]!r}; rename one file, or score them one after the other")
-    return metrics
+    return load(wanted, chosen_device(device))
 
 
 def chosen_device(name: DeviceName) -> str:
@@ -132,14 +127,9 @@ def chosen_device(name: DeviceName) -> str:
     Raises:
         PimError: if it is not there.
     """
-    import torch
+    from pim.core.device import choose
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(device for device, present in there.items() if present)
-    if not there[name]:
-        raise PimError(f"this machine has no {name} device that torch can use; --device auto takes what is there")
-    return name
+    return str(choose(name))
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:

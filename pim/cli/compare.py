@@ -10,10 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.output import csv_line, destination, json_text, one_line, short
-from pim.errors import PimError
-from pim.scoring.engine import score
 from pim.scoring.pairs import from_files
-from pim.scoring.reading import Reading
 
 EXAMPLES = """\b
 Example:
@@ -59,13 +56,15 @@ def compare(
     """Say which of two images is closer to a reference, by how much."""
     pairs = from_files(reference, [a, b])
     common.keep_inputs(target, (reference, a, b))
-    reading = Reading(common.open_options(background, frame, max_pixels))
+    opening = common.open_options(background, frame, max_pixels)
     metrics = common.load_metrics(metric, device)
-    first, second = score(pairs.items, metrics, reading, common.chosen_device(device))
-    verdicts = [
-        Verdict(m.name, _value(x), _value(y), m.lower_is_better)
-        for m, x, y in zip(metrics, first.values, second.values, strict=True)
-    ]
+    from pim.scoring.engine import score
+
+    found = list(score(pairs.items, metrics, device=common.chosen_device(device), opening=opening))
+    for error in (error for pair in found for error in pair.errors.values()):
+        raise error
+    first, second = (pair.values for pair in found)
+    verdicts = [Verdict(m.name, first[m.name], second[m.name], m.lower_is_better) for m in metrics]
     form = common.chosen_format(form, target)
     records = [_record(verdict, (reference, a, b)) for verdict in verdicts]
     with destination(target) as stream:
@@ -76,12 +75,6 @@ def compare(
             stream.writelines(csv_line(record[column] for column in COLUMNS) for record in records)
         else:
             stream.writelines(_sentence(verdict, a, b) for verdict in verdicts)
-
-
-def _value(value: float | PimError) -> float:
-    if isinstance(value, PimError):
-        raise value
-    return value
 
 
 def _record(verdict: Verdict, names: tuple[str, str, str]) -> dict[str, Any]:

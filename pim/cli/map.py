@@ -12,12 +12,13 @@ from pim.cli.output import one_line, short
 from pim.errors import InputError, PimError, UsageError, did_you_mean
 from pim.metrics.catalogue import MAP_DEFAULT
 from pim.scoring.pairs import from_files
-from pim.scoring.reading import OpenedPair, named, open_pair, tensor
 
 if TYPE_CHECKING:
     import numpy as np
 
     from pim.core.metric import Metric
+    from pim.scoring.pairs import Pair
+    from pim.scoring.reading import OpenedPair
 
 EXAMPLES = """\b
 Examples:
@@ -77,7 +78,9 @@ def map(
     opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric], device)
     _check_has_map(chosen)
-    images = open_pair(pair, opening)
+    from pim.scoring.reading import Reading, open_pair
+
+    images = open_pair(pair, Reading(opening))
     maps = _maps(chosen, images, common.chosen_device(device), layers)
     drawn = None if ending == ".npy" else _drawn(maps, chosen, images if overlay else None, highest)
     _write(target, ending, maps, drawn)
@@ -92,32 +95,36 @@ def _check_has_map(metric: Metric) -> None:
         raise UsageError(f"{metric.name} has no map; {did_you_mean('', able)}")
 
 
-def _maps(metric: Metric, images: OpenedPair, device: str, layers: bool) -> dict[str, np.ndarray[Any, Any]]:
+def _maps(metric: Metric, images: OpenedPair[Pair], device: str, layers: bool) -> dict[str, np.ndarray[Any, Any]]:
     """The map of the whole as "", then those of the layers if they are wanted; (H, W) each, finite."""
     import numpy as np
     import torch
 
-    reference, distorted = tensor(images.reference, device), tensor(images.distorted, device)
+    from pim.scoring.scorer import explained, together
+
+    reference, distorted = together([images.reference], device), together([images.distorted], device)
     try:
         with torch.inference_mode():
             found = {"": metric(reference, distorted, spatial=True)}
             if layers:
                 found |= metric.layer_maps(reference, distorted)
-    except (InputError, MemoryError, torch.OutOfMemoryError) as error:
-        raise named(error, images.pair) from error
+    except (InputError, MemoryError, RuntimeError) as error:
+        raise explained(error, images) from error
     maps = {name: values[0, 0].float().cpu().numpy() for name, values in found.items()}
     if not all(np.isfinite(values).all() for values in maps.values()):
-        raise named(PimError(f"the map of {metric.name} holds values that are not finite"), images.pair)
+        raise explained(PimError(f"the map of {metric.name} holds values that are not finite"), images)
     return maps
 
 
 def _drawn(
-    maps: dict[str, np.ndarray[Any, Any]], metric: Metric, below: OpenedPair | None, highest: float | None
+    maps: dict[str, np.ndarray[Any, Any]], metric: Metric, below: OpenedPair[Pair] | None, highest: float | None
 ) -> Any:
     """All maps as one picture, each with a colour bar."""
     from pim.images.heatmap import draw, sheet
+    from pim.scoring.scorer import pixels_of
 
     whole = float(maps[""].mean())
+    over = None if below is None else pixels_of(below.distorted).permute(1, 2, 0).numpy()
     pictures = []
     for name, values in maps.items():
         low = min(0.0, float(values.min()))
@@ -125,7 +132,7 @@ def _drawn(
         if high <= low:
             high = low + 1.0  # identical images: any scale will do
         caption = _caption(metric, name, float(values.mean()), whole)
-        pictures.append(draw(values, low, high, caption, over=None if below is None else below.distorted.pixels))
+        pictures.append(draw(values, low, high, caption, over=over))
     return pictures[0] if len(pictures) == 1 else sheet(pictures)
 
 

@@ -6,6 +6,7 @@ import math
 import platform
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,14 +14,23 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pim._version import VERSION
 from pim.cli.common import note
 from pim.cli.output import csv_line, json_text, one_line, short
-from pim.errors import PimError
-from pim.scoring.engine import Outcome
-from pim.scoring.reading import Reading
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
+    from pim.images.opener import OpenOptions
+    from pim.scoring.pairs import Pair
+    from pim.scoring.scorer import Score
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How values are computed."""
+
+    opening: OpenOptions
+    resize: bool  # distorted images are scaled to the size of their reference
+    device: str
 
 
 class Report:
@@ -32,8 +42,7 @@ class Report:
         stream: Where to write.
         form: text, csv or json.
         metrics: In the order of the values.
-        reading: How images are opened.
-        device: Where the values are computed.
+        settings: How values are computed.
         columns: Further columns of the table of pairs.
     """
 
@@ -42,35 +51,35 @@ class Report:
         stream: TextIO,
         form: str,
         metrics: Sequence[Metric],
-        reading: Reading,
-        device: str,
+        settings: Settings,
         *,
         columns: Sequence[str] = (),
     ) -> None:
-        self.stream, self.form, self.metrics, self.reading, self.device = stream, form, metrics, reading, device
+        self.stream, self.form, self.metrics, self.settings = stream, form, metrics, settings
         self.records: list[dict[str, Any]] = []
         self.decoding: dict[str, dict[str, Any]] = {}
         if form == "csv":
-            resize = ("resized_from",) if reading.resize else ()
+            resize = ("resized_from",) if settings.resize else ()
             stream.write(csv_line([*COLUMNS, *resize, *columns]))
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, score: Score[Pair]) -> None:
         """Write the values of a pair; text and CSV leave out what has none, JSON says why."""
-        for metric, value in zip(self.metrics, outcome.values, strict=True):
+        for metric in self.metrics:
             if self.form == "json":
-                self.records.append(self._record(outcome, metric, value))
-            elif isinstance(value, PimError):
+                self.records.append(self._record(score, metric))
+            elif metric.name in score.errors:
                 continue
             elif self.form == "csv":
-                self.stream.write(csv_line(self._record(outcome, metric, value).values()))
+                self.stream.write(csv_line(self._record(score, metric).values()))
             else:
-                cells = [short(value), metric.name, one_line(outcome.pair.distorted)]
+                cells = [short(score.values[metric.name]), metric.name, one_line(score.pair.distorted)]
                 self.stream.write("\t".join(cells if len(self.metrics) > 1 else cells[::2]) + "\n")
         if self.form != "json":
             self.stream.flush()
-        elif outcome.decodings is not None:
-            names = (outcome.pair.reference, outcome.pair.distorted)
-            self.decoding.update(zip(names, (d.as_dict() for d in outcome.decodings), strict=True))
+        else:
+            names = (score.pair.reference, score.pair.distorted)
+            opened = {name: d for name, d in zip(names, score.decodings, strict=True) if d is not None}
+            self.decoding.update({name: decoding.as_dict() for name, decoding in opened.items()})
 
     def finish(self, skipped: int) -> None:
         """Write what remains.
@@ -79,12 +88,12 @@ class Report:
             skipped: Names that were left out because they had no partner.
         """
         if self.form == "json":
-            opening = self.reading.opening
+            opening = self.settings.opening
             settings = {
-                "resize": "bicubic, antialiased" if self.reading.resize else None,
+                "resize": "bicubic, antialiased" if self.settings.resize else None,
                 "background": opening.background,
                 "frame": opening.frame,
-                "device": self.device,
+                "device": self.settings.device,
                 "skipped": skipped,
             }
             document = {
@@ -96,17 +105,16 @@ class Report:
             }
             self.stream.write(json_text(document))
 
-    def _record(self, outcome: Outcome, metric: Metric, value: float | PimError) -> dict[str, Any]:
-        pair = outcome.pair
-        number = None if isinstance(value, PimError) else value
+    def _record(self, score: Score[Pair], metric: Metric) -> dict[str, Any]:
+        pair, number = score.pair, score.values.get(metric.name)
         cells = (pair.reference, pair.distorted, metric.name, number, metric.lower_is_better)
         record: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
-        if self.reading.resize:
-            before = outcome.resized_from
+        if self.settings.resize:
+            before = score.resized_from
             record["resized_from"] = None if before is None else f"{before[0]}x{before[1]}"
         record.update(pair.extra)
-        if self.form == "json" and isinstance(value, PimError):
-            record["error"] = str(value)
+        if self.form == "json" and metric.name in score.errors:
+            record["error"] = str(score.errors[metric.name])
         elif self.form == "json" and number == math.inf:
             record["infinite"] = True
         return record
@@ -126,17 +134,20 @@ class Tally:
         self.last_error = ""
         self.notes: Counter[str] = Counter()
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, score: Score[Pair]) -> None:
         """Count a pair; an error that just stood there, such as that of a shared reference, is not repeated."""
+        from pim.scoring.reading import SizesDiffer
+
         self.done += 1
-        errors = [str(value) for value in outcome.values if isinstance(value, PimError)]
+        hint = "; --resize scales the distorted image to the size of the reference"
+        errors = [f"{error}{hint if isinstance(error, SizesDiffer) else ''}" for error in score.errors.values()]
         self.failed += bool(errors)
-        self.resized += outcome.resized_from is not None
+        self.resized += score.resized_from is not None
         for error in dict.fromkeys(errors):
             if error != self.last_error:
                 note(one_line(error))
             self.last_error = error
-        for decoding in outcome.decodings or ():
+        for decoding in filter(None, score.decodings):
             for remark in decoding.notes:
                 if not self.notes[remark]:
                     note(f"{one_line(str(decoding.path))}: {remark}", self.quiet)

@@ -13,11 +13,9 @@ import typer
 from pim.cli import common
 from pim.cli.output import destination, one_line
 from pim.cli.progress import progress
-from pim.cli.records import Report, Tally
+from pim.cli.records import Report, Settings, Tally
 from pim.errors import UsageError
-from pim.scoring.engine import score as score_pairs
 from pim.scoring.pairs import Pairs, from_files, from_folders, from_table
-from pim.scoring.reading import Reading
 
 EXAMPLES = """\b
 Examples:
@@ -74,22 +72,27 @@ def score(
     common.keep_inputs(target, [*([str(pairs)] if pairs else []), *images])
     _tell_left_out(chosen, quiet)
     form = common.chosen_format(form, target)
-    reading = Reading(common.open_options(background, frame, max_pixels), resize, workers)
+    opening = common.open_options(background, frame, max_pixels)
     metrics = common.load_metrics(metric, device)
     where = common.chosen_device(device)
-    outcomes = score_pairs(chosen.items, metrics, reading, where, batch_size)
+    from pim.scoring.engine import score as score_pairs
+
+    scores = score_pairs(
+        chosen.items, metrics, device=where, batch_size=batch_size, workers=workers, opening=opening, resize=resize
+    )
     tally = Tally(len(chosen.items), quiet)
     rows_show_progress = target is None and sys.stdout.isatty()
     try:
         with (
             destination(target) as stream,
             progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance,
-            closing(outcomes),
+            closing(scores),
         ):
-            report = Report(stream, form, metrics, reading, where, columns=tuple(chosen.items[0].extra))
-            for outcome in outcomes:
-                report.add(outcome)
-                tally.add(outcome)
+            settings = Settings(opening, resize, where)
+            report = Report(stream, form, metrics, settings, columns=tuple(chosen.items[0].extra))
+            for found in scores:
+                report.add(found)
+                tally.add(found)
                 advance()
             report.finish(chosen.skipped)
     except KeyboardInterrupt:

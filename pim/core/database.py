@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import filelock
@@ -125,6 +127,29 @@ class Database:
         if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
             return DataError(f"{self.path} is damaged ({text}); move it away and run again")
         return PimError(f"{self.path}: {text}")
+
+
+@contextmanager
+def to_read(path: Path, layout: Layout) -> Iterator[Database]:
+    """Open an existing file to read it; others may be writing it, and it may lie where nobody can write.
+
+    Raises:
+        DataError: if it is damaged, something else, or of another version.
+        PimError: if it cannot be opened.
+    """
+    with ExitStack() as stack:
+        try:
+            file = Database(path, layout)
+        except DataError:
+            raise
+        except PimError:  # even a reader of a write-ahead log needs to write beside it
+            copy = Path(stack.enter_context(TemporaryDirectory(prefix="pim-"))) / path.name
+            for log in ("", "-wal"):
+                if (file_or_log := Path(f"{path}{log}")).exists():
+                    shutil.copyfile(file_or_log, f"{copy}{log}")
+            file = Database(copy, layout)
+        stack.callback(file.close)
+        yield file
 
 
 @contextmanager

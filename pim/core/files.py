@@ -4,44 +4,80 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
+import shutil
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from pim.errors import PimError
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
-    """A binary stream whose content becomes `path` only if the block ends without an error.
+    """Open a binary stream whose content becomes `path` only if the block ends without an error.
 
     Writes to a temporary file in the same folder, flushes it to disk, then renames: a reader sees
-    the old file or the new one, never a part. On an error the temporary file is removed.
+    the old file or the new one, never a part. On an error the temporary file is removed. A link stays,
+    and what it leads to is written; pipes, devices and open files such as /dev/stdout get all of the content at once.
 
     Raises:
         PimError: if the folder cannot be written to or the disk is full; what was there stays.
     """
     target = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent or Path("."))
+        through = _open_through(target)
+        if through is None:
+            target = Path(os.path.realpath(target))
+            temporary = target.with_name(f".{secrets.token_hex(8)}.part")
+            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes
     except OSError as error:
-        raise PimError(f"cannot write {target}: {error.strerror or error}") from error
-    temporary = Path(name)
+        raise PimError(f"cannot write {path}: {error.strerror or error}") from error
+    if through is not None:
+        yield from _passed_on(target, through)
+        return
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.chmod(0o644)
+        if target.exists():
+            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(temporary, target)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise PimError(f"cannot write {target}: {error.strerror or error}; what was there before is kept") from error
+        raise PimError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _open_through(path: Path) -> int | None:
+    """A descriptor for what takes content but cannot be replaced: a pipe, a device, an open file; None for files."""
+    open_files = ("/dev/fd", os.path.realpath("/proc/self/fd"))
+    if os.path.realpath(path.parent) in open_files and path.name.isdecimal():  # may be a file: keep its position
+        return os.dup(int(path.name))
+    if path.is_symlink():
+        return _open_through(path.parent / os.readlink(path))
+    if not path.exists() or path.is_file():
+        return None
+    return os.open(path, os.O_WRONLY)
+
+
+def _passed_on(path: Path, descriptor: int) -> Iterator[BinaryIO]:
+    with os.fdopen(descriptor, "wb") as out, tempfile.SpooledTemporaryFile(1 << 24) as waiting:
+        yield cast(BinaryIO, waiting)
+        waiting.seek(0)
+        try:
+            shutil.copyfileobj(waiting, out)
+            out.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise PimError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pim.core.database import Database, Layout, alone
+from pim.core.database import Database, Layout, alone, to_read
 from pim.errors import DataError
 from pim.rating.gallery import Facts
 from pim.rating.triplets import Triplet, TripletSet
@@ -112,7 +112,7 @@ def content(path: Path) -> Content:
     """
     if not path.is_file():
         raise DataError(f"{path} is not there; pim rate serve makes it")
-    with closing(Database(path, _LAYOUT)) as file, file.snapshot():
+    with to_read(path, _LAYOUT) as file, file.snapshot():
         triplets = stored_triplets(file)
         places = {triplet: place for place, triplet in enumerate(triplets)}
         rows = file.rows(

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+import torch
 
-from pim.errors import InputError
+from pim.core.device import choose
+from pim.core.metric import Metric, ensure_finite
+from pim.images.opener import OpenOptions
 from pim.metrics import catalogue, registry
-
-if TYPE_CHECKING:
-    import numpy as np
-    import PIL.Image
-    from torch import Tensor
-
-    from pim.core.metric import Metric
-
-    ImageLike = str | Path | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
+from pim.scoring.pictures import ImageLike, as_picture, load
 
 
 def distance(
@@ -26,7 +19,7 @@ def distance(
     background: str | None = None,
     device: str | None = None,
 ) -> float:
-    """The value of one pair of images, in the metric's published direction.
+    """Measure one pair of images, in the metric's published direction.
 
     Args:
         reference: A path, an open binary file, a PIL image, a NumPy array of (H, W, 3) or gray (H, W)
@@ -34,62 +27,26 @@ def distance(
         distorted: The same size, in any of these forms.
         metric: A metric, or a name as `load` takes it; without it the default metric, loaded once.
         background: Colour (white, black or #rrggbb) on which transparent files are put; without it they are refused.
-        device: Where to compute; by default where the metric's weights are.
+        device: Where to compute, "auto" for a GPU where there is one; a metric is moved there. By default where the
+            metric's weights are.
 
     Raises:
         InputError: if an image cannot be used, or the sizes differ.
         PimError: if the metric cannot be loaded, or gives no usable value.
     """
-    import torch
-
-    from pim.core.metric import ensure_finite
-
-    chosen = _named(metric, device) if metric is None or isinstance(metric, str) else metric
-    where = chosen.device or torch.device(device or "cpu")
-    first = _tensor(reference, "reference", background).to(where)
-    second = _tensor(distorted, "distorted", background).to(where)
+    where = None if device is None else choose(device)
+    chosen = _loaded(metric, None if where is None else str(where))
+    where = where or chosen.device or torch.device("cpu")
+    pictures = [as_picture(reference, "reference"), as_picture(distorted, "distorted")]
+    first, second = (load(picture, OpenOptions(background=background)).pixels.to(where) for picture in pictures)
     with torch.no_grad():
         value = chosen(first, second)
-    pair = f"{_called(reference, 'reference')} and {_called(distorted, 'distorted')}"
-    return float(ensure_finite(value, chosen.info, [pair]))
+    return float(ensure_finite(value, chosen.info, [" and ".join(picture.name for picture in pictures)]))
 
 
-def _named(name: str | None, device: str | None) -> Metric:
-    name = catalogue.DEFAULT if name is None else name
+def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
+    if isinstance(metric, Metric):
+        return metric if device is None else metric.to(device)
+    name = catalogue.DEFAULT if metric is None else metric
     # A user's file or code may change between two calls; what ships does not.
     return registry.load_kept(name, device) if name in catalogue.BUILT_IN else registry.load(name, device=device)
-
-
-def _tensor(image: ImageLike, name: str, background: str | None) -> Tensor:
-    """As (3, H, W); ranges are left to the metric."""
-    import numpy as np
-    import torch
-
-    if isinstance(image, torch.Tensor):
-        if image.ndim == 4 and len(image) != 1:
-            raise InputError(f"{name} holds {len(image)} images; pim.distance compares one pair, pim.load() batches")
-        return image[0] if image.ndim == 4 else image
-    if isinstance(image, np.ndarray):
-        return torch.from_numpy(_pixels(image, name)).permute(2, 0, 1)
-    from pim.images.opener import OpenOptions, open_image
-
-    return torch.from_numpy(open_image(image, OpenOptions(background=background)).pixels).permute(2, 0, 1)
-
-
-def _pixels(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
-    """A copy of an array as (H, W, 3), float32; whole numbers are divided by the largest of their type."""
-    import numpy as np
-
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"{name} must be an array of shape (H, W, 3) or (H, W); got {array.shape}")
-    if array.dtype in (np.uint8, np.uint16):
-        return np.array(array, np.float32, order="C") / np.float32(np.iinfo(array.dtype).max)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{name} must be an array of uint8, uint16 or floating point in [0, 1]; got {array.dtype}")
-    return np.array(array, np.float32, order="C")
-
-
-def _called(image: ImageLike, otherwise: str) -> str:
-    return str(image) if isinstance(image, str | Path) else otherwise

@@ -1,133 +1,144 @@
-"""Scoring a stream of pairs: batched, a reference analysed once, in the order of the input."""
+"""Pairs in, scores out: any number of pairs in bounded memory, in order, failures kept apart."""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
+from typing import Any, TypeVar
 
-from pim.errors import PimError, UsageError
+from pim.core.device import choose
+from pim.core.metric import Metric
+from pim.errors import UsageError
+from pim.images.opener import OpenOptions
+from pim.metrics import registry
 from pim.scoring.pairs import Pair
-from pim.scoring.reading import OpenedPair, Reading, named, opened, size, tensor
+from pim.scoring.pictures import ImageLike, Picture, as_picture
+from pim.scoring.reading import Batch, Item, Reading, opened
+from pim.scoring.scorer import Score, Scorer
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from pim.core.metric import Metric, Prepared
-    from pim.images.opener import Decoding, OpenedImage
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a pair: for every metric, in their order, a value or an error."""
-
-    pair: Pair
-    values: tuple[float | PimError, ...]
-    decodings: tuple[Decoding, Decoding] | None = None  # of reference and distorted, where both were opened
-    resized_from: tuple[int, int] | None = None  # width and height of the distorted image before
+Asked = TypeVar("Asked", bound=Pair | tuple[ImageLike, ImageLike])
+Metrics = str | Metric | Sequence[str | Metric] | None
 
 
 def score(
-    pairs: Sequence[Pair], metrics: Sequence[Metric], reading: Reading, device: str, batch_size: int = 1
-) -> Generator[Outcome, None, None]:
-    """Score pairs one after the other; one that fails does not stop the others.
+    pairs: Iterable[Asked],
+    metrics: Metrics = None,
+    *,
+    device: str = "auto",
+    batch_size: int = 1,
+    workers: int = 2,
+    opening: OpenOptions | None = None,
+    resize: bool = False,
+) -> Generator[Score[Asked], None, None]:
+    """Score any number of pairs, one after the other; a pair that fails does not end the rest.
+
+    Pictures are opened ahead by threads, at most half a gigabyte of them; neighbours that share a picture have
+    it opened and analysed once. A batch that does not fit into memory is halved.
 
     Args:
-        pairs: In the order of the output.
-        metrics: On that device.
-        reading: How to open the images.
-        device: Where to compute.
+        pairs: (reference, distorted), each a path, an open binary file, a PIL image, an array or a tensor as
+            `pim.distance` takes them, or a `pim.scoring.pairs.Pair`. Read as scores are taken, a few ahead: an array
+            must stay as it is until the score of its pair has come.
+        metrics: A name as `pim.load` takes it, a metric, or several with different names; without them the default one.
+        device: "auto" for a GPU where there is one, else as torch names it; metrics are moved there.
         batch_size: Neighbours of one size computed together; values stay, up to rounding.
+        workers: Threads that open pictures ahead; 0 opens when a score is asked for.
+        opening: How files are opened: background of transparent ones, frame, largest number of pixels.
+        resize: Scale distorted pictures to the size of their reference, bicubic and antialiased.
 
-    Yields:
-        One outcome per pair.
+    Returns:
+        One score for every pair, in their order, as it is asked for.
 
     Raises:
-        UsageError: if a metric cannot be used at all.
+        UsageError: if a metric or the device cannot be used, or a pair is none.
+        PimError: if a metric cannot be loaded.
     """
-    import torch
-
-    scorer = _Scorer(metrics, device)
-    for batch in _batches(opened(pairs, reading), batch_size):
-        if isinstance(batch, tuple):
-            pair, error = batch
-            yield Outcome(pair, (error,) * len(metrics))
-            continue
-        with torch.inference_mode():
-            columns = [scorer.values(index, batch) for index in range(len(metrics))]
-        for item, values in zip(batch, zip(*columns, strict=True), strict=True):
-            decodings = (item.reference.decoding, item.distorted.decoding)
-            yield Outcome(item.pair, values, decodings, item.resized_from)
+    where = choose(device)
+    chosen = load_metrics(metrics, str(where))
+    reading = Reading(opening or OpenOptions(), resize, workers)
+    return _scores(pairs, Scorer(chosen, str(where)), reading, batch_size)
 
 
-def _batches(
-    items: Iterable[OpenedPair | tuple[Pair, PimError]], batch_size: int
-) -> Iterator[list[OpenedPair] | tuple[Pair, PimError]]:
-    """Neighbours of one size together; pairs that share a reference alone, because it is analysed once."""
-    batch: list[OpenedPair] = []
-    for item in items:
-        if batch and not (isinstance(item, OpenedPair) and _fits(item, batch)):
-            yield batch
-            batch = []
-        if isinstance(item, tuple):
-            yield item
-            continue
-        batch.append(item)
-        if item.shared or len(batch) == batch_size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def load_metrics(metrics: Metrics, device: str) -> list[Metric]:
+    """Load the metrics that are given by name, and move all to a device.
+
+    Args:
+        metrics: Names or metrics; None: the default one.
+        device: As torch names it.
+
+    Raises:
+        UsageError: if a name is unknown, or two metrics are called alike.
+        PimError: if one cannot be loaded.
+    """
+    named = [metrics] if metrics is None or isinstance(metrics, str | Metric) else list(dict.fromkeys(metrics))
+    found = [m.to(device) if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
+    called = [metric.name for metric in found]
+    if repeated := sorted({name for name in called if called.count(name) > 1}):
+        raise UsageError(f"two metrics are called {repeated[0]!r}; rename one file, or score them one after the other")
+    return found
 
 
-def _fits(item: OpenedPair, batch: list[OpenedPair]) -> bool:
-    return not item.shared and size(item.reference) == size(batch[0].reference)
+@dataclass(frozen=True)
+class _Numbered:
+    """A pair as it was given, with its pictures."""
+
+    given: Any
+    reference: Picture
+    distorted: Picture
+
+    def both(self) -> tuple[Picture, Picture]:
+        """Reference and distorted picture."""
+        return self.reference, self.distorted
 
 
-class _Scorer:
-    """Metrics, and what they know of the reference they saw last."""
-
-    def __init__(self, metrics: Sequence[Metric], device: str) -> None:
-        self.metrics, self.device = metrics, device
-        self.reference: OpenedImage | None = None
-        self.prepared: dict[int, Prepared] = {}
-
-    def values(self, index: int, batch: list[OpenedPair]) -> list[float | PimError]:
-        """What one metric says of every pair of a batch, or why it says nothing."""
-        import torch
-
-        from pim.core.metric import ensure_finite
-
-        names = [f"{item.pair.distorted_path} against {item.pair.reference_path}" for item in batch]
-        try:
-            return list(ensure_finite(self._compute(index, batch), self.metrics[index].info, names).double().tolist())
-        except UsageError:
-            raise
-        except (PimError, MemoryError, torch.OutOfMemoryError) as error:
-            if len(batch) > 1:  # one pair may be to blame for all
-                return [value for item in batch for value in self.values(index, [item])]
-            return [named(error, batch[0].pair)]
-
-    def _compute(self, index: int, batch: list[OpenedPair]) -> Tensor:
-        metric = self.metrics[index]
-        reference: Tensor | Prepared
-        if batch[0].shared:
-            reference = self._prepared(index, batch[0].reference)
-        else:
-            reference = _together([tensor(item.reference, self.device) for item in batch])
-        values: Tensor = metric(reference, _together([tensor(item.distorted, self.device) for item in batch]))
-        return values
-
-    def _prepared(self, index: int, reference: OpenedImage) -> Prepared:
-        if self.reference is not reference:
-            self.reference, self.prepared = reference, {}
-        if index not in self.prepared:
-            self.prepared[index] = self.metrics[index].prepare(tensor(reference, self.device))
-        return self.prepared[index]
+def _scores(
+    pairs: Iterable[Asked], scorer: Scorer, reading: Reading, batch_size: int
+) -> Generator[Score[Asked], None, None]:
+    numbered = (_numbered(pair, number) for number, pair in enumerate(pairs))
+    with closing(opened(batches(numbered, batch_size), reading)) as stream:
+        for batch in stream:
+            for found in scorer.scores(batch):
+                yield replace(found, pair=found.pair.given)  # type: ignore[misc]
 
 
-def _together(images: list[Tensor]) -> Tensor:
-    """One batch; a single image is not copied."""
-    import torch
+def _numbered(pair: Any, number: int) -> _Numbered:
+    if isinstance(pair, Pair):
+        return _Numbered(pair, *pair.both())
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise UsageError(f"pair {number} must be (reference, distorted); got {type(pair).__name__}")
+    first, second = pair
+    return _Numbered(
+        pair, as_picture(first, f"pair {number}[reference]"), as_picture(second, f"pair {number}[distorted]")
+    )
 
-    return images[0] if len(images) == 1 else torch.cat(images)
+
+def batches(pairs: Iterable[Item], size: int) -> Iterator[Batch[Item]]:
+    """Group neighbours, in their order; a pair that shares a picture with one beside it is a batch of its own.
+
+    Args:
+        pairs: Read one ahead.
+        size: Most pairs in a batch.
+    """
+    waiting: list[Item] = []
+    for pair, shared in _with_neighbours(pairs):
+        if not shared:
+            waiting.append(pair)
+        if waiting and (shared or len(waiting) == size):
+            yield Batch(tuple(waiting))
+            waiting = []
+        if shared:
+            yield Batch((pair,), shared)
+    if waiting:
+        yield Batch(tuple(waiting))
+
+
+def _with_neighbours(pairs: Iterable[Item]) -> Iterator[tuple[Item, frozenset[Picture]]]:
+    """Each pair, and those of its pictures that the one before or after it has too."""
+    before: frozenset[Picture] = frozenset()
+    for pair, after in pairwise(chain(pairs, (None,))):
+        assert pair is not None
+        own, following = frozenset(pair.both()), frozenset(() if after is None else after.both())
+        yield pair, own & (before | following)
+        before = own

@@ -8,8 +8,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pim.errors import InputError, UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from pim.scoring.pictures import Picture
 
 STDIN = "-"
 SHOWN = 5  # names that an error lists
@@ -35,6 +39,14 @@ class Pair:
     reference_path: str
     distorted_path: str
     extra: dict[str, str] = field(default_factory=dict)  # further columns of a table of pairs
+
+    def both(self) -> tuple[Picture, Picture]:
+        """Reference and distorted picture."""
+        from pim.scoring.pictures import FilePicture, StandardInput
+
+        paths = (self.reference_path, self.distorted_path)
+        first, second = (StandardInput() if path == STDIN else FilePicture(path) for path in paths)
+        return first, second
 
 
 @dataclass(frozen=True)

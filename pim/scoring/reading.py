@@ -1,165 +1,192 @@
-"""Opening pairs of images ahead of their use, in bounded memory and in order."""
+"""Pictures opened ahead of their use, by threads, in order and within a budget of memory.
+
+Threads suffice: decoders of image files release the interpreter lock, and a killed process leaves no orphans.
+"""
 
 from __future__ import annotations
 
-import io
-import itertools
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch.nn.functional as F
+from torch import Tensor
 
 from pim.errors import InputError, PimError
-from pim.scoring.pairs import STDIN, Pair
+from pim.images.opener import OpenOptions
+from pim.scoring.pictures import Given, Loaded, Picture, load
 
-if TYPE_CHECKING:
-    from torch import Tensor
+BUDGET = 512 << 20  # bytes of decoded images that wait at most
 
-    from pim.images.opener import OpenedImage, OpenOptions
 
-AHEAD = 64_000_000  # pixels of images that wait decoded at most: 0.8 GB
+class SizesDiffer(InputError):
+    """Two pictures that are to be compared have different sizes."""
+
+
+class PicturePair(Protocol):
+    """Anything that names two pictures."""
+
+    def both(self) -> tuple[Picture, Picture]:
+        """Reference and distorted picture."""
+
+
+Item = TypeVar("Item", bound=PicturePair)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are opened."""
+    """How pictures are opened."""
 
-    opening: OpenOptions
-    resize: bool = False  # scale distorted images to the size of the reference
-    workers: int = 2  # threads that decode ahead
+    opening: OpenOptions = OpenOptions()
+    resize: bool = False  # scale distorted pictures to the size of their reference, bicubic and antialiased
+    workers: int = 2  # threads; 0 opens when asked
 
 
 @dataclass(frozen=True)
-class OpenedPair:
-    """Two images of one size in memory."""
+class Batch(Generic[Item]):
+    """Pairs to compute together."""
 
-    pair: Pair
-    reference: OpenedImage
-    distorted: OpenedImage
-    shared: bool = False  # the pair before or after has the same reference
-    resized_from: tuple[int, int] | None = None  # width and height of the distorted image before
+    pairs: tuple[Item, ...]
+    recurring: frozenset[Picture] = frozenset()  # those that other pairs have too: worth keeping once analysed
 
 
-def opened(pairs: Sequence[Pair], reading: Reading) -> Iterator[OpenedPair | tuple[Pair, PimError]]:
-    """Every pair with its images, or with what went wrong; a reference that follows itself is opened once."""
-    with _Opener(reading.workers, reading.opening) as opener:
-        waiting: deque[tuple[Pair, bool, Future[OpenedImage], Future[OpenedImage]]] = deque()
-        source = _with_neighbours(pairs)
-        last: tuple[str, Future[OpenedImage]] | None = None
-        ahead = 1  # the size of the first pair is not known before it is open
-        while True:
-            for pair, shared in itertools.islice(source, max(0, ahead - len(waiting))):
-                same = last is not None and last[0] == pair.reference_path
-                first = last[1] if last is not None and same else opener.submit(pair.reference_path)
-                last = (pair.reference_path, first)
-                waiting.append((pair, shared, first, opener.submit(pair.distorted_path)))
-            if not waiting:
-                return
-            pair, shared, first, second = waiting.popleft()
-            try:
-                item = _of_one_size(OpenedPair(pair, first.result(), second.result(), shared), reading.resize)
-            except (PimError, MemoryError) as error:
-                yield pair, error if isinstance(error, PimError) else named(error, pair)
-                continue
-            width, height = size(item.reference)
-            ahead = max(1, min(2 * reading.workers, AHEAD // (2 * width * height)))
-            yield item
+@dataclass(frozen=True, eq=False)
+class OpenedPair(Generic[Item]):
+    """A pair with its pictures in memory, or with what is wrong."""
+
+    pair: Item
+    reference: Loaded | PimError
+    distorted: Loaded | PimError
+    error: PimError | None = None  # why the two cannot be compared
+    resized_from: tuple[int, int] | None = None  # width and height of the distorted picture before
 
 
-def open_pair(pair: Pair, opening: OpenOptions, resize: bool = False) -> OpenedPair:
-    """Both images of one pair, of one size.
+@dataclass(frozen=True, eq=False)
+class OpenedBatch(Generic[Item]):
+    """A batch with its pictures."""
+
+    pairs: tuple[OpenedPair[Item], ...]
+    recurring: frozenset[Picture]
+
+
+def opened(
+    batches: Iterable[Batch[Item]], reading: Reading, budget: int = BUDGET
+) -> Generator[OpenedBatch[Item], None, None]:
+    """Open the pictures of batches; a reference that the batch before has too is opened once.
+
+    Args:
+        batches: In the order of use; read only a little ahead.
+        reading: How to open.
+        budget: Bytes of pictures that are opened ahead; at least one batch always is.
+    """
+    pool = ThreadPoolExecutor(reading.workers, thread_name_prefix="decode") if reading.workers else None
+
+    def submit(picture: Picture) -> Future[Opened]:
+        if pool is not None and not isinstance(picture, Given):  # what the caller holds may not stand two threads
+            return pool.submit(_open, picture, reading.opening)
+        future: Future[Opened] = Future()
+        future.set_result(_open(picture, reading.opening))
+        return future
+
+    try:
+        yield from _ahead(_pending(batches, submit), reading.workers, reading.resize, budget)
+    finally:
+        if pool is not None:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def open_pair(pair: Item, reading: Reading) -> OpenedPair[Item]:
+    """Open both pictures of one pair.
 
     Raises:
-        PimError: with the names of the files, if that is not possible.
+        PimError: with the names of the pictures, if that is not possible or the two cannot be compared.
     """
-    result = next(opened([pair], Reading(opening, resize, workers=0)))
-    if isinstance(result, tuple):
-        raise result[1]
+    ((result,),) = (batch.pairs for batch in opened([Batch((pair,))], reading))
+    if result.error is not None:
+        raise result.error
     return result
 
 
-def tensor(image: OpenedImage, device: str) -> Tensor:
-    """An opened image as a batch of one, (1, 3, H, W)."""
-    import torch
-
-    return torch.from_numpy(image.pixels).permute(2, 0, 1)[None].to(device)
+Opened = Loaded | PimError
+_Futures = tuple[Future[Opened], Future[Opened]]
 
 
-def size(image: OpenedImage) -> tuple[int, int]:
-    """Width and height in pixels."""
-    height, width = image.pixels.shape[:2]
-    return width, height
+@dataclass(frozen=True)
+class _Pending(Generic[Item]):
+    """A batch whose pictures are being opened."""
+
+    batch: Batch[Item]
+    futures: tuple[_Futures, ...]
 
 
-def named(error: Exception, pair: Pair) -> PimError:
-    """An error, or a lack of memory, with the names of the files unless it has one."""
-    text = str(error) if isinstance(error, PimError) else "not enough memory"
-    if any(name in text for name in (pair.reference_path, pair.distorted_path)):
-        return PimError(text)
-    return PimError(f"{pair.distorted_path} against {pair.reference_path}: {text}")
+def _pending(batches: Iterable[Batch[Item]], submit: Callable[[Picture], Future[Opened]]) -> Iterator[_Pending[Item]]:
+    known: dict[Picture, Future[Opened]] = {}
+    for batch in batches:
+        both = [pair.both() for pair in batch.pairs]
+        references: dict[Picture, Future[Opened]] = {}
+        futures = []
+        for reference, distorted in both:
+            if reference not in references:
+                references[reference] = known.get(reference) or submit(reference)
+            futures.append((references[reference], submit(distorted)))
+        known = references
+        yield _Pending(batch, tuple(futures))
 
 
-def _of_one_size(item: OpenedPair, resize: bool) -> OpenedPair:
-    target, before = size(item.reference), size(item.distorted)
-    if before == target:
-        return item
+def _ahead(source: Iterator[_Pending[Item]], workers: int, resize: bool, budget: int) -> Iterator[OpenedBatch[Item]]:
+    """The batches in order, with as many more under way as fit into the budget and keep all threads busy."""
+    waiting: deque[_Pending[Item]] = deque()
+    largest = budget  # bytes of a picture; nothing is known before one is open, so begin with a single batch
+    while True:
+        while not waiting or (
+            len(waiting) < 2 * workers and largest * sum(2 * len(p.futures) for p in waiting) < budget
+        ):
+            following = next(source, None)
+            if following is None:
+                break
+            waiting.append(following)
+        if not waiting:
+            return
+        pending = waiting.popleft()
+        pairs = tuple(
+            _matched(pair, first.result(), second.result(), resize)
+            for pair, (first, second) in zip(pending.batch.pairs, pending.futures, strict=True)
+        )
+        images = (image for pair in pairs for image in (pair.reference, pair.distorted) if isinstance(image, Loaded))
+        largest = max((image.pixels.nbytes for image in images), default=largest)
+        yield OpenedBatch(pairs, pending.batch.recurring)
+
+
+def _matched(pair: Item, reference: Opened, distorted: Opened, resize: bool) -> OpenedPair[Item]:
+    """What every metric gets to see of two opened pictures: here, and nowhere else, one is fitted to the other."""
+    for image in (reference, distorted):
+        if isinstance(image, PimError):
+            return OpenedPair(pair, reference, distorted, image)
+    assert isinstance(reference, Loaded)
+    assert isinstance(distorted, Loaded)
+    if reference.pixels.shape == distorted.pixels.shape:
+        return OpenedPair(pair, reference, distorted)
     if resize:
-        return replace(item, distorted=_resized(item.distorted, *target), resized_from=before)
-    raise InputError(
-        f"{item.pair.distorted_path} is {before[0]} x {before[1]} pixels, {item.pair.reference_path} is "
-        f"{target[0]} x {target[1]}; --resize scales the distorted image to the size of the reference"
-    )
+        fitted = Loaded(_resized(distorted.pixels, *reference.size), distorted.decoding)
+        return OpenedPair(pair, reference, fitted, resized_from=distorted.size)
+    names = [picture.name for picture in pair.both()]
+    sizes = ["{} x {}".format(*image.size) for image in (reference, distorted)]
+    error = SizesDiffer(f"{names[1]} is {sizes[1]} pixels, its reference {names[0]} is {sizes[0]}")
+    return OpenedPair(pair, reference, distorted, error)
 
 
-def _resized(image: OpenedImage, width: int, height: int) -> OpenedImage:
+def _resized(image: Tensor, width: int, height: int) -> Tensor:
     """Bicubic, antialiased, in sRGB as it is coded, kept within [0, 1]."""
-    import torch.nn.functional as F
-
-    scaled = F.interpolate(tensor(image, "cpu"), (height, width), mode="bicubic", antialias=True).clamp(0, 1)
-    return replace(image, pixels=scaled[0].permute(1, 2, 0).contiguous().numpy())
+    return F.interpolate(image[None], (height, width), mode="bicubic", antialias=True).clamp(0, 1)[0]
 
 
-def _with_neighbours(pairs: Sequence[Pair]) -> Iterator[tuple[Pair, bool]]:
-    """Each pair, and whether the one before or after it has the same reference."""
-    for i, pair in enumerate(pairs):
-        around = [*pairs[max(0, i - 1) : i], *pairs[i + 1 : i + 2]]
-        yield pair, any(other.reference_path == pair.reference_path for other in around)
-
-
-def _open(name: str, opening: OpenOptions) -> OpenedImage:
-    from pim.images.opener import open_image
-
-    if name != STDIN:
-        return open_image(name, opening)
-    content = sys.stdin.buffer.read()
-    if not content:
-        raise InputError("nothing came from stdin (-); an image was expected")
-    return open_image(io.BytesIO(content), opening)
-
-
-class _Opener:
-    """Opens images in threads, or at once without workers."""
-
-    def __init__(self, workers: int, opening: OpenOptions) -> None:
-        self.opening = opening
-        self.pool = ThreadPoolExecutor(workers) if workers else None
-
-    def submit(self, name: str) -> Future[OpenedImage]:
-        """Start to open an image."""
-        if self.pool is not None:
-            return self.pool.submit(_open, name, self.opening)
-        future: Future[OpenedImage] = Future()
-        try:
-            future.set_result(_open(name, self.opening))
-        except (PimError, MemoryError) as error:
-            future.set_exception(error)
-        return future
-
-    def __enter__(self) -> _Opener:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.pool is not None:
-            self.pool.shutdown(wait=False, cancel_futures=True)
+def _open(picture: Picture, options: OpenOptions) -> Opened:
+    """The picture, or the error that names it: one that fails must not stop the others."""
+    try:
+        return load(picture, options)
+    except PimError as error:
+        return error
+    except MemoryError:
+        return InputError(f"{picture.name}: not enough memory to open it")

@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pim.errors import DataError, PimError
-from pim.eval.compute import Duo, usable
-from pim.eval.decode import decoded
 from pim.eval.fingerprint import digest
-from pim.eval.pictures import Picture, PlannedPair
+from pim.eval.judgements import PlannedPair, StampedPicture
 from pim.eval.run import Advance
+from pim.eval.scoring import Placed
 from pim.eval.waves import waves
 from pim.images.opener import OpenOptions
-from vggmetric.fitting.arrays import Arrays, opened
+from pim.scoring.reading import Batch, OpenedPair, Reading, opened
+from pim.scoring.scorer import KEPT, RecentlyPrepared, of_one_size, together
+from vggmetric.fitting.arrays import Arrays
+from vggmetric.fitting.arrays import opened as opened_arrays
 
 FORMAT = 1  # of what is kept; a change makes everything be computed again
 BATCH_PIXELS = {"cpu": 1 << 16}  # at once
@@ -69,7 +71,7 @@ class Stamps:
     def __init__(self) -> None:
         self._known: dict[str, str] = {}
 
-    def __call__(self, picture: Picture) -> str:
+    def __call__(self, picture: StampedPicture) -> str:
         """The hash of a picture, of its file and of what is done to it.
 
         Raises:
@@ -107,7 +109,7 @@ def collect(
         DataError: naming pictures that cannot be used; the others are kept.
     """
     about = {"format": FORMAT, "source": dict(source.identity), "opening": asdict(how.opening)}
-    with opened(how.folder / f"{digest(about)[:20]}.sqlite", source.size, np.float32) as store:
+    with opened_arrays(how.folder / f"{digest(about)[:20]}.sqlite", source.size, np.float32) as store:
         known = store.known(names)
         missing = {place for place, name in enumerate(names) if name not in known}
         advance(len(names) - len(missing))
@@ -131,21 +133,18 @@ def _compute(
     advance: Advance,
 ) -> None:
     every = waves([pair.reference.name for pair in pairs], _together(pairs, how))
-    left = [wave for wave in every if missing.intersection(wave.pairs)]  # whole, so that batches are always the same
+    left = [wave for wave in every if missing.intersection(wave)]  # whole, so that batches are always the same
+    batches = (Batch(tuple(Placed(place, pairs[place]) for place in wave)) for wave in left)
     failed: list[str] = []
-    block, analysed = -1, dict[tuple[str, ...], Any]()
-    with closing(decoded(left, pairs, how.opening, how.workers)) as stream:
-        for item in stream:
-            if item.wave.block != block:
-                block, analysed = item.wave.block, {}
-            duos, errors = usable(item, pairs)
-            failed += [str(error) for error in errors.values()]
-            for batch in _of_one_size(duos):
-                found = _quantities(
-                    source, batch, tuple(pairs[duo.place].reference.name for duo in batch), analysed, how
-                )
-                store.write({names[duo.place]: row for duo, row in zip(batch, found, strict=True)})
-            advance(len(missing.intersection(item.wave.pairs)))
+    analysed = RecentlyPrepared[Any](KEPT)
+    with closing(opened(batches, Reading(how.opening, workers=how.workers))) as stream:
+        for wave in stream:
+            failed += [str(pair.error) for pair in wave.pairs if pair.error is not None]
+            for places in of_one_size(wave.pairs):
+                batch = [wave.pairs[place] for place in places]
+                found = _quantities(source, batch, analysed, how.device)
+                store.write({names[pair.pair.place]: row for pair, row in zip(batch, found, strict=True)})
+            advance(len(missing.intersection(pair.pair.place for pair in wave.pairs)))
     if failed:
         told = "; ".join(failed[:NAMED])
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
@@ -162,32 +161,21 @@ def _together(pairs: Sequence[PlannedPair], how: Collecting) -> int:
     return max(1, limit // int(height * width))
 
 
-def _of_one_size(duos: Sequence[Duo]) -> list[list[Duo]]:
-    by_size: dict[tuple[int, ...], list[Duo]] = defaultdict(list)
-    for duo in duos:
-        by_size[duo.reference.pixels.shape].append(duo)
-    return list(by_size.values())
-
-
 def _quantities(
-    source: Source, batch: list[Duo], names: tuple[str, ...], analysed: dict[tuple[str, ...], Any], how: Collecting
+    source: Source, batch: Sequence[OpenedPair[Placed]], analysed: RecentlyPrepared[Any], device: str
 ) -> NDArray[np.float32]:
-    """(n, P) of one batch; references that come again in the block are analysed once."""
+    """(n, P) of one batch; references that come again soon are analysed once."""
+    names = tuple(pair.pair.pair.reference.name for pair in batch)
     with torch.inference_mode():
         try:
-            if names not in analysed:
-                analysed[names] = source.analyse(_stack([duo.reference.pixels for duo in batch], how.device))
-            found = source.compare(analysed[names], _stack([duo.distorted.pixels for duo in batch], how.device))
+            known = analysed.get(names, lambda: source.analyse(together([pair.reference for pair in batch], device)))
+            found = source.compare(known, together([pair.distorted for pair in batch], device))
         except PimError as error:
             raise DataError(f"{names[0]}: {error}") from error
     values = found.float().cpu().numpy()
     if not np.isfinite(values).all():
         raise DataError(f"the network gives no finite values for a picture of {', '.join(names)}; look at the pictures")
     return np.asarray(values)
-
-
-def _stack(images: Sequence[NDArray[np.float32]], device: str) -> Tensor:
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device)
 
 
 def _treatment(pair: PlannedPair) -> str:

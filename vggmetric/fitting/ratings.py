@@ -13,8 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pim.errors import UsageError
-from pim.eval.judgements import Plan
-from pim.eval.pictures import PlannedPair
+from pim.eval.judgements import Plan, PlannedPair
 from vggmetric.fitting.preferences import Preferences, joined, preferences
 
 Whole = NDArray[np.int64]
