@@ -11,10 +11,10 @@ from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 
 import pim
 from pim import PIM, PIMConfig
-from pim.errors import InputError
-from pim.pim import model
+from pim.errors import InputError, UsageError
+from pim.pim import distance, model, tiled
 from pim.pim.networks import DivisiveNormalisation, per_position
-from pim.pim.pooling import pool, power_map
+from pim.pim.tolerance import power_map
 
 CASES = ("even", "odd", "tiny", "valid")
 TOLERANCES = [(torch.float64, 1e-6, 1e-6), (torch.float32, 1e-4, 2e-3)]
@@ -30,14 +30,14 @@ def test_distances_and_gradients_equal_the_golden_ones(file, dtype, close, close
     for case in cases:
         x, y = (tensor(arrays[f"{case}/{side}"], dtype).requires_grad_() for side in "xy")
         per_band = metric.per_band(x, y)
-        distance = pool(per_band, metric.config)
-        np.testing.assert_allclose(distance.detach(), arrays[f"{case}/distance"], rtol=close)
+        pooled = distance.over_bands(per_band, None)
+        np.testing.assert_allclose(pooled.detach(), arrays[f"{case}/distance"], rtol=close)
         if f"{case}/distance_per_band" in arrays:
             theirs = arrays[f"{case}/distance_per_band"]
             # A band that hardly differs loses digits to cancellation, which the others outweigh.
             np.testing.assert_allclose(per_band.detach(), theirs, rtol=close, atol=0.1 * close * theirs.max())
         if f"{case}/grad_x" in arrays:
-            gradients = torch.autograd.grad(distance.sum(), (x, y))
+            gradients = torch.autograd.grad(pooled.sum(), (x, y))
             for gradient, side in zip(gradients, "xy", strict=True):
                 assert gradient_error(gradient, arrays[f"{case}/grad_{side}"]) < close_gradient
 
@@ -97,7 +97,7 @@ def test_prepared_images_are_compared_in_tiles_to_the_same_value(monkeypatch):
     x, y = torch.rand(2, 3, 97, 120, generator=torch.Generator().manual_seed(3))
     whole = metric(x, y)
     monkeypatch.setattr(model, "TILED", 1000)
-    monkeypatch.setattr(model, "TILE", 37)
+    monkeypatch.setattr(tiled, "TILE", 37)
     with torch.inference_mode():
         torch.testing.assert_close(metric.compare(metric.prepare(x), metric.prepare(y)), whole, rtol=1e-6, atol=0)
 
@@ -114,7 +114,7 @@ def test_the_mixture_distance_is_within_sampling_error_of_the_golden_estimate(go
     spread = np.maximum(error * 4, 0.02 * theirs.max(1, keepdims=True))  # 64 draws of ours have an error too
     assert (np.abs(ours.numpy() - theirs) < spread).all()
     np.testing.assert_allclose(
-        pool(ours, metric.config), arrays["mc_sym"], atol=6 * arrays["mc_sym_se"].max(), rtol=0.02
+        distance.over_bands(ours, None), arrays["mc_sym"], atol=6 * arrays["mc_sym_se"].max(), rtol=0.02
     )
 
 
@@ -136,13 +136,13 @@ def test_the_mixture_estimate_repeats_with_its_seed_and_changes_with_another(gol
         {"mixtures": 1},
         {"mixtures": 3},
         {"reduction": 2, "scales": 2, "kernel": 3},
-        {"surround": 5, "block": 4, "position_power": 3.0},
-        {"reduction": 3, "scales": 1, "surround": 3, "block": 2, "detail": True},
-        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "block": 2, "high_pass": False},
+        {"surround": 5, "distance": "root_mean_square"},
+        {"reduction": 3, "scales": 1, "surround": 3, "detail": True, "distance": "root_mean_square"},
+        {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "high_pass": False},
         {"stride": 3},
         {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 3, "position_power": 4.0, "detail": True},
     ],
-    ids=["gaussian", "mixture", "reduced", "blocks", "detail", "strided", "thirds", "scope"],
+    ids=["gaussian", "mixture", "reduced", "roots", "detail", "strided", "thirds", "scope"],
 )
 def metric(request):
     torch.manual_seed(5)
@@ -186,9 +186,9 @@ def test_detail_sees_what_a_reduction_averages_out(random_images):
 def test_identical_images_have_distance_zero_with_finite_gradients(metric, random_images):
     x = random_images(2, 37, 41)
     y = x.clone().requires_grad_()
-    distance = metric(x, y)
-    assert distance.tolist() == [0.0, 0.0]
-    distance.sum().backward()
+    value = metric(x, y)
+    assert value.tolist() == [0.0, 0.0]
+    value.sum().backward()
     assert torch.isfinite(y.grad).all()
 
 
@@ -210,24 +210,24 @@ def test_the_distance_is_symmetric_and_positive(metric, random_images):
     assert (metric(x, y) > 0).all()
 
 
-@pytest.mark.parametrize("pooling", [{}, {"block": 4, "position_power": 3.0}], ids=["published", "blocks"])
-def test_the_root_of_pim1_obeys_the_triangle_inequality(random_images, pooling):
+@pytest.mark.parametrize(("form", "power"), [("mean_square", 0.5), ("root_mean_square", 1.0)])
+def test_the_root_of_pim1_and_the_distance_of_roots_obey_the_triangle_inequality(random_images, form, power):
     torch.manual_seed(5)
-    metric = PIM(PIMConfig(filters=(6, 3), **pooling)).double().eval()
+    metric = PIM(PIMConfig(filters=(6, 3), distance=form)).double().eval()
     images = [random_images(1, 33, 35, seed=s, dtype=torch.float64) for s in range(4)]
-    root = [[metric(a, b).sqrt().item() for b in images] for a in images]
+    norm = [[metric(a, b).pow(power).item() for b in images] for a in images]
     for a in range(4):
         for b in range(4):
             for c in range(4):
-                assert root[a][c] <= root[a][b] + root[b][c] + 1e-12
+                assert norm[a][c] <= norm[a][b] + norm[b][c] + 1e-12
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"band_power": 0.5},
-        {"position_power": 2.0, "block": 3},
+        {"distance": "root_mean_square"},
+        {"position_power": 2.0},
         {"surround": 3},
         {"scope": 5},
         {"reduction": 2, "detail": True},
@@ -239,7 +239,9 @@ def test_gradients_agree_with_finite_differences(options):
     config = PIMConfig(scales=1, filters=(3, 2), latent=2, mean="linear", encoder_layers=0, **options)
     metric = PIM(config).double().requires_grad_(False)
     x, y = (torch.rand(1, 3, 16, 16, dtype=torch.float64, requires_grad=True) for _ in range(2))
-    assert torch.autograd.gradcheck(lambda a, b: pool(metric.per_band(a, b), config), (x, y), eps=1e-6, atol=1e-7)
+    assert torch.autograd.gradcheck(
+        lambda a, b: distance.over_bands(metric.per_band(a, b), None), (x, y), eps=1e-6, atol=1e-7
+    )
 
 
 def test_a_pair_has_the_same_distance_in_any_batch(metric, random_images):
@@ -256,7 +258,7 @@ def test_tiles_change_nothing(metric, random_images, monkeypatch, size):
     with torch.no_grad():
         whole, whole_map = exact(x, y), exact(x, y, spatial=True)
         monkeypatch.setattr(model, "TILED", 1000)
-        monkeypatch.setattr(model, "TILE", 48)
+        monkeypatch.setattr(tiled, "TILE", 48)
         monkeypatch.setattr(model, "KEEP", 1000)  # the reference is kept as an image
         assert exact._tiled(x)
         torch.testing.assert_close(exact(x, y), whole, rtol=1e-12, atol=0)
@@ -273,10 +275,8 @@ def test_a_prepared_reference_gives_the_distance_of_the_pair(metric, random_imag
     "pooling",
     [
         {},
-        {"band_power": 0.3},
+        {"distance": "root_mean_square"},
         {"position_power": 2.0},
-        {"block": 4, "position_power": 3.0},
-        {"block": 100},
         {"scope": 9},
     ],
     ids=str,
@@ -308,21 +308,33 @@ def test_a_map_of_tiny_distances_keeps_its_mean_under_a_power():
 
 
 @torch.no_grad()
-def test_the_distance_of_blocks_is_the_power_mean_over_positions_of_their_mean_latents(random_images):
+@pytest.mark.parametrize("form", ["mean_square", "root_mean_square"])
+def test_the_distance_of_a_band_is_the_mean_square_of_latent_differences_or_its_root(random_images, form):
     torch.manual_seed(1)
-    plain = PIM(PIMConfig(filters=(4, 3))).double().eval()
-    config = dataclasses.replace(plain.config, block=4, position_power=2.0)
-    metric = PIM(config).double().eval()
-    metric.load_state_dict(plain.state_dict())
-    x, y = (random_images(1, 61, 45, seed=s, dtype=torch.float64) for s in (1, 2))
+    weights = (0.0, 1.0, 2.0, 0.5, 1.0, 1.0, 3.0, 0.1)
+    metric = PIM(PIMConfig(filters=(4, 3), distance=form, band_weights=weights)).double().eval()
+    x, y = (random_images(2, 61, 45, seed=s, dtype=torch.float64) for s in (1, 2))
     expected = []
-    for p, q in zip(plain.latents(x), plain.latents(y), strict=True):
-        difference = (p.means - q.means)[0, 0]
-        for rows in difference.split(4, 1):
-            for block in rows.split(4, 2):
-                block[:] = block.mean((1, 2), keepdim=True)
-        expected.append(difference.square().mean(0).square().mean().sqrt())
-    torch.testing.assert_close(metric.per_band(x, y)[:, 0], torch.stack(expected), rtol=1e-10, atol=0)
+    for p, q in zip(metric.latents(x), metric.latents(y), strict=True):
+        square = np.square((p.means - q.means).numpy()).mean((1, 2, 3, 4))
+        expected.append(square if form == "mean_square" else np.sqrt(square))
+    np.testing.assert_allclose(metric.per_band(x, y), expected, rtol=1e-12)
+    np.testing.assert_allclose(metric(x, y), (np.array(weights)[:, None] * expected).mean(0), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["pim-1", "pim-5", "pim-tiny"])
+def test_every_step_of_the_formula_gives_the_value_of_the_metric(random_images, name):
+    metric = pim.load(name)
+    x, y = random_images(2, 61, 45, seed=1), random_images(2, 61, 45, seed=2)
+    per_band = []
+    with torch.no_grad():
+        for i, (first, second) in enumerate(zip(metric.pyramid(x), metric.pyramid(y), strict=True)):
+            p, q = metric.encode(i, first), metric.encode(i, second)
+            places = distance.divergence(p, q, metric.config, metric.noise(i, q.means))
+            per_band.append(distance.over_positions([places], metric.config))
+    weights = torch.tensor(metric.config.band_weights) if metric.config.band_weights else None
+    value = distance.over_bands(torch.stack(per_band).float(), weights)
+    torch.testing.assert_close(value, metric(x, y), rtol=1e-5, atol=0)
 
 
 def test_divisive_normalisation_forgives_contrast_but_not_a_change_in_flat_surroundings(random_images):
@@ -348,14 +360,28 @@ def test_the_map_is_bright_where_the_images_differ(random_images):
     assert spatial[:32, 64:].mean() > 10 * spatial[64:, :32].mean()
 
 
-def test_pooling_is_the_mean_over_bands_unless_told_otherwise():
+def test_pooling_is_the_mean_over_bands_unless_they_are_weighted():
     per_band = torch.tensor([[1.0, 4.0], [3.0, 0.0]])
-    plain = PIMConfig(pyramid="laplacian", scales=2)
-    assert pool(per_band, plain).tolist() == [2.0, 2.0]
-    weighted = dataclasses.replace(plain, band_weights=(2.0, 0.0))
-    assert pool(per_band, weighted).tolist() == [1.0, 4.0]
-    root = dataclasses.replace(plain, band_power=0.5, band_floor=0.0)
-    torch.testing.assert_close(pool(per_band, root), torch.tensor([(1 + 3**0.5) / 2, 1.0]))
+    assert distance.over_bands(per_band, None).tolist() == [2.0, 2.0]
+    assert distance.over_bands(per_band, torch.tensor([2.0, 0.0])).tolist() == [1.0, 4.0]
+
+
+@pytest.mark.parametrize("size", [(5, 5), (7, 12), (40, 5), (101, 33)])
+def test_a_band_map_is_spread_by_what_each_pixel_covers(size):
+    band_map = torch.rand(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    spread = distance.spread(band_map, size)
+    fine = band_map.repeat_interleave(size[0], 1).repeat_interleave(size[1], 2)
+    expected = fine.unflatten(1, (size[0], 5)).unflatten(3, (size[1], 4)).mean((2, 4))
+    torch.testing.assert_close(spread, expected, rtol=1e-12, atol=0)
+
+
+def test_settings_of_older_files_are_dropped_where_they_did_nothing_and_refused_where_they_did():
+    old = {**PIMConfig().to_dict(), "block": 1, "band_power": 1.0, "band_floor": 1e-4}
+    assert PIMConfig.from_dict(old) == PIMConfig()
+    with pytest.raises(UsageError, match="block = 4 was a feature of an older version and is gone; train"):
+        PIMConfig.from_dict({**old, "block": 4})
+    with pytest.raises(UsageError, match="band_power"):
+        PIMConfig.from_dict({**old, "band_power": 0.5})
 
 
 @pytest.mark.parametrize(
@@ -413,8 +439,8 @@ def test_the_same_input_gives_the_same_bits(metric, random_images):
 @pytest.mark.usefixtures("fresh_compiler")
 @pytest.mark.parametrize(
     "options",
-    [{}, {"surround": 5, "block": 4, "position_power": 2.0}, {"reduction": 2, "detail": True}, {"scope": 9}],
-    ids=["published", "blocks", "detail", "scope"],
+    [{}, {"surround": 5, "distance": "root_mean_square"}, {"reduction": 2, "detail": True}, {"scope": 9}],
+    ids=["published", "roots", "detail", "scope"],
 )
 def test_compiled_and_exported_metrics_agree_with_checks_on(random_images, options):
     torch.manual_seed(2)

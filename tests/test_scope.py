@@ -10,7 +10,7 @@ import torch
 
 from pim import PIM, PIMConfig
 from pim.errors import UsageError
-from pim.pim.scope import FLOOR, scoped_distance
+from pim.pim.tolerance import FLOOR, scoped_distance
 
 
 def _difference(height: int = 23, width: int = 17) -> torch.Tensor:
@@ -72,7 +72,6 @@ def test_a_metric_pools_it_as_it_pools_distances_of_positions(random_images):
     [
         ({"scope": 0}, "scope must be a whole number"),
         ({"scope": 8}, "scope must be odd"),
-        ({"scope": 9, "block": 2}, "leave one of them"),
         ({"scope": 9, "scope_share": 1.0}, "scope_share must lie between 0 and 1"),
         ({"scope": 9, "mixtures": 5}, "latents of one Gaussian"),
         ({"scope": 9, "pyramid": "laplacian"}, "need the steerable pyramid"),

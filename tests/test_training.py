@@ -189,9 +189,9 @@ def test_too_few_crops_are_named(crops, tmp_path):
     [
         (replace(CONFIG, mixtures=3), SETTINGS),
         (replace(CONFIG, mean="linear"), replace(SETTINGS, bound="image")),
-        (replace(CONFIG, pyramid="none"), replace(SETTINGS, bound="position", optimiser="adamw")),
-        (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, chroma=0.1, shift=2)),
-        (replace(CONFIG, surround=5, block=2, position_power=2.0), SETTINGS),
+        (replace(CONFIG, pyramid="none"), replace(SETTINGS, bound="position")),
+        (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, shift=2)),
+        (replace(CONFIG, surround=5, distance="root_mean_square"), SETTINGS),
         (replace(CONFIG, reduction=2, detail=True), replace(SETTINGS, equal_bands=1.0)),
         (CONFIG, replace(SETTINGS, equal_positions=0.5)),
     ],
@@ -206,7 +206,7 @@ def test_every_variant_trains(crops, tmp_path, config, settings):
 
 
 def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp_path):
-    config = replace(CONFIG, reduction=2, block=2, position_power=2.0)
+    config = replace(CONFIG, reduction=2, distance="root_mean_square")
     loop.train(crops, tmp_path / "plain.safetensors", config, SETTINGS)
     loop.train(crops, tmp_path / "equal.safetensors", config, replace(SETTINGS, equal_bands=1.0))
     plain, equal = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "equal"))
@@ -258,7 +258,7 @@ def test_divisive_normalisation_starts_at_the_strength_of_the_band_and_learns(cr
     network = TrainingNetwork(config)
     x = torch.from_numpy(crops.pairs[:96, 0]).float() / 255
     start_from_data(network, x, seed=0)
-    bands = network.pim.bands_of_crops(x)
+    bands = network.pim.pyramid.of_crops(x)
     for band, surround in zip(bands[1:], network.pim.surround, strict=True):
         strength = band.compute().square().mean().sqrt()
         assert 1 < surround.log_constant.exp().item() / strength.item() < 6
@@ -281,7 +281,7 @@ def test_the_start_gives_every_band_unit_variance_and_lets_units_live(crops):
     torch.manual_seed(0)
     network = TrainingNetwork(PIMConfig(filters=(6, 6, 3)))
     x = torch.from_numpy(crops.pairs[:96, 0]).float() / 255
-    before = network.pim.latents(x)[-1].means.var()
+    before = list(network.pim.latents(x))[-1].means.var()
     start_from_data(network, x, seed=0)
     latents = network.pim.latents(x)
     assert before < 0.05  # what the start is for: the finest band hardly moved

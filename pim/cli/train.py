@@ -10,7 +10,7 @@ import typer
 from pim.cli import common
 from pim.cli.progress import progress
 from pim.errors import UsageError
-from pim.pim.training.settings import TrainSettings
+from pim.pim.training.settings import GONE, TrainSettings
 
 if TYPE_CHECKING:
     from pim.datasets.crops import Crops, CropSettings
@@ -45,9 +45,9 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
     settings, crops = (header.training.get(part, {}) for part in ("settings", "crop_settings"))
     if not isinstance(settings, dict) or not isinstance(crops, dict) or "filters" not in header.config:
         raise UsageError(f"--like {name}: the file does not say how it was trained")
-    taken = {**header.config, **settings}
+    taken = {**PIMConfig.from_dict(header.config).to_dict(), **settings}
     options = {option.name for option in context.command.params}
-    usual = {**PIMConfig().to_dict(), **_DEFAULT.to_dict(), "band_weights": taken.get("band_weights")}
+    usual = {**PIMConfig().to_dict(), **_DEFAULT.to_dict(), **GONE, "band_weights": taken.get("band_weights")}
     foreign = {key: value for key, value in taken.items() if key not in options and value != usual.get(key)}
     if foreign:
         raise UsageError(f"--like {name}: it has settings that pim train has no option for: {foreign}")
@@ -115,9 +115,6 @@ def train(
     surround: Annotated[
         int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")
     ] = 0,
-    block: Annotated[
-        int, typer.Option(min=1, help="The metric compares means over blocks of this side: forgives displacement.")
-    ] = 1,
     scope: Annotated[
         int,
         typer.Option(
@@ -151,15 +148,12 @@ def train(
     bound: Annotated[Literal["position", "scale", "image"], typer.Option()] = _DEFAULT.bound,
     gain: Annotated[float, typer.Option(min=0, help="Contrast jitter between the two frames.")] = _DEFAULT.gain,
     offset: Annotated[float, typer.Option(min=0, help="Brightness jitter.")] = _DEFAULT.offset,
-    chroma: Annotated[float, typer.Option(min=0, help="Colour jitter.")] = _DEFAULT.chroma,
     noise: Annotated[float, typer.Option(min=0, help="Largest deviation of white noise.")] = _DEFAULT.noise,
     chroma_noise: Annotated[
         float, typer.Option(min=0, help="Largest deviation of noise in the colour differences.")
     ] = _DEFAULT.chroma_noise,
     shift: Annotated[int, typer.Option(min=0, help="Largest displacement, pixels.")] = _DEFAULT.shift,
-    optimiser: Annotated[Literal["adam", "adamw"], typer.Option()] = _DEFAULT.optimiser,
     learning_rate: Annotated[float, typer.Option(min=0)] = _DEFAULT.learning_rate,
-    weight_decay: Annotated[float, typer.Option(min=0)] = _DEFAULT.weight_decay,
     average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = _DEFAULT.average,
     half: Annotated[bool, typer.Option("--half", help="Convolutions in bfloat16.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
@@ -184,13 +178,10 @@ def train(
         bound=bound,
         gain=gain,
         offset=offset,
-        chroma=chroma,
         noise=noise,
         chroma_noise=chroma_noise,
         shift=shift,
-        optimiser=optimiser,
         learning_rate=learning_rate,
-        weight_decay=weight_decay,
         average=average,
         equal_bands=equal_bands,
         equal_positions=equal_positions,
@@ -210,7 +201,6 @@ def train(
         stride=stride,
         high_pass=high_pass,
         surround=surround,
-        block=block,
         scope=scope,
         scope_share=scope_share,
         position_power=position_power,

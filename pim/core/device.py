@@ -7,11 +7,14 @@ float64, which some devices lack.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import torch
+from torch import Tensor, nn
 
 from pim.errors import UsageError
 
+_WITH_FLOAT64 = ("cpu", "cuda")
 _KINDS = ("cuda", "mps", "cpu")  # in the order in which "auto" takes them
 
 
@@ -41,3 +44,38 @@ def choose(name: str) -> torch.device:
 def local_rank() -> int:
     """Which process of this machine this one is, as `torchrun` numbers them; 0 without it."""
     return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def accumulation(device: torch.device) -> torch.dtype:
+    """The type in which to sum over millions of positions: float64 where the device has it."""
+    return torch.float64 if device.type in _WITH_FLOAT64 else torch.float32
+
+
+def exact(values: Tensor) -> Tensor:
+    """The values as float64 on the CPU, without gradient; one copy and one synchronisation of a GPU."""
+    return values.detach().cpu().double()
+
+
+class Constants(nn.Module):
+    """Fixed numbers that move with a module as buffers, and stay out of its state dict.
+
+    They are made anew from float64 when the module is moved or cast: `.double()` must not keep the rounding of float32.
+    """
+
+    def __init__(self, **values: Tensor) -> None:
+        """Name them; floating point, on the CPU."""
+        super().__init__()
+        self._exact = values
+        for name, value in values.items():
+            self.register_buffer(name, value.float(), persistent=False)
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The numbers of this name, where the module is."""
+        return self.get_buffer(name)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Constants:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in self._exact.items():
+            moved = self[name]
+            setattr(self, name, value.to(moved.dtype).to(moved.device))
+        return self

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pim.errors import UsageError
 
 FILTER_SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}  # name -> orientations
+_GONE = {"block": 1, "band_power": 1.0, "band_floor": None}  # settings of older files: value without effect; None: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,11 @@ class PIMConfig:
     mixtures: int = 1  # components of q(z|x); 5 is PIM-5
     latent: int = 10  # dimensions of z at one position
     mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
-    block: int = 1  # side of the blocks of latents whose means are compared; 1: each position, as published
+    distance: Literal["mean_square", "root_mean_square"] = "mean_square"  # of latents, in a band; square: as published
+    band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
     scope: int = 1  # side of the windows whose mean latents are compared as well; 1: none, as published
     scope_share: float = 0.35  # exponent of their distance; that of the position has the rest
     position_power: float = 1.0  # pooling over positions: (mean of distance ** power) ** (1 / power)
-    band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
-    band_power: float = 1.0  # pooling over bands: mean of (weight * distance) ** power
-    band_floor: float = 1e-4  # keeps the gradient of a power below 1 finite at distance 0
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -49,7 +48,8 @@ class PIMConfig:
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
         _one_of("padding", self.padding, ("same", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
-        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "block", "scope"):
+        _one_of("distance", self.distance, ("mean_square", "root_mean_square"))
+        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "scope"):
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         _at_least("surround", self.surround, 0)
@@ -68,19 +68,16 @@ class PIMConfig:
             raise UsageError(f"position_power must lie in [1, 8]; got {self.position_power}")
         if not 0 < self.scope_share < 1:
             raise UsageError(f"scope_share must lie between 0 and 1; got {self.scope_share}")
-        if self.scope > 1 and self.block > 1:
+        plain = self.distance == "mean_square" and self.scope == self.position_power == 1
+        if not plain and self.mixtures > 1:
             raise UsageError(
-                f"block averages positions, scope needs them; leave one of them at 1; got {self.block} and {self.scope}"
+                "root_mean_square, scope and position_power need latents of one Gaussian; mixtures must be 1"
             )
-        if (max(self.block, self.scope) > 1 or self.position_power > 1) and self.mixtures > 1:
-            raise UsageError("block, scope and position_power need latents of one Gaussian; mixtures must be 1")
-        own = self.surround or max(self.block, self.scope, self.stride) > 1
+        if self.distance == "root_mean_square" and self.position_power > 1:
+            raise UsageError("position_power is for the mean square; distance must be mean_square")
+        own = self.surround or max(self.scope, self.stride) > 1
         if own and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround, stride, block and scope need the steerable pyramid with padding "same"')
-        if not 0 < self.band_power <= 1:
-            raise UsageError(f"band_power must lie in (0, 1]; got {self.band_power}")
-        if self.band_floor < 0:
-            raise UsageError(f"band_floor must not be negative; got {self.band_floor}")
+            raise UsageError('surround, stride and scope need the steerable pyramid with padding "same"')
 
     @property
     def bands(self) -> int:
@@ -98,8 +95,15 @@ class PIMConfig:
         """From plain values, as `to_dict` made them.
 
         Raises:
-            UsageError: if a key is unknown or a value impossible.
+            UsageError: if a key is unknown or a value impossible, or if a file of an older version uses what is gone.
         """
+        for name, neutral in _GONE.items():
+            if neutral is not None and values.get(name, neutral) != neutral:
+                raise UsageError(
+                    f"{name} = {values[name]!r} was a feature of an older version and is gone; train the network again "
+                    "with `pim train`, or use that version"
+                )
+        values = {name: value for name, value in values.items() if name not in _GONE}
         known = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - known):
             raise UsageError(f"unknown settings of a PIM: {', '.join(unknown)}; known are {', '.join(sorted(known))}")

@@ -40,61 +40,12 @@ def log_density(z: Tensor, q: Mixture) -> Tensor:
     Returns:
         (N, h, w), in nats: logsumexp over m of log softmax(logits)_m - |z - mu_m|^2 / 2 - D/2 log 2 pi.
     """
-    return _log_mixture(z, q) - 0.5 * q.means.shape[2] * math.log(2 * math.pi)
+    return log_mixture(z, q) - 0.5 * q.means.shape[2] * math.log(2 * math.pi)
 
 
-def _log_mixture(z: Tensor, q: Mixture) -> Tensor:
+def log_mixture(z: Tensor, q: Mixture) -> Tensor:
     """Log density without the constant, which would cost digits where it cancels anyway."""
     exponent = -0.5 * (z[:, None] - q.means).square().sum(2)
     if q.logits is None:
         return exponent[:, 0]
     return torch.logsumexp(torch.log_softmax(q.logits, 1) + exponent, 1)
-
-
-def squared_distance(p: Mixture, q: Mixture) -> Tensor:
-    """PIM-1 at every position: mean over the D dimensions of (mu_p - mu_q)^2.
-
-    This is the symmetrised Kullback-Leibler divergence of the two unit Gaussians, divided by D.
-
-    Args:
-        p: One component, means (N, 1, D, h, w).
-        q: The same shape.
-
-    Returns:
-        (N, h, w), >= 0, 0 where the means are equal.
-    """
-    return (p.means[:, 0] - q.means[:, 0]).square().mean(1)
-
-
-def symmetrised_divergence(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
-    """PIM-5 at every position: an estimate of KL(p || q) + KL(q || p), in nats.
-
-    Stratified over the components, one draw each: sum over m of w_m [log p(z_m) - log q(z_m)] with
-    z_m = mu_m + noise. Both directions use the same noise, so the estimate is exactly symmetric, exactly 0
-    for p = q, and, for single Gaussians, free of sampling error (the two errors cancel).
-    Deviation from the released code, which draws a component and independent noise: same
-    expectation, smaller variance, and a gradient.
-
-    Args:
-        p: Means (N, M, D, h, w).
-        q: The same shape.
-        noise: (S, M, D, h, w), standard normal; S draws are averaged.
-
-    Returns:
-        (N, h, w); an estimate, so it can be slightly negative for near pairs.
-    """
-    total = torch.zeros((), dtype=p.means.dtype, device=p.means.device)
-    for draw in noise:
-        total = total + _log_ratio(p, q, draw) + _log_ratio(q, p, draw)
-    return total / len(noise)
-
-
-def _log_ratio(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
-    """An estimate of KL(p || q) at every position, (N, h, w)."""
-    count = p.means.shape[1]
-    weights = torch.ones_like(p.means[:, :, 0]) if p.logits is None else torch.softmax(p.logits, 1)
-    total = torch.zeros_like(p.means[:, 0, 0])
-    for m in range(count):
-        z = p.means[:, m] + noise[m]
-        total = total + weights[:, m] * (_log_mixture(z, p) - _log_mixture(z, q))
-    return total

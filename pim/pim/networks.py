@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pim.pim.config import PIMConfig
+from pim.pim.filtering import sum_of, window_sums
 from pim.pim.latent import Mixture
-from pim.pim.pyramid import sum_of, window_sums
 
 FEW = 16  # positions below which products of matrices round by their place in memory
 CHANNELS = 3  # colours in, and features out of the published convolutions

@@ -2,7 +2,8 @@
 
 Source: arXiv 2006.06752; steerable filters of Simoncelli and Freeman (ICIP 1995), spatial-domain
 taps sp0, sp1, sp3, sp5. Deviations: none; the Laplacian is PIM's own (unpadded, 3 x 3 taps) and
-differs from the one of `pim.metrics.nlpd`.
+differs from the one of `pim.metrics.nlpd`; images can be reduced first, a band of the detail that this loses added, and
+the high-pass rest left out.
 
 Bands come coarsest first, orientations of a scale reversed: for sp1 and 3 scales
 low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
@@ -11,17 +12,17 @@ low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Padding = Literal["same", "valid"]
+from pim.core.device import Constants
+from pim.pim.config import PIMConfig
+from pim.pim.filtering import Padding, blocks, correlate, padded, sum_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ def steerable_filters(name: str) -> SteerableFilters:
     return SteerableFilters(lo0, hi0, lo, F.pad(oriented, (frame,) * 4))
 
 
+def binomial() -> Tensor:
+    """The 3 x 3 taps of the Laplacian pyramid, which sum to 1, float64, on the CPU."""
+    row = torch.tensor([1, 2, 1], dtype=torch.float64)
+    return torch.outer(row, row) / 16
+
+
 @dataclass(frozen=True)
 class Band:
     """A band that has not been computed yet: filters that still have to be applied to a source.
@@ -64,66 +71,6 @@ class Band:
         return out
 
 
-def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: int = 1) -> Tensor:
-    """Correlate every channel with the same taps.
-
-    Args:
-        image: (N, C, H, W).
-        taps: (k, k), k odd.
-        padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
-            samples sit at 0, 2, 4, ...; "valid" puts none.
-        stride: Distance of the samples.
-
-    Returns:
-        (N, C, ceil(H / stride), ceil(W / stride)) for "same".
-    """
-    if padding == "same" and _phases_pay(image, taps):
-        return _correlate_phases(image, taps, stride)
-    channels = image.shape[1]
-    pad = taps.shape[-1] // 2 if padding == "same" else 0
-    kernel = taps.to(image).expand(channels, 1, *taps.shape)
-    # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
-    image = image.contiguous(memory_format=torch.channels_last)
-    return F.conv2d(image, kernel, padding=pad, stride=stride, groups=channels)
-
-
-def _phases_pay(image: Tensor, taps: Tensor) -> bool:
-    """Whether the detour over phases is faster: for large filters on a CPU; exporters get the plain form."""
-    plain = image.device.type != "cpu" or image.dtype != torch.float32 or torch.compiler.is_compiling()
-    return taps.shape[-1] >= 7 and not plain
-
-
-def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
-    """`correlate` with zero padding, as a convolution with many channels: the pixels of blocks of side x side.
-
-    A CPU multiplies channels many at a time. With one channel in and out most of its width lies idle, so this takes
-    two thirds of the time or less for about twice the operations.
-    """
-    n, c, height, width = image.shape
-    side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
-    kernel = _phase_kernel(taps.cpu().double().numpy().tobytes(), taps.shape[-1], stride, side)
-    down, across, phases = blocks(height, side), blocks(width, side), side // stride
-    image = _padded(image, down * side - height, across * side - width)
-    channels = image.reshape(n * c, down, side, across, side).permute(0, 2, 4, 1, 3).reshape(n * c, -1, down, across)
-    out = F.conv2d(channels, kernel, padding=1).reshape(n, c, phases, phases, down, across)
-    out = out.permute(0, 1, 4, 2, 5, 3).reshape(n, c, down * phases, across * phases)
-    return out[..., : blocks(height, stride), : blocks(width, stride)]
-
-
-@functools.lru_cache(64)
-def _phase_kernel(taps: bytes, size: int, stride: int, side: int) -> Tensor:
-    """Taps (size, size) between phases: ((side / stride)^2, side^2, 3, 3), float32."""
-    filters, reach, phases = np.frombuffer(taps).reshape(size, size), size // 2, side // stride
-    kernel = np.zeros((phases, phases, side, side, 3, 3))
-    first = np.arange(phases)[:, None] * stride + np.arange(size) - reach  # (phases, size): pixels that a tap meets
-    for i, rows in enumerate(first):
-        for j, columns in enumerate(first):
-            (block_y, y), (block_x, x) = np.divmod(rows, side), np.divmod(columns, side)
-            kernel[i, j, y[:, None], x, block_y[:, None] + 1, block_x + 1] = filters
-    with torch.inference_mode(False):  # kept for calls with gradients too
-        return torch.from_numpy(kernel.reshape(phases**2, side**2, 3, 3)).float()
-
-
 def reduce(image: Tensor, side: int) -> Tensor:
     """Mean of blocks of side x side pixels, (N, C, H, W) -> (N, C, ceil(H / side), ceil(W / side)).
 
@@ -133,11 +80,19 @@ def reduce(image: Tensor, side: int) -> Tensor:
         return image
     height, width = image.shape[-2:]
     down, across = blocks(height, side), blocks(width, side)
-    image = _padded(image, down * side - height, across * side - width)
+    image = padded(image, down * side - height, across * side - width)
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
     for dim in (-2, -1):
         image = sum_of(image.unfold(dim, side, side).unbind(-1))
-    return image / block_areas((height, width), side, image)
+    rows, columns = (_pixels(n, side, count, image) for n, count in zip((height, width), image.shape[-2:], strict=True))
+    return image / (rows[:, None] * columns)
+
+
+def _pixels(length: int, side: int, count: int, like: Tensor) -> Tensor:
+    """How many of `length` pixels lie within each of `count` blocks: `side`, or fewer in the last one."""
+    # As many as there are blocks, rather than as many as fit: exporters cannot prove that these are equal.
+    starts = torch.arange(count, dtype=like.dtype, device=like.device) * side
+    return (length - starts).clamp(max=side)
 
 
 FLAT = 1e-3  # gradient that counts as none: below it the root of `gradient_strength` would have no derivative
@@ -171,98 +126,6 @@ def _squared_gradient(image: Tensor) -> Tensor:
     return squares
 
 
-def _padded(image: Tensor, below: int, right: int) -> Tensor:
-    """Zeros below and to the right; the image itself where there is nothing to add, which `F.pad` would copy."""
-    # Exported programs take any size, so they always pad.
-    if not torch.compiler.is_compiling() and below == right == 0:
-        return image
-    return F.pad(image, (0, right, 0, below))
-
-
-def blocks(length: int, side: int) -> int:
-    """How many blocks of `side`, the last one perhaps cut, make up a length."""
-    # Not -(-length // side): exported to ONNX, the quotient of a negative number is rounded the other way.
-    return (length + side - 1) // side
-
-
-def repeat(values: Tensor, side: int, size: tuple[int, int]) -> Tensor:
-    """Every block's value at each of its positions, (N, ceil(h / side), ceil(w / side)) -> (N, h, w)."""
-    # By index: exporters cannot prove that as many repetitions as fit reach the size.
-    rows, columns = (torch.arange(length, device=values.device) // side for length in size)
-    return values.index_select(1, rows).index_select(2, columns)
-
-
-def block_areas(size: tuple[int, int], side: int, values: Tensor, first: tuple[int, int] = (0, 0)) -> Tensor:
-    """How many positions each block covers: side^2, or fewer at the border, (h', w').
-
-    Args:
-        size: Height and width of the whole plane.
-        side: Of the blocks.
-        values: Of the blocks, (..., h', w').
-        first: Row and column of the first of them, in blocks.
-    """
-    (height, width), (top, left) = size, first
-    # As many as there are values, rather than as many as fit: exporters cannot prove that these are equal.
-    rows = _left(height - top * side, side, values.shape[-2], values)
-    columns = _left(width - left * side, side, values.shape[-1], values)
-    return rows[:, None] * columns
-
-
-def window_sums(values: Tensor, side: int) -> Tensor:
-    """Sums over the window of side x side around every position, zeros beyond the border, (N, C, H, W) -> the same.
-
-    Args:
-        values: (N, C, H, W).
-        side: Odd.
-    """
-    half = side // 2
-    for dim, padding in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
-        values = _running_sums(F.pad(values, padding), side, dim)
-    return values
-
-
-def window_means(values: Tensor, side: int) -> Tensor:
-    """Means over the same windows, of what lies within the border."""
-    rows, columns = (_within(length, side, values) for length in values.shape[-2:])
-    return window_sums(values, side) / (rows[:, None] * columns)
-
-
-def _running_sums(values: Tensor, side: int, dim: int) -> Tensor:
-    """Sums of `side` neighbours along a direction, without those that the border cuts."""
-    # From sums of 1, 2, 4, ... neighbours: reductions, pools and convolutions take many times as long on a CPU.
-    count = values.shape[dim] - side + 1
-    parts, start, width = [], 0, 1
-    while True:
-        if side & width:
-            parts.append(values.narrow(dim, start, count))
-            start += width
-        if 2 * width > side:
-            return sum_of(parts)
-        length = values.shape[dim] - width
-        values = values.narrow(dim, 0, length) + values.narrow(dim, width, length)
-        width *= 2
-
-
-def _within(length: int, side: int, like: Tensor) -> Tensor:
-    """How many of `length` samples lie in the window of `side` around each of them."""
-    before = torch.arange(length, dtype=like.dtype, device=like.device)
-    return before.clamp(max=side // 2) + 1 + (length - 1 - before).clamp(max=side // 2)
-
-
-def sum_of(parts: Sequence[Tensor]) -> Tensor:
-    """Of tensors of one shape."""
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
-
-
-def _left(length: int, side: int, count: int, like: Tensor) -> Tensor:
-    """How many of `length` samples lie within each of `count` blocks: `side`, or fewer in the last one."""
-    starts = torch.arange(count, dtype=like.dtype, device=like.device) * side
-    return (length - starts).clamp(max=side)
-
-
 def steerable(
     image: Tensor, filters: SteerableFilters, scales: int, padding: Padding = "same", *, frugal: bool = False
 ) -> list[Band]:
@@ -291,13 +154,6 @@ def steerable(
     return [low, *reversed(finest_first)]
 
 
-def steerable_sizes(size: tuple[int, int], scales: int, orientations: int) -> list[tuple[int, int]]:
-    """Height and width of every band for padding "same", coarsest first."""
-    levels = [(blocks(size[0], 2**scale), blocks(size[1], 2**scale)) for scale in range(scales + 1)]
-    oriented = [level for level in reversed(levels[:-1]) for _ in range(orientations)]
-    return [levels[-1], *oriented, levels[0]]
-
-
 STRIP = 1 << 20  # positions filtered at once where memory has to be bounded
 
 
@@ -320,10 +176,7 @@ def _halve(band: Band, taps: Tensor, padding: Padding) -> Tensor:
     return out
 
 
-BINOMIAL = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64).outer(torch.tensor([1.0, 2.0, 1.0]).double()) / 16
-
-
-def laplacian(image: Tensor, scales: int, residual: bool = True) -> list[Band]:
+def laplacian(image: Tensor, taps: Tensor, scales: int, residual: bool = True) -> list[Band]:
     """PIM's Laplacian pyramid: unpadded 3 x 3 low-pass, differences cropped by 2 on every side.
 
     Shapes, one level:
@@ -331,6 +184,7 @@ def laplacian(image: Tensor, scales: int, residual: bool = True) -> list[Band]:
 
     Args:
         image: (N, C, H, W).
+        taps: (3, 3), of `binomial`.
         scales: Number of bands.
         residual: The last band is the remaining low-pass image itself; otherwise it is a
             difference too, and the mean of the image is lost.
@@ -343,11 +197,46 @@ def laplacian(image: Tensor, scales: int, residual: bool = True) -> list[Band]:
         if residual and level == scales - 1:
             finest_first.append(Band(image, ()))
             break
-        low = correlate(image, BINOMIAL, "valid", stride=2)
+        low = correlate(image, taps, "valid", stride=2)
         n, c, height, width = image.shape
         flat = low.reshape(n * c, 1, *low.shape[-2:])
-        up = F.conv_transpose2d(flat, 4 * BINOMIAL.to(image)[None, None], stride=2)
+        up = F.conv_transpose2d(flat, 4 * taps.to(image)[None, None], stride=2)
         up = up.reshape(n, c, *up.shape[-2:])[..., 2 : height - 2, 2 : width - 2]
         finest_first.append(Band(image[..., 2 : height - 2, 2 : width - 2] - up, ()))
         image = low
     return finest_first[::-1]
+
+
+class Pyramid(Constants):
+    """The front end that the settings of a PIM ask for, with its filters as buffers."""
+
+    def __init__(self, config: PIMConfig) -> None:
+        """The settings; weights there are none."""
+        taps = {}
+        if config.pyramid == "steerable":
+            taps = vars(steerable_filters(config.filter_set))
+        elif config.pyramid == "laplacian":
+            taps = {"binomial": binomial()}
+        super().__init__(**taps)
+        self.config = config
+
+    def forward(self, image: Tensor, *, frugal: bool = False) -> list[Band]:
+        """The bands of images (N, 3, H, W), coarsest first; `frugal` as in `steerable`."""
+        bands = self._decompose(reduce(image, self.config.reduction), frugal)
+        if self.config.detail:
+            bands.append(Band(gradient_strength(image, self.config.reduction, frugal=frugal), ()))
+        return bands
+
+    def of_crops(self, crops: Tensor) -> list[Band]:
+        """The same for crops of training: cut at random scales, they count as reduced, unless detail is asked for."""
+        return self(crops) if self.config.detail else self._decompose(crops, False)
+
+    def _decompose(self, image: Tensor, frugal: bool) -> list[Band]:
+        config = self.config
+        if config.pyramid == "steerable":
+            filters = SteerableFilters(self["lo0"], self["hi0"], self["lo"], self["oriented"])
+            bands = steerable(image, filters, config.scales, config.padding, frugal=frugal)
+            return bands if config.high_pass else bands[:-1]
+        if config.pyramid == "laplacian":
+            return laplacian(image, self["binomial"], config.scales, config.residual)
+        return [Band(image, ())]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 Place = tuple[slice, slice]  # rows and columns; slice(None) twice is all of a band
 WHOLE: Place = (slice(None), slice(None))
 
@@ -20,10 +18,8 @@ def grid(size: Sequence[int], tile: int | None) -> list[Place]:
     return [(r, c) for r in rows for c in columns]
 
 
-def positions_of(where: Place, side: int, size: torch.Size) -> Place:
-    """The positions of a tile that is given in blocks of side x side."""
-    if where[0].stop is None or side == 1:
-        return where
+def positions_of(where: Place, side: int, size: Sequence[int]) -> Place:
+    """The positions of a tile that is given in latents taken at every `side`-th position."""
     rows, columns = (
         slice(part.start * side, min(part.stop * side, length)) for part, length in zip(where, size, strict=True)
     )

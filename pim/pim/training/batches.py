@@ -81,11 +81,10 @@ def _windows(
 
 
 def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) -> Tensor:
-    """Contrast around the mean, brightness, colour cast, white and colour noise, independent for each image."""
+    """Contrast around the mean, brightness, white and colour noise, independent for each image."""
     count = len(image)
     gain = np.exp(settings.gain * rng.standard_normal((count, 1, 1, 1)))
     offset = settings.offset * rng.standard_normal((count, 1, 1, 1))
-    offset = offset + settings.chroma * rng.standard_normal((count, 3, 1, 1))
     deviation = settings.noise * rng.random((count, 1, 1, 1))
     noise = deviation * rng.standard_normal(image.shape, dtype=np.float32)
     mean = image.mean((1, 2, 3), keepdim=True)

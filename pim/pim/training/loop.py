@@ -129,16 +129,13 @@ class _Run:
         self.network = TrainingNetwork(config, half=half)
         self.average: dict[str, Tensor] = {}
         self.step, self.log = 0, list[dict[str, float]]()
-        kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
         self.found = checkpoint.load(self.checkpoint_file, self.identity)
         if self.found is None:
             start_from_data(self.network, self._start_images(), settings.seed)
         else:
             self.network.load_state_dict(self.found.network)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = kinds[settings.optimiser](
-            self.network.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         if self.found is not None:
             self.optimiser.load_state_dict(self.found.optimiser)
             self.average = {name: t.to(device) for name, t in self.found.average.items()}

@@ -42,14 +42,14 @@ class TrainingNetwork(nn.Module):
         """The terms of the bound, band by band.
 
         Args:
-            x: (N, 3, H, W), crops as `PIM.bands_of_crops` takes them.
+            x: (N, 3, H, W), crops as `Pyramid.of_crops` takes them.
             y: (N, 3, H, W), the other frame of each pair.
             noise: Standard normal noise for band and shape (N, D, h, w).
             form: Of the bound.
             gather: Collects the joint means (N, D, h, w) of all processes, (K, D, h, w).
         """
         terms = []
-        bands = self.pim.bands_of_crops(torch.cat([x, y]))
+        bands = self.pim.pyramid.of_crops(torch.cat([x, y]))
         for i, lazy in enumerate(bands):
             band = self.pim.normalised(i, lazy)
             # Only here: the finest bands and the densities need all digits.
@@ -79,7 +79,7 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
         seed: Of the joint encoder's small weights.
     """
     generator = torch.Generator().manual_seed(seed)
-    for i, band in enumerate(network.pim.bands_of_crops(images)):
+    for i, band in enumerate(network.pim.pyramid.of_crops(images)):
         if network.pim.config.surround and i:
             surround = network.pim.surround[i - 1]
             energy = surround.energy(band.compute(network.pim.config.padding))

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pim.errors import UsageError
 
+GONE = {"chroma": 0.0, "optimiser": "adam", "weight_decay": 0.0}  # settings of older files that had no effect there
+
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
@@ -24,15 +26,12 @@ class TrainSettings:
     bound: Literal["position", "scale", "image"] = "scale"
     gain: float = 0.3  # deviation of log contrast, independent for the two frames
     offset: float = 0.1  # deviation of brightness, independent for the two frames
-    chroma: float = 0.0  # deviation of brightness per colour channel, independent for the two frames
     noise: float = 0.12  # white noise: its deviation is uniform in 0 .. noise for each pair
     chroma_noise: float = 0.0  # the same for noise in the two colour-difference signals, which leaves luma alone
     shift: int = 3  # the window of the second frame is displaced by up to this many pixels
-    optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 2e-3  # at its peak
     warm_up: float = 0.1  # share of the steps in which it rises; then it falls as a cosine
     final_rate: float = 0.01  # share of the peak that is left at the end
-    weight_decay: float = 0.0  # of adamw
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
     equal_bands: float = 0.0  # 1: bands are weighed so that all put unrelated crops equally far apart; 0: as they come
@@ -46,7 +45,7 @@ class TrainSettings:
         for name, smallest in whole.items():
             if getattr(self, name) < smallest:
                 raise UsageError(f"{name} must be {smallest} or more; got {getattr(self, name)}")
-        for name in ("gain", "offset", "chroma", "noise", "chroma_noise", "shift", "weight_decay"):
+        for name in ("gain", "offset", "noise", "chroma_noise", "shift"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative; got {getattr(self, name)}")
         for name in ("warm_up", "final_rate", "average"):
@@ -59,8 +58,6 @@ class TrainSettings:
             raise UsageError("learning_rate and clip must be positive")
         if self.bound not in ("position", "scale", "image"):
             raise UsageError(f"bound must be position, scale or image; got {self.bound!r}")
-        if self.optimiser not in ("adam", "adamw"):
-            raise UsageError(f"optimiser must be adam or adamw; got {self.optimiser!r}")
 
     @property
     def weighs_bands(self) -> bool:
@@ -69,7 +66,7 @@ class TrainSettings:
 
     def bare(self) -> TrainSettings:
         """The same without any jitter between the frames of a pair."""
-        return dataclasses.replace(self, gain=0.0, offset=0.0, chroma=0.0, noise=0.0, chroma_noise=0.0, shift=0)
+        return dataclasses.replace(self, gain=0.0, offset=0.0, noise=0.0, chroma_noise=0.0, shift=0)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

@@ -50,7 +50,7 @@ def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[fl
         TrainingError: if a band is the same for all crops.
     """
     x, y = batches.unrelated(crops, settings, PAIRS)
-    # As in training; see `PIM.bands_of_crops`.
+    # As in training; see `Pyramid.of_crops`.
     plain = PIM(metric.config if metric.config.detail else replace(metric.config, reduction=1))
     plain.load_state_dict({name: tensor.cpu() for name, tensor in metric.state_dict().items()})
     means = plain.eval().per_band(x, y).double().mean(1)
