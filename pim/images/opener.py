@@ -248,7 +248,7 @@ def _stream(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
 def _content(source: BinaryIO) -> bytes:
     """All that is left in a stream."""
     if not callable(getattr(source, "read", None)):
-        hint = ": pim.distance takes arrays" if hasattr(source, "shape") else ""
+        hint = ": pim.distance takes NumPy arrays and tensors" if hasattr(source, "shape") else ""
         hint = ": wrap it in io.BytesIO" if isinstance(source, bytes | bytearray | memoryview) else hint
         raise InputError("is no image: a path, an open binary file or a Pillow image was expected" + hint)
     try:

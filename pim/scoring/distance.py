@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pim.errors import InputError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pim.core.metric import Metric
 
-    ImageLike = str | Path | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
+    ImageLike = str | os.PathLike[str] | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
 
 
 def distance(
@@ -70,26 +70,13 @@ def _tensor(image: ImageLike, name: str, background: str | None) -> Tensor:
             raise InputError(f"{name} holds {len(image)} images; pim.distance compares one pair, pim.load() batches")
         return image[0] if image.ndim == 4 else image
     if isinstance(image, np.ndarray):
-        return torch.from_numpy(_pixels(image, name)).permute(2, 0, 1)
+        from pim.images.arrays import pixels_of
+
+        return torch.from_numpy(pixels_of(image, name)).permute(2, 0, 1)
     from pim.images.opener import OpenOptions, open_image
 
     return torch.from_numpy(open_image(image, OpenOptions(background=background)).pixels).permute(2, 0, 1)
 
 
-def _pixels(array: np.ndarray[Any, Any], name: str) -> np.ndarray[Any, Any]:
-    """A copy of an array as (H, W, 3), float32; whole numbers are divided by the largest of their type."""
-    import numpy as np
-
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"{name} must be an array of shape (H, W, 3) or (H, W); got {array.shape}")
-    if array.dtype in (np.uint8, np.uint16):
-        return np.array(array, np.float32, order="C") / np.float32(np.iinfo(array.dtype).max)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{name} must be an array of uint8, uint16 or floating point in [0, 1]; got {array.dtype}")
-    return np.array(array, np.float32, order="C")
-
-
 def _called(image: ImageLike, otherwise: str) -> str:
-    return str(image) if isinstance(image, str | Path) else otherwise
+    return os.fsdecode(image) if isinstance(image, str | os.PathLike) else otherwise
