@@ -294,5 +294,7 @@ def _av() -> ModuleType:
     try:
         import av
     except ImportError as error:
-        raise DataError("reading videos needs PyAV: pip install 'pim-metric[video]'; packed crops need no decoder") from error
+        raise DataError(
+            "reading videos needs PyAV: pip install 'pim-metric[video]'; packed crops need no decoder"
+        ) from error
     return av

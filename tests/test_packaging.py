@@ -102,7 +102,9 @@ def test_the_declared_dependencies_are_what_is_imported() -> None:
     imported = {name for path in source_files().values() if path.suffix == ".py" for name in _imports(path)}
     peers = {module for peer in PEERS.values() for module in peer.modules} - {"torchvision"}  # ours needs it too
     optional = {
-        _name(line) for extra in ("ray", "ntc", "video", "rate", "keras") for line in said["optional-dependencies"][extra]
+        _name(line)
+        for extra in ("ray", "ntc", "video", "rate", "keras")
+        for line in said["optional-dependencies"][extra]
     }
     own = {"pim", "vggmetric", "ntc", "reproductions"}  # the last is the repository's alone: pim ntc reproduce says so
     foreign = imported - set(sys.stdlib_module_names) - own - peers - optional

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from pim.eval.pictures import resized
 from test_frames import moving, write_folder
 
 from ntc import minibatches
@@ -17,7 +18,6 @@ from ntc.settings import CodecTraining
 from pim.datasets.crops import Crops, CropSettings
 from pim.datasets.frames import LUMA, collect, find_sources
 from pim.datasets.rendered import imagenet_crop
-from pim.eval.pictures import resized
 from pim.pim.training import batches
 from pim.pim.training.settings import TrainSettings
 

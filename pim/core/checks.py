@@ -41,6 +41,8 @@ def as_batch(image: Tensor, name: str) -> Tensor:
     if not image.is_floating_point():
         hint = "convert with image.float() / 255" if image.dtype == torch.uint8 else "convert to float in [0, 1]"
         raise InputError(f"{name} must be floating point in [0, 1]; got {str(image.dtype)[6:]}: {hint}")
+    if image.layout != torch.strided:
+        raise InputError(f"{name} must be a dense tensor; got {image.layout}: use image.to_dense()")
     if image.ndim not in (3, 4):
         hint = "; a gray image needs expand(3, -1, -1)" if image.ndim == 2 else ""
         raise InputError(f"{name} must have shape (N, 3, H, W) or (3, H, W); got {shape}{hint}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
-from pim.images.raster import CHANNELS, ColourTags, Samples, Space
+from pim.images.raster import CHANNELS, HDR, ColourTags, Samples, Space
 from pim.images.shaper import (
     BT709,
     D65,
@@ -44,8 +44,9 @@ _PRIMARIES = {
 _UNSPECIFIED, _SRGB = 2, 13
 _VIDEO = (1, 6, 14, 15)  # BT.709, BT.601, BT.2020: the camera's curve, meant for a screen like sRGB
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
-_HDR = {16: "PQ", 18: "HLG"}
 _GAMMA_CLOSE = 0.01
+_GAMMA_LEAST, _GAMMA_MOST = 0.1, 10  # beyond, nearly all levels are black or white
+_LEAST_CONTRAST, _LEAST_STEPS = 0.25, 4  # between black and white, and of the nine levels of a ramp
 _SIGNATURES = {b"GRAY": "GRAY", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "LAB"}
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "LAB": "LAB"}
 
@@ -81,17 +82,19 @@ def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
         without = conversion(space, peak, ColourTags(srgb=True))
         return Conversion(without.convert, None, (reason, *without.notes))
     if space == "CMYK":
-        note = "CMYK without a colour profile: converted by Pillow's plain formula"
-        return Conversion(lambda samples: _as_float(_picture("CMYK", samples).convert("RGB")), None, (note,))
+        notes = ("CMYK without a colour profile: converted by Pillow's plain formula", *_rounding(peak, "CMYK"))
+        return Conversion(
+            lambda samples: _as_float(_picture("CMYK", _eight_bits(samples, peak)).convert("RGB")), None, notes
+        )
     if space == "LAB":
         return Conversion(_managed("LAB", ImageCms.createProfile("LAB")), None, ("Lab converted to sRGB",))
-    shaper, notes = (None, ()) if tags.srgb else _from_gamma(tags.gamma, tags.chromaticities)
-    return Conversion(_shaped(space, peak, shaper), None, notes)
+    shaper, said = (None, ()) if tags.srgb else _from_gamma(tags.gamma, tags.chromaticities)
+    return Conversion(_shaped(space, peak, shaper), None, said)
 
 
 def _from_cicp(primaries: int, transfer: int) -> tuple[Shaper, tuple[str, ...]]:
-    if transfer in _HDR:
-        raise InputError(f"is HDR ({_HDR[transfer]} transfer, code point {transfer}): there is no one way to sRGB")
+    if transfer in HDR:
+        raise InputError(f"is HDR ({HDR[transfer]} transfer, code point {transfer}): there is no one way to sRGB")
     if transfer not in (_SRGB, _UNSPECIFIED, *_VIDEO, *_GAMMAS):
         raise InputError(f"has the transfer function {transfer} of ITU-T H.273, which cannot be read")
     corners = _PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
@@ -107,8 +110,8 @@ def _from_cicp(primaries: int, transfer: int) -> tuple[Shaper, tuple[str, ...]]:
 
 def _from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None) -> tuple[Shaper | None, tuple[str, ...]]:
     """PNG's gAMA and cHRM; a gamma of 1/2.2 stands for the curve of sRGB."""
-    if gamma is not None and gamma <= 0:
-        return None, ("gamma 0 was ignored",)
+    if gamma is not None and not _GAMMA_LEAST <= gamma <= _GAMMA_MOST:
+        return None, (f"gamma {gamma:.5g} makes no sense and was ignored",)
     near = gamma is None or abs(gamma * 2.2 - 1) < _GAMMA_CLOSE
     curve = srgb_to_linear if near or gamma is None else power(1 / gamma)
     notes: tuple[str, ...] = () if near else (f"gamma {gamma:.5g} converted to sRGB",)
@@ -132,16 +135,47 @@ def _from_profile(space: Space, peak: int, icc: bytes) -> Conversion:
         raise ValueError(f"it is for {icc[16:20].decode('ascii', 'replace').strip()}, the picture is {space}")
     shaper = shaper_of(icc)
     if shaper is not None:
-        return Conversion(_shaped(space, peak, shaper), name)
-    notes = () if peak <= 255 else (f"the colour profile {name!r} has tables: converted at 8 bits",)
+        convert = _shaped(space, peak, shaper)
+        _check_sense(convert, space, peak)
+        return Conversion(convert, name)
     managed = _managed(holds or space, profile)
 
     def convert(samples: Samples) -> NDArray[np.float32]:
-        if peak != 255:
-            samples = np.rint(samples * (255 / peak)).astype(np.uint8)
+        samples = _eight_bits(samples, peak)
         return managed(samples if holds == space else samples.repeat(3, -1))
 
-    return Conversion(convert, name, notes)
+    _check_sense(convert, space, peak)
+    return Conversion(convert, name, _rounding(peak, f"the colour profile {name!r} has tables"))
+
+
+def _check_sense(convert: Convert, space: Space, peak: int) -> None:
+    """That a conversion shows something: lighter numbers come out lighter, and every channel counts.
+
+    Without it a profile of zeros makes all pictures black, and any two of them equal.
+
+    Raises:
+        ValueError: if not.
+    """
+    if space == "LAB":
+        return
+    black, white = (peak, 0) if space == "CMYK" else (0, peak)
+    ramp = np.rint(np.linspace(black, white, 9)).astype(np.uint16)
+    lightness = convert(ramp[None, :, None].repeat(CHANNELS[space], -1))[0].mean(-1)
+    steps = np.diff(lightness)
+    if steps.min() < 0 or steps.sum() < _LEAST_CONTRAST or np.count_nonzero(steps) < _LEAST_STEPS:
+        raise ValueError("black and white come out alike")
+    one_black = np.where(np.eye(CHANNELS[space], dtype=bool), black, white).astype(np.uint16)
+    shown = convert(np.concatenate([one_black, ramp[-1:].repeat(CHANNELS[space])[None]])[None])[0]
+    if (shown[:-1] == shown[-1]).all(-1).any():
+        raise ValueError("one of its channels changes nothing")
+
+
+def _eight_bits(samples: Samples, peak: int) -> Samples:
+    return samples.astype(np.uint8) if peak == 255 else np.rint(samples * (255 / peak)).astype(np.uint8)
+
+
+def _rounding(peak: int, reason: str) -> tuple[str, ...]:
+    return () if peak <= 255 else (f"{reason}: converted at 8 bits",)
 
 
 def _managed(mode: str, profile: Any) -> Convert:

@@ -6,9 +6,10 @@ from pathlib import PurePath
 
 from pim.errors import InputError
 
-HEAD = 64  # bytes of a file that `identify` needs
+HEAD = 1024  # bytes of a file that `identify` needs
 
 _RIFF_WEBP, _FTYP = 8, 4  # offsets
+_BRANDS = {b"avif", b"avis"}  # of AVIF, wherever in the list of brands
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG"),
     (0, b"\xff\xd8\xff", "JPEG"),
@@ -20,8 +21,6 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"II+\x00", "TIFF"),
     (0, b"MM\x00+", "TIFF"),
     (_RIFF_WEBP, b"WEBP", "WEBP"),
-    (_FTYP, b"ftypavif", "AVIF"),
-    (_FTYP, b"ftypavis", "AVIF"),
     (0, b"\xff\x4f\xff\x51", "JPEG2000"),
     (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
     (0, b"qoif", "QOI"),
@@ -48,6 +47,7 @@ _SUFFIXES = {
 }
 _HDR = "HDR and floating point have no one way to sRGB in [0, 1]; tone-map it, or pass an array"
 _CONVERT = "convert it to PNG first"
+_DEVELOP = "develop it to PNG or TIFF first"
 _REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x76\x2f\x31\x01", "OpenEXR", _HDR),
     (0, b"#?RADIANCE", "Radiance HDR", _HDR),
@@ -56,9 +56,20 @@ _REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"Pf", "floating-point PFM", _HDR),
     (0, b"\xff\x0a", "JPEG XL", _CONVERT),
     (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _CONVERT),
+    (0, b"\xff\xd8\xff\xf7", "JPEG-LS", _CONVERT),
+    (0, b"II\xbc", "JPEG XR", _CONVERT),
     (_FTYP, b"ftyphei", "HEIC", _CONVERT),
-    (_FTYP, b"ftypmif1", "HEIF", _CONVERT),
+    (_FTYP, b"ftyphev", "HEIC", _CONVERT),
+    (_FTYP, b"ftypmif1", "HEIF without AVIF in it", _CONVERT),
+    (_FTYP, b"ftypmsf1", "HEIF without AVIF in it", _CONVERT),
+    (_FTYP, b"ftypcrx", "a raw photo", _DEVELOP),
     (_FTYP, b"ftyp", "a video or an unknown ISO media file", "pass single frames"),
+    (8, b"CR\x02", "a raw photo", _DEVELOP),
+    (0, b"IIU\x00", "a raw photo", _DEVELOP),
+    (0, b"IIRO", "a raw photo", _DEVELOP),
+    (0, b"FUJIFILMCCD-RAW", "a raw photo", _DEVELOP),
+    (8, b"AVI ", "a video", "pass single frames"),
+    (0, b"\x1aE\xdf\xa3", "a video", "pass single frames"),
     (0, b"P7", "PAM", _CONVERT),
     (0, b"8BPS", "Photoshop", _CONVERT),
     (0, b"%PDF", "PDF", _CONVERT),
@@ -66,6 +77,13 @@ _REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"<svg", "SVG", _CONVERT),
     (0, b"\x00\x00\x01\x00", "an icon", _CONVERT),
     (0, b"DDS ", "DDS", _CONVERT),
+    (0, b"gimp xcf", "GIMP", _CONVERT),
+    (0, b"SIMPLE  =", "FITS", "scale it to [0, 1] and pass an array"),
+    (128, b"DICM", "DICOM", "scale it to [0, 1] and pass an array"),
+    (0, b"\x89HDF", "HDF5", "pass an array"),
+    (0, b"\x93NUMPY", "a NumPy file", "load it and pass the array"),
+    (0, b"PK\x03\x04", "a ZIP archive", "unpack it first"),
+    (0, b"\x1f\x8b", "compressed by gzip", "unpack it first"),
 )
 
 
@@ -79,17 +97,25 @@ def identify(head: bytes, name: str) -> str:
     Raises:
         InputError: if it is none of the formats that can be read, with what it is where that is known.
     """
-    for offset, signature, kind in _SIGNATURES:
-        if head.startswith(signature, offset) and (offset != _RIFF_WEBP or head.startswith(b"RIFF")):
-            return kind
+    if head[_FTYP:].startswith(b"ftyp") and _brands(head) & _BRANDS:
+        return "AVIF"
     for offset, signature, kind, advice in _REFUSED:
         if head.startswith(signature, offset):
             raise InputError(f"is {kind}, which cannot be read: {advice}")
+    for offset, signature, kind in _SIGNATURES:
+        if head.startswith(signature, offset) and (offset != _RIFF_WEBP or head.startswith(b"RIFF")):
+            return kind
     if not head:
         raise InputError("is empty")
     if _suffix(name) in _SUFFIXES["TGA"]:
         return "TGA"
     raise InputError(f"is not an image of a known format ({', '.join(_SUFFIXES)}); it begins with {head[:12]!r}")
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """The major and the compatible brands of an ISO media file."""
+    listed = head[8 : int.from_bytes(head[:4], "big")]
+    return {listed[i : i + 4] for i in range(0, len(listed), 4) if i != 4}  # the second word is a version
 
 
 def mismatch(kind: str, name: str) -> str | None:

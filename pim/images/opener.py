@@ -10,6 +10,7 @@ to other pixels without an error.
 from __future__ import annotations
 
 import io
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -23,12 +24,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from pim.errors import InputError, UsageError, did_you_mean
-from pim.images import formats, pillow8, png16, pnm16, tiff16
+from pim.images import formats, pillow8, png
 from pim.images.colour import conversion
-from pim.images.raster import CHANNELS, Raster, as_stored, blocks, check_size
+from pim.images.raster import CHANNELS, Raster, as_stored, blocks, check_frame, check_size
 
 Pixels = NDArray[np.float32]
+Source = str | os.PathLike[str] | Image.Image | BinaryIO
 
+_UNKNOWN = re.compile("unsupported|not supported|cannot handle|unknown (TGA|BMP|mode)", re.IGNORECASE)  # to Pillow
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -83,11 +86,11 @@ class OpenedImage:
     decoding: Decoding
 
 
-def open_image(source: str | Path | Image.Image | BinaryIO, options: OpenOptions | None = None) -> OpenedImage:
+def open_image(source: Source, options: OpenOptions | None = None) -> OpenedImage:
     """Open an image file, a binary stream or a Pillow image.
 
     Args:
-        source: A path; a stream, which is read to its end; or a Pillow image, of which the current
+        source: A path; a binary stream, which is read to its end; or a Pillow image, of which the current
             frame is taken and which is not changed.
         options: What the user decided.
 
@@ -102,7 +105,9 @@ def open_image(source: str | Path | Image.Image | BinaryIO, options: OpenOptions
     name = _name(source)
     with _named(name):
         if isinstance(source, Image.Image):
-            return _render(_of_pillow(source, options), name, options)
+            with _decoding(source.format or "picture"):
+                raster = _of_pillow(source, options)
+            return _render(raster, name, options)
         with _stream(source) as stream:
             return _render(_read(stream, name, options), name, options)
 
@@ -110,35 +115,55 @@ def open_image(source: str | Path | Image.Image | BinaryIO, options: OpenOptions
 def _read(stream: BinaryIO, name: str, options: OpenOptions) -> Raster:
     """Find the format and the reader that keeps all bits."""
     kind = formats.identify(stream.read(formats.HEAD), name)
-    if kind == "PNG":
-        raster = _read_png(stream, options)
-    elif kind == "PPM":
-        raster = pnm16.read(stream, options.max_pixels, options.frame)
-    elif kind == "TIFF":
-        raster = _read_tiff(stream, options)
-    else:
-        raster = pillow8.read(stream, kind, options.max_pixels, options.frame)
+    with _decoding(kind):
+        raster = _decoded(kind, stream, options)
     note = formats.mismatch(kind, name)
     return replace(raster, notes=(*raster.notes, note)) if note else raster
 
 
-def _read_png(stream: BinaryIO, options: OpenOptions) -> Raster:
-    header = png16.scan(stream, options.max_pixels)
+def _decoded(kind: str, stream: BinaryIO, options: OpenOptions) -> Raster:
+    """By the one reader of a format; only that of most files is loaded before it is needed."""
+    limit, frame = options.max_pixels, options.frame
+    if kind == "TIFF":
+        from pim.images import tiff
+
+        return tiff.read(stream, limit, frame)
+    if kind == "PPM":
+        from pim.images import pnm16
+
+        return pnm16.read(stream, limit, frame)
+    if kind == "JPEG2000":
+        from pim.images import jpeg2000
+
+        return jpeg2000.read(stream, limit, frame)
+    if kind != "PNG":
+        return pillow8.read(stream, kind, limit, frame)
+    header = png.scan(stream, limit)
+    if not check_frame(frame, header.frames):
+        return png.read(stream, header)
     if header.depth == 16:
-        return png16.read(stream, header, options.frame)
-    raster = pillow8.read(stream, "PNG", options.max_pixels, options.frame)
+        raise InputError("is a 16-bit animation; only its frame 0 can be read")
+    raster = pillow8.read(stream, "PNG", limit, frame)
     return replace(raster, bit_depth=header.depth, orientation=header.orientation, tags=header.tags, notes=header.notes)
 
 
-def _read_tiff(stream: BinaryIO, options: OpenOptions) -> Raster:
-    header = tiff16.scan(stream, options.max_pixels, options.frame)
-    if header.wide:
-        return tiff16.read(stream, header)
-    raster = pillow8.read(stream, "TIFF", options.max_pixels, options.frame)
-    if header.depth > raster.bit_depth:
-        note = f"{header.depth} bits per sample, read at {raster.bit_depth}"
-        return replace(raster, notes=(*raster.notes, note))
-    return raster
+@contextmanager
+def _decoding(kind: str) -> Iterator[None]:
+    """Say in words for people why a file could not be decoded; decoders raise all kinds of errors, in their own."""
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # of the system, not of the decoder
+            raise
+        if "out of memory" in str(error):
+            raise MemoryError from error
+        if isinstance(error, NotImplementedError) or _UNKNOWN.search(str(error)):
+            reason = f"is a {kind} of an unusual kind, which cannot be read; save it anew, as PNG for instance"
+        else:
+            reason = f"cannot be decoded: this {kind} is damaged or cut short"
+        raise InputError(reason) from error
 
 
 def _of_pillow(picture: Image.Image, options: OpenOptions) -> Raster:
@@ -156,7 +181,10 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
     check_size(raster.width, raster.height, options.max_pixels)
     turned = raster.orientation >= 5
     width, height = (raster.height, raster.width) if turned else (raster.width, raster.height)
-    pixels = np.empty((height, width, 3), np.float32)
+    try:
+        pixels = np.empty((height, width, 3), np.float32)
+    except MemoryError as error:
+        raise InputError(f"is {width} x {height}, which takes {width * height * 12e-9:.2g} GB of memory") from error
     stored = as_stored(pixels, raster.orientation)
     to_srgb = conversion(raster.space, raster.peak, raster.tags)
     colours = CHANNELS[raster.space]
@@ -175,7 +203,7 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
         height=height,
         mode=raster.mode,
         bit_depth=raster.bit_depth,
-        orientation=max(raster.orientation, raster.turned),
+        orientation=raster.orientation,
         icc=None if to_srgb.icc is None else _one_line(to_srgb.icc),
         alpha="none" if not raster.alpha else f"over {options.background}" if transparent else "opaque",
         frame=raster.frame,
@@ -202,23 +230,39 @@ def _frame_note(raster: Raster, options: OpenOptions) -> tuple[str, ...]:
 
 
 @contextmanager
-def _stream(source: str | Path | BinaryIO) -> Iterator[BinaryIO]:
+def _stream(source: str | os.PathLike[str] | BinaryIO) -> Iterator[BinaryIO]:
     """A seekable stream at its beginning, which readers cannot close for the caller."""
-    if not isinstance(source, str | Path):
-        yield io.BytesIO(source.read())
+    if not isinstance(source, str | os.PathLike):
+        yield io.BytesIO(_content(source))
         return
-    mode = Path(source).stat().st_mode
+    path = os.fsdecode(source)
+    mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
         raise InputError("is a folder; a file was expected")
     if not stat.S_ISREG(mode):
         raise InputError("is a pipe or device; a file was expected")
-    with Path(source).open("rb") as stream:
+    with Path(path).open("rb") as stream:
         yield stream
+
+
+def _content(source: BinaryIO) -> bytes:
+    """All that is left in a stream."""
+    if not callable(getattr(source, "read", None)):
+        hint = ": pim.distance takes NumPy arrays and tensors" if hasattr(source, "shape") else ""
+        hint = ": wrap it in io.BytesIO" if isinstance(source, bytes | bytearray | memoryview) else hint
+        raise InputError("is no image: a path, an open binary file or a Pillow image was expected" + hint)
+    try:
+        content = source.read()
+    except (io.UnsupportedOperation, UnicodeDecodeError, ValueError) as error:
+        raise InputError("cannot be read: open the file for reading, in binary mode ('rb')") from error
+    if isinstance(content, bytes | bytearray | memoryview):
+        return bytes(content)
+    raise InputError("is open as text; open the file in binary mode ('rb')")
 
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Make one line that begins with the name out of whatever goes wrong; decoders raise all kinds of errors."""
+    """Make one line that begins with the name out of whatever goes wrong."""
     try:
         yield
     except InputError as error:
@@ -228,19 +272,22 @@ def _named(name: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{name} cannot be read: no permission") from error
     except MemoryError as error:
-        raise InputError(f"{name} is too large for the memory of this machine") from error
-    except Exception as error:
-        what = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise InputError(_one_line(f"{name} cannot be decoded, it is damaged or cut short: {what}")) from error
+        raise InputError(f"{name} is too large for the memory that is left; open, a pixel takes 12 bytes") from error
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror or 'the system refuses'}") from error
+    except ValueError as error:
+        raise InputError(f"{name} is no path: it has a null byte") from error
 
 
-def _name(source: str | Path | Image.Image | BinaryIO) -> str:
+def _name(source: object) -> str:
     """What messages call a source."""
     if isinstance(source, Image.Image):
         return _one_line(str(getattr(source, "filename", "") or "<Pillow image>"))
-    if isinstance(source, str | Path):
-        return _one_line(str(source)) or "''"
-    return _one_line(str(getattr(source, "name", "<stream>")))
+    if isinstance(source, str | os.PathLike):
+        return _one_line(os.fsdecode(source)) or "''"
+    if hasattr(source, "read"):
+        return _one_line(str(getattr(source, "name", "<stream>")))
+    return f"<{type(source).__name__}>"
 
 
 def _one_line(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Everything that Pillow reads right: JPEG, WebP, AVIF, GIF, BMP, TGA, QOI, JPEG 2000, and PNG and TIFF at 8 bits.
+"""Everything that Pillow reads right: JPEG, WebP, AVIF, GIF, BMP, TGA, QOI, PBM, and PNG at 8 bits.
 
 The plugins are called by name. That keeps out formats that nobody needs here (some run other programs),
 and it leaves Pillow's process-wide pixel limit alone: `pim.images.raster.check_size` stands in its place.
@@ -20,35 +20,40 @@ from PIL import (
     GifImagePlugin,
     Image,
     ImageFile,
-    Jpeg2KImagePlugin,
     JpegImagePlugin,
     PngImagePlugin,
     PpmImagePlugin,
     QoiImagePlugin,
     TgaImagePlugin,
-    TiffImagePlugin,
     WebPImagePlugin,
 )
 
 from pim.errors import InputError
-from pim.images.boxes import Boxes, scan_avif, scan_jpeg2000
-from pim.images.raster import CHANNELS, ColourTags, Raster, Samples, Space, check_frame, check_size, orientation_of
+from pim.images.raster import (
+    CHANNELS,
+    ColourTags,
+    Raster,
+    Samples,
+    Space,
+    check_frame,
+    check_palette,
+    check_size,
+    orientation_of,
+)
 
 _PLUGINS: dict[str, Callable[[BinaryIO], ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "JPEG": JpegImagePlugin.jpeg_factory,  # also pictures with several views (MPO)
-    "JPEG2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
     "PBM": PpmImagePlugin.PpmImageFile,
     "PNG": PngImagePlugin.PngImageFile,
     "QOI": QoiImagePlugin.QoiImageFile,
     "TGA": TgaImagePlugin.TgaImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
     "WEBP": WebPImagePlugin.WebPImageFile,
 }
-_SCANS: dict[str, Callable[[bytes], Boxes]] = {"AVIF": scan_avif, "JPEG2000": scan_jpeg2000}
-_GAIN_MAP = b'hdrgm:Version="'
+_GAIN_MAPS = (b'hdrgm:Version="', b"urn:iso:std:iso:ts:21496:-1")
+_GAIN_MAP_IGNORED = "the gain map (HDR) was ignored; this is the main picture"
 
 # What the modes of Pillow are read as: the mode that a block is brought to, its space, and whether alpha follows.
 _READ_AS: dict[str, tuple[str, Space, bool]] = {
@@ -69,6 +74,7 @@ _READ_AS: dict[str, tuple[str, Space, bool]] = {
     "I;16L": ("I;16", "GRAY", False),
     "I;16B": ("I;16B", "GRAY", False),
 }
+_WEBP_HEAD = 1 << 20  # bytes, in which the first frame begins unless a profile is larger
 _WARNINGS = threading.Lock()
 
 
@@ -87,41 +93,54 @@ def read(stream: BinaryIO, kind: str, max_pixels: int, frame: int | None = None)
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise InputError("cannot be trusted to be whole: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on; switch it off")
-    boxes = Boxes()
-    if kind in _SCANS:
-        stream.seek(0)
-        boxes = _SCANS[kind](stream.read())
     stream.seek(0)
     with _quiet():
         picture = _PLUGINS[kind](stream)
         check_size(*picture.size, max_pixels)
         frames = getattr(picture, "n_frames", 1)
         number = check_frame(frame, frames)
+        _check_canvas(picture, stream)
         if number:
             picture.seek(number)
             check_size(*picture.size, max_pixels)
-        mode, turned = picture.mode, _turned_by_pillow(picture)
-        if kind == "TIFF":
-            picture.load()  # reads yet more metadata
+        mode = picture.mode
     picture.load()
-    raster = of_picture(picture)
-    if kind == "JPEG2000" and raster.peak > 255:  # OpenJPEG shifts fewer bits up to 16
-        raster = replace(raster, bit_depth=boxes.depth, peak=((1 << boxes.depth) - 1) << (16 - boxes.depth))
-    notes = []
-    if boxes.depth > raster.bit_depth:
-        notes.append(f"{boxes.depth} bits per sample, read at {raster.bit_depth}")
-    if kind == "JPEG" and any(_GAIN_MAP in content for _, content in getattr(picture, "applist", ())):
-        notes.append("the gain map (HDR) was ignored; this is the main picture")
-    return replace(
-        raster,
-        format=kind,
-        mode=mode,
-        turned=turned,
-        frame=number,
-        frames=frames,
-        tags=replace(raster.tags, cicp=boxes.tags.cicp, icc=raster.tags.icc or boxes.tags.icc),
-        notes=tuple(notes),
-    )
+    check_size(*picture.size, max_pixels)
+    raster = replace(of_picture(picture), format=kind, mode=mode, frame=number, frames=frames)
+    if kind == "JPEG" and any(mark in content for _, content in getattr(picture, "applist", ()) for mark in _GAIN_MAPS):
+        return replace(raster, notes=(_GAIN_MAP_IGNORED,))
+    return _with_boxes(raster, stream) if kind == "AVIF" else raster
+
+
+def _with_boxes(raster: Raster, stream: BinaryIO) -> Raster:
+    """What the boxes of an AVIF say, added."""
+    from pim.images.boxes import scan_avif
+
+    stream.seek(0)
+    found = scan_avif(stream.read())
+    note = (f"{found.depth} bits per sample, read at {raster.bit_depth}",) if found.depth > raster.bit_depth else ()
+    return replace(raster, tags=replace(raster.tags, cicp=found.cicp), notes=(*note, *found.notes))
+
+
+def _check_canvas(picture: ImageFile.ImageFile, stream: BinaryIO) -> None:
+    """That an animation begins with a picture, not with a part of one on an empty canvas."""
+    width, height = picture.size
+    covered = picture.size
+    if isinstance(picture, GifImagePlugin.GifImageFile) and picture.tile:
+        left, top, right, bottom = picture.tile[0].extents or (0, 0, width, height)
+        covered = (right - left, bottom - top)
+    elif isinstance(picture, WebPImagePlugin.WebPImageFile) and picture.mode == "RGB":
+        position = stream.tell()
+        stream.seek(0)
+        head = stream.read(_WEBP_HEAD)
+        stream.seek(position)
+        if (at := head.find(b"ANMF")) > 0:
+            covered = tuple(int.from_bytes(head[i : i + 3], "little") + 1 for i in (at + 14, at + 17))
+    if covered != (width, height):
+        raise InputError(
+            f"is an animation of {width} x {height} whose first frame covers {covered[0]} x {covered[1]} of it; "
+            "programs differ in what they show around that, save it as PNG"
+        )
 
 
 def of_picture(picture: Image.Image) -> Raster:
@@ -138,6 +157,8 @@ def of_picture(picture: Image.Image) -> Raster:
             "or save with 8 or 16 bits"
         )
     target, space, alpha = _READ_AS[mode]
+    if mode == "P":
+        _check_palette(picture)
     if not alpha and picture.has_transparency_data and target in ("L", "RGB"):
         target, alpha = {"L": "LA", "RGB": "RGBA"}[target], True
     wide = target.startswith("I;16")
@@ -164,12 +185,10 @@ def of_picture(picture: Image.Image) -> Raster:
     )
 
 
-def _turned_by_pillow(picture: Image.Image) -> int:
-    """The orientation that Pillow applies by itself while loading, which it does for TIFF only."""
-    if not isinstance(picture, TiffImagePlugin.TiffImageFile):
-        return 1
-    value = picture.getexif().get(0x0112, 1)
-    return value if value in range(1, 9) else 1
+def _check_palette(picture: Image.Image) -> None:
+    lowest, highest = picture.getextrema()
+    colours = np.array(picture.getpalette("RGBA" if picture.has_transparency_data else "RGB") or [], np.uint8)
+    check_palette(colours.reshape(-1, 4 if picture.has_transparency_data else 3), (int(lowest), int(highest)))  # type: ignore[arg-type]
 
 
 def _tiff_depth(picture: Image.Image) -> int:

@@ -15,6 +15,8 @@ from pim.errors import InputError
 Space = Literal["GRAY", "RGB", "CMYK", "LAB"]
 CHANNELS: dict[Space, int] = {"GRAY": 1, "RGB": 3, "CMYK": 4, "LAB": 3}
 
+HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
+
 Samples = NDArray[Any]  # unsigned integers, (H, W, C), alpha last
 
 _ORIENTATION = 0x0112
@@ -45,7 +47,6 @@ class Raster:
     peak: int  # the sample that means 1.0
     block: Callable[[slice, slice], Samples]  # rows and columns -> (h, w, CHANNELS[space] + alpha)
     orientation: int = 1  # EXIF orientation still to be applied
-    turned: int = 1  # EXIF orientation that the reader has already applied
     frame: int = 0
     frames: int = 1
     tags: ColourTags = field(default_factory=ColourTags)
@@ -76,6 +77,33 @@ def check_frame(frame: int | None, frames: int) -> int:
         held = "1 frame, number 0" if frames == 1 else f"{frames} frames, numbered from 0 to {frames - 1}"
         raise InputError(f"holds {held}; there is no frame {frame}")
     return frame or 0
+
+
+def check_palette(colours: Samples, indices: tuple[int, int]) -> None:
+    """That a palette has a colour for every pixel, and more than one where pixels differ.
+
+    Args:
+        colours: (entries, channels).
+        indices: The smallest and the largest of the picture.
+
+    Raises:
+        InputError: if not: what is shown then is no picture, and all such pictures would be alike.
+    """
+    if not len(colours):
+        raise InputError("has an empty palette")
+    if indices[1] >= len(colours):
+        raise InputError(f"has pixels of colour {indices[1]}, but its palette ends at {len(colours) - 1}")
+    used = colours[indices[0] : indices[1] + 1]
+    if len(used) > 1 and (used == used[0]).all():
+        raise InputError("has a palette of one and the same colour for all pixels, which makes no picture")
+
+
+def unmultiplied(samples: Samples, peak: int) -> Samples:
+    """Colours divided by their alpha, which comes last, at the depth that they have."""
+    alpha = samples[..., -1:].astype(np.uint32)
+    colours = (samples[..., :-1].astype(np.uint32) * peak + alpha // 2) // np.maximum(alpha, 1)
+    whole: NDArray[Any] = np.concatenate([np.minimum(colours, peak), alpha], -1)
+    return whole.astype(samples.dtype)
 
 
 def orientation_of(exif: bytes | None) -> int:

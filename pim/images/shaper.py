@@ -21,6 +21,7 @@ BT709 = (*D65, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # x, y of white, red, green,
 
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_WHITE_CLOSE = 0.3  # in XYZ, from D50: old profiles keep the white of their display, which is D65 or bluer
 _CLOSE = 2e-3  # matrices and curves this near to sRGB are sRGB: half a step of 8 bits
 
 
@@ -96,6 +97,8 @@ def shaper_of(icc: bytes) -> Shaper | None:
     if icc[16:20] != b"RGB " or not {b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC"} <= tags.keys():
         return None
     columns = [[v / 65536 for v in struct.unpack_from(">3i", tags[c + b"XYZ"], 8)] for c in (b"r", b"g", b"b")]
+    if np.abs(np.sum(columns, 0) - _D50).max() > _WHITE_CLOSE:
+        raise ValueError("its white is no white")
     curves = tuple(_curve(tags[c + b"TRC"]) for c in (b"r", b"g", b"b"))
     return Shaper(curves, to_srgb(np.array(columns).T))
 

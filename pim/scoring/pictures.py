@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from torch import Tensor
 from pim.core.files import sha256_of
 from pim.errors import InputError
 from pim.images import opener
+from pim.images.arrays import pixels_of
 from pim.images.opener import Decoding, OpenedImage, OpenOptions, Pixels
 
-ImageLike = str | Path | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
+ImageLike = str | os.PathLike[str] | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
 
 
 class Picture(Hashable, Protocol):
@@ -132,9 +134,6 @@ class Given:
         Raises:
             InputError: if it is none, or cannot be used.
         """
-        if not (isinstance(self.image, PIL.Image.Image) or hasattr(self.image, "read")):
-            kind = type(self.image).__name__
-            raise InputError(f"{self.name} must be a path, a file, a Pillow image, an array or a tensor; got {kind}")
         return opener.open_image(self.image, options)
 
     def as_tensor(self) -> Tensor | None:
@@ -144,7 +143,7 @@ class Given:
             InputError: if it is an array or a batch of another shape.
         """
         if isinstance(self.image, np.ndarray):
-            return torch.from_numpy(_pixels(self.image, self.name)).permute(2, 0, 1)
+            return torch.from_numpy(pixels_of(self.image, self.name)).permute(2, 0, 1)
         if not isinstance(self.image, Tensor):
             return None
         if self.image.ndim == 4 and len(self.image) != 1:
@@ -160,7 +159,9 @@ def as_picture(image: ImageLike, name: str) -> Picture:
             floating point in [0, 1]), or a tensor (3, H, W) or (1, 3, H, W) in [0, 1].
         name: What messages call it if it has no name of its own.
     """
-    return FilePicture(image) if isinstance(image, str | Path) else Given(image, name)
+    if isinstance(image, str | os.PathLike):
+        return FilePicture(os.fsdecode(image))
+    return Given(image, name)
 
 
 def load(picture: Picture, options: OpenOptions) -> Loaded:
@@ -186,16 +187,3 @@ def resized(pixels: Pixels, shorter_side: int) -> Pixels:
     batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
     scaled = F.interpolate(batch, size, mode="bilinear", antialias=True)
     return scaled[0].permute(1, 2, 0).contiguous().numpy()
-
-
-def _pixels(array: np.ndarray[Any, Any], name: str) -> Pixels:
-    """A copy of an array as (H, W, 3), float32; whole numbers are divided by the largest of their type."""
-    if array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise InputError(f"{name} must be an array of shape (H, W, 3) or (H, W); got {array.shape}")
-    if array.dtype in (np.uint8, np.uint16):
-        return np.array(array, np.float32, order="C") / np.float32(np.iinfo(array.dtype).max)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise InputError(f"{name} must be an array of uint8, uint16 or floating point in [0, 1]; got {array.dtype}")
-    return np.array(array, np.float32, order="C")

@@ -28,4 +28,4 @@ def test_damaged_files_are_refused_or_opened_at_the_size_of_their_header(kind):
     assert sum(report["ends"].values()) == 2000
     assert report["warnings"] == []
     assert report["peak"] is None or report["peak"] < ROOM
-    assert "Traceback" not in ran.stderr
+    assert ran.stderr == ""  # no library printed anything
