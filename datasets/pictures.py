@@ -14,6 +14,7 @@ from pim.datasets.records import Picture
 from pim.datasets.rendered import CROP, RenderedPicture
 from pim.errors import InputError
 from pim.images.opener import OpenOptions, open_image
+from pim.images.raster import orientation_of
 
 Size = tuple[int, int]  # width, height
 SIZES_NAMED = 5
@@ -86,12 +87,14 @@ def _shown(picture: Picture, size: Size | str) -> Size | str:
 
 
 def _header_size(path: Path) -> Size | str:
-    """Width and height as stored, or why they cannot be read."""
+    """Width and height as the opener gives them, or why they cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about huge pictures, which are not decoded here
             with Image.open(path) as image:
-                return image.size
+                if image.format == "TIFF":  # which Pillow turns by itself
+                    return image.size
+                return image.size if orientation_of(image.info.get("exif")) < 5 else (image.height, image.width)
     except UnidentifiedImageError:
         return "no picture" if path.stat().st_size else "empty"
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
