@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -26,6 +27,7 @@ from pim.images.opener import OpenOptions
 OWN = ("pim", "vggmetric")  # the packages whose metrics are ours
 VALUED = ("core", "images", "metrics", "pim", "scoring", "datasets", "eval")  # their code can change a value
 READERS = ("pillow", "tifffile", "numpy")  # what turns files into pixels
+OTHERS = ("torchvision", "scipy", "pytorch-msssim", "piq", "lpips", "DISTS-pytorch", "stlpips-pytorch")  # what computes
 
 
 def describe(metric: Metric, device: str, opening: OpenOptions) -> dict[str, Any]:
@@ -51,7 +53,7 @@ def describe(metric: Metric, device: str, opening: OpenOptions) -> dict[str, Any
         "own_code": _own_code(),
         "device": torch.device(device).type,
         "opening": asdict(opening),
-        "libraries": {"torch": torch.__version__, **{name: metadata.version(name) for name in READERS}},
+        "libraries": {"torch": torch.__version__, **_installed((*READERS, *OTHERS))},
     }
 
 
@@ -87,16 +89,24 @@ def _code_of(metric: Metric) -> str:
 
 
 @functools.cache
+def _installed(packages: tuple[str, ...]) -> dict[str, str]:
+    """The versions of those packages that are here."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@functools.cache
 def _own_code() -> str:
-    """A hash of all code that opens, makes, resizes or scores pictures."""
+    """A hash of all code, and of all tables of numbers, that opens, makes, resizes or scores pictures."""
     home = Path(str(pim.__file__)).parent
     vgg = importlib.util.find_spec("vggmetric")
     homes = [home / part for part in VALUED]
     homes += [] if vgg is None or vgg.origin is None else [Path(vgg.origin).parent]
     total = hashlib.sha256()
     for folder in homes:
-        for path in sorted(
-            path for path in folder.rglob("*") if path.suffix in (".py", ".npz")
-        ):  # code and filter taps
+        for path in sorted([*folder.rglob("*.py"), *folder.rglob("*.npz")]):
             total.update(path.relative_to(folder.parent).as_posix().encode() + path.read_bytes())
     return total.hexdigest()

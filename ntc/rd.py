@@ -7,7 +7,7 @@ PSNR of floats that were never rounded is higher and no one's to see.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from torch import Tensor
 
+from pim.core.metric import Metric
 from pim.errors import InputError
 from pim.eval.rate_curves import LUMA, RatePoint
 from pim.metrics.classics import psnr
+from pim.scoring.engine import score
 
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
-Measure = Callable[[Tensor, Tensor], Tensor]  # reference, distorted (1, 3, H, W) in [0, 1] -> (1,)
 
 QUALITIES = tuple(map(str, (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)))
 BT_601 = (0.299, 0.587, 0.114)  # R', G', B' in Y'
@@ -93,9 +94,9 @@ def as_picture(pixels: NDArray[np.float32]) -> Picture:
     return (pixels * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def as_tensor(picture: Picture, device: str = "cpu") -> Tensor:
+def as_tensor(picture: Picture) -> Tensor:
     """A picture as (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].to(device).float() / 255
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
 def luma_psnr(reference: Tensor, distorted: Tensor) -> Tensor:
@@ -113,25 +114,36 @@ def luma_psnr(reference: Tensor, distorted: Tensor) -> Tensor:
 
 
 def measure(
-    picture: Picture, coder: Coder, setting: str, measures: Mapping[str, Measure], device: str = "cpu"
-) -> RatePoint:
-    """Write the file of one picture, read it again, compare.
+    picture: Picture, coder: Coder, settings: Sequence[str], metrics: Sequence[Metric], device: str = "cpu"
+) -> Iterator[RatePoint]:
+    """Write the files of one picture, read them again, compare.
 
     Args:
         picture: The original.
         coder: The codec.
-        setting: One of its settings.
-        measures: By name; `psnr-y` is added.
+        settings: Some of its settings.
+        metrics: With different names; `psnr-y` is added.
         device: Where to compare.
 
+    Yields:
+        A point for every setting.
+
     Raises:
-        InputError: if the codec cannot code the picture, or a metric not compare it.
+        InputError: if the codec cannot code the picture.
+        PimError: if a metric cannot compare it.
     """
-    stream, decoded = coder.code(picture, setting)
-    if decoded.shape != picture.shape:
-        raise InputError(f"{coder.name} decodes a picture of shape {picture.shape} to {decoded.shape}")
-    height, width = picture.shape[:2]
-    with torch.inference_mode():
-        pair = as_tensor(picture, device), as_tensor(decoded, device)
-        values = {name: float(of(*pair)) for name, of in {**measures, LUMA: luma_psnr}.items()}
-    return RatePoint(coder.name, setting, 1, 8 * len(stream) / (height * width), values)
+    rates: dict[str, float] = {}
+
+    def decoded() -> Iterator[tuple[Picture, Picture]]:
+        for setting in settings:
+            stream, found = coder.code(picture, setting)
+            if found.shape != picture.shape:
+                raise InputError(f"{coder.name} decodes a picture of shape {picture.shape} to {found.shape}")
+            rates[setting] = 8 * len(stream) / (picture.shape[0] * picture.shape[1])
+            yield picture, found
+
+    for setting, found in zip(settings, score(decoded(), metrics, device=device, workers=0), strict=True):
+        for error in found.errors.values():
+            raise error
+        luma = float(luma_psnr(*(as_tensor(image) for image in found.pair)))
+        yield RatePoint(coder.name, setting, 1, rates[setting], {**found.values, LUMA: luma})

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,31 +27,38 @@ class RateCache:
         self.connection = connection
         self.measures = measures
 
-    def get(self, picture: Picture, coder: Coder, setting: str) -> RatePoint | None:
-        """The point, if it was measured with the same picture, codec, setting and metrics.
+    def get(self, picture: Picture, coder: Coder, setting: str, metrics: Sequence[str]) -> RatePoint | None:
+        """Find the point of a picture, codec and setting with the values of those metrics that are known.
 
         Raises:
             PimError: if the table is damaged.
         """
-        key = self._key(picture, coder, setting)
-        with _named(self.path):
-            row = self.connection.execute("SELECT body FROM points WHERE key = ?", (key,)).fetchone()
-            return None if row is None else RatePoint(**json.loads(row[0]))
+        found: RatePoint | None = None
+        for key in self._keys(picture, coder, setting, metrics):
+            with _named(self.path):
+                row = self.connection.execute("SELECT body FROM points WHERE key = ?", (key,)).fetchone()
+                if row is not None:
+                    known = RatePoint(**json.loads(row[0]))
+                    found = known if found is None else replace(known, values={**found.values, **known.values})
+        return found
 
-    def put(self, picture: Picture, coder: Coder, setting: str, point: RatePoint) -> None:
-        """Keep a point; it is on disk when this returns.
+    def put(self, picture: Picture, coder: Coder, point: RatePoint) -> None:
+        """Keep the values of a point, each for itself; they are on disk when this returns.
 
         Raises:
             PimError: if the table is damaged.
         """
-        row = (self._key(picture, coder, setting), json.dumps(asdict(point)))
+        bodies = [json.dumps(asdict(replace(point, values={name: value}))) for name, value in point.values.items()]
+        rows = zip(self._keys(picture, coder, point.setting, tuple(point.values)), bodies, strict=True)
         with _named(self.path), self.connection:
-            self.connection.execute("INSERT OR REPLACE INTO points VALUES (?, ?)", row)
+            self.connection.executemany("INSERT OR REPLACE INTO points VALUES (?, ?)", rows)
 
-    def _key(self, picture: Picture, coder: Coder, setting: str) -> str:
+    def _keys(self, picture: Picture, coder: Coder, setting: str, metrics: Sequence[str]) -> list[str]:
+        """What the values of metrics are known by: each depends on its own metric and on no other."""
         pixels = hashlib.sha256(picture.tobytes()).hexdigest()
-        depends = [pixels, picture.shape, coder.name, dict(coder.identity), setting, dict(self.measures)]
-        return hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+        file = [pixels, picture.shape, coder.name, dict(coder.identity), setting]
+        every = [json.dumps([*file, name, self.measures.get(name)], sort_keys=True) for name in metrics]
+        return [hashlib.sha256(text.encode()).hexdigest() for text in every]
 
 
 @contextmanager
@@ -60,7 +67,7 @@ def rate_cache(folder: Path, measures: Mapping[str, Any]) -> Iterator[RateCache]
 
     Args:
         folder: Made if it is not there.
-        measures: What every metric's values depend on, by name, for JSON.
+        measures: What the values of every metric depend on, by name, for JSON.
 
     Raises:
         PimError: if the folder cannot be used or its table is damaged.

@@ -182,7 +182,7 @@ def test_a_killed_measurement_goes_on_where_it_was(process, cli, photos, tmp_pat
     before = kept(cache)
     assert before > 0
     resumed = cli(*command)
-    assert kept(cache) == 2 * 2 * len(QUALITIES)
+    assert kept(cache) == 2 * 2 * 3 * len(QUALITIES)  # pictures, codecs, metrics with psnr-y
     cache.unlink()
     assert cli(*command).out == resumed.out
 
@@ -197,3 +197,20 @@ def kept(cache: Path) -> int:
         return 0
     finally:
         connection.close()
+
+
+def test_another_metric_measures_only_what_it_adds(cli, photos, tmp_path, monkeypatch) -> None:
+    (tmp_path / "counted.py").write_text(
+        "calls = []\n\ndef f(a, b):\n    calls.append(1)\n    return (a - b).abs().mean((1, 2, 3))\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    command = ("ntc", "rd", photos, "--anchor", "jpeg", "--format", "csv", "-m", "counted:f")
+    first = rows(cli(*command).out)
+    import counted
+
+    assert len(counted.calls) == 2 * len(QUALITIES)
+    both = rows(cli(*command, "-m", "psnr").out)
+    assert len(counted.calls) == 2 * len(QUALITIES)
+    assert [row["counted:f"] for row in both] == [row["counted:f"] for row in first]
+    assert [row["bpp"] for row in both] == [row["bpp"] for row in first]
+    assert all(row["psnr"] and row["psnr-y"] for row in both)

@@ -39,7 +39,7 @@ def test_rate_and_quality_are_those_of_a_real_file(name, picture) -> None:
     options = {"jpeg": {"subsampling": 2, "optimize": True}, "webp": {"method": 4}}[name]
     Image.fromarray(picture).save(stream, name, quality=40, **options)
     decoded = np.asarray(Image.open(stream).convert("RGB"))
-    point = measure(picture, ANCHORS[name], "40", {"psnr": load("psnr")})
+    (point,) = measure(picture, ANCHORS[name], ["40"], [load("psnr")])
     assert (point.codec, point.setting, point.images) == (name, "40", 1)
     assert point.bpp == 8 * len(stream.getvalue()) / (37 * 61)
     assert point.values["psnr"] == pytest.approx(psnr_of(picture, decoded), rel=1e-5)
@@ -56,7 +56,7 @@ def test_luma_differs_from_rgb_where_only_colour_does() -> None:
 
 def test_settings_go_from_few_bits_to_many(picture) -> None:
     for coder in ANCHORS.values():
-        points = [measure(picture, coder, setting, {"psnr": load("psnr")}) for setting in coder.settings]
+        points = list(measure(picture, coder, coder.settings, [load("psnr")]))
         assert [p.bpp for p in points] == sorted(p.bpp for p in points)
         assert points[-1].values["psnr"] > points[0].values["psnr"]
 
@@ -88,22 +88,35 @@ class Counting:
 
 def test_a_codec_that_changes_the_size_is_refused(picture) -> None:
     with pytest.raises(InputError, match="counting decodes a picture of shape"):
-        measure(picture, Counting(crop=1), "1", {})
+        list(measure(picture, Counting(crop=1), ["1"], []))
 
 
 def test_kept_points_are_found_again_only_under_what_they_depend_on(tmp_path, picture) -> None:
     coder, point = Counting(), RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0})
+    names = ["psnr"]
     with rate_cache(tmp_path / "new", {"psnr": {"v": 1}}) as cache:
-        assert cache.get(picture, coder, "1") is None
-        cache.put(picture, coder, "1", point)
+        assert cache.get(picture, coder, "1", names) is None
+        cache.put(picture, coder, point)
     with rate_cache(tmp_path / "new", {"psnr": {"v": 1}}) as cache:
-        assert cache.get(picture, coder, "1") == point
-        assert cache.get(picture, coder, "2") is None
-        assert cache.get(picture[:-1], coder, "1") is None
-        assert cache.get(picture.reshape(61, 37, 3), coder, "1") is None
-        assert cache.get(picture, Counting(identity={"version": 2}), "1") is None
+        assert cache.get(picture, coder, "1", names) == point
+        assert cache.get(picture, coder, "2", names) is None
+        assert cache.get(picture[:-1], coder, "1", names) is None
+        assert cache.get(picture.reshape(61, 37, 3), coder, "1", names) is None
+        assert cache.get(picture, Counting(identity={"version": 2}), "1", names) is None
     with rate_cache(tmp_path / "new", {"psnr": {"v": 2}}) as cache:
-        assert cache.get(picture, coder, "1") is None
+        assert cache.get(picture, coder, "1", names) is None
+
+
+def test_a_value_is_kept_whatever_other_metrics_stand_beside_it(tmp_path, picture) -> None:
+    coder = Counting()
+    with rate_cache(tmp_path, {"psnr": {"v": 1}, "ssim": {"v": 1}}) as cache:
+        cache.put(picture, coder, RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0, "ssim": 0.9}))
+    with rate_cache(tmp_path, {"psnr": {"v": 1}, "ssim": {"v": 2}, "nlpd": {"v": 1}}) as cache:
+        found = cache.get(picture, coder, "1", ["psnr", "ssim", "nlpd"])
+        assert found == RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0})
+        cache.put(picture, coder, RatePoint("counting", "1", 1, 0.5, {"nlpd": 0.2}))
+        found = cache.get(picture, coder, "1", ["psnr", "ssim", "nlpd"])
+        assert found == RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0, "nlpd": 0.2})
 
 
 def test_a_damaged_table_of_kept_points_is_named(tmp_path, picture) -> None:
@@ -112,12 +125,12 @@ def test_a_damaged_table_of_kept_points_is_named(tmp_path, picture) -> None:
         pass
     (tmp_path / FILE).unlink()
     with rate_cache(tmp_path, {}) as cache:
-        cache.put(picture, Counting(), "1", RatePoint("counting", "1", 1, 0.5, {}))
+        cache.put(picture, Counting(), RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0}))
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("UPDATE points SET body = 'cut'")
     connection.close()
     with rate_cache(tmp_path, {}) as cache, pytest.raises(PimError, match="remove it"):
-        cache.get(picture, Counting(), "1")
+        cache.get(picture, Counting(), "1", ["psnr"])
 
 
 def test_errors_of_the_user_pass_through_the_table_of_kept_points(tmp_path) -> None:

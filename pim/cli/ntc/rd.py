@@ -11,7 +11,7 @@ from pim.cli import common
 from pim.cli.ntc import rd_output
 from pim.cli.output import destination, one_line
 from pim.cli.progress import progress
-from pim.errors import InputError, PimError, UsageError, did_you_mean
+from pim.errors import PimError, UsageError, did_you_mean
 from pim.scoring.pairs import image_files
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ def _measured(
         for file in files:
             try:
                 found += rd_output.of_picture(file, coders, metrics, opening, device, cache, advance)
-            except (InputError, MemoryError) as error:
+            except UsageError:
+                raise
+            except (PimError, MemoryError) as error:
                 failed += 1
                 advance(count)
                 text = str(error) or "not enough memory"

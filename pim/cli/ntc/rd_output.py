@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,21 +59,25 @@ def of_picture(
     """One picture through every codec at every setting; metrics that need larger pictures are left out.
 
     Raises:
-        InputError: if the picture cannot be opened, coded or compared.
+        PimError: if the picture cannot be opened, coded or compared.
     """
     from ntc.rd import as_picture, measure
+    from pim.eval.rate_curves import LUMA
     from pim.images.opener import open_image
 
     picture = as_picture(open_image(file, opening).pixels)
-    measures = {m.name: m for m in metrics if m.info.min_size <= min(picture.shape[:2])}
+    able = {m.name: m for m in metrics if m.info.min_size <= min(picture.shape[:2])}
+    names = (*able, LUMA)
     found = []
     for coder in coders:
-        for setting in coder.settings:
-            point = cache.get(picture, coder, setting)
-            if point is None:
-                point = measure(picture, coder, setting, measures, device)
-                cache.put(picture, coder, setting, point)
-            found.append(point)
+        known = {setting: cache.get(picture, coder, setting, names) for setting in coder.settings}
+        values = {setting: {} if point is None else point.values for setting, point in known.items()}
+        settings = [setting for setting, values_there in values.items() if not values_there.keys() >= set(names)]
+        lacking = [m for name, m in able.items() if any(name not in values[setting] for setting in settings)]
+        for point in measure(picture, coder, settings, lacking, device):
+            cache.put(picture, coder, point)
+            known[point.setting] = replace(point, values={**values[point.setting], **point.values})
+        found += [replace(p, values={n: p.values[n] for n in names}) for p in known.values() if p is not None]
     advance(len(found))
     return found
 
