@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pim.cli import common, evaluation
+from pim.cli.progress import progress
 
 if TYPE_CHECKING:
     from pim.eval.analysis import AnalysisOptions
@@ -158,7 +160,12 @@ def evaluate(
         "--prepared": prepared,
     }
     evaluation.check_options(name, owned)
-    source = evaluation.Source(
+    from pim.eval.evaluate import evaluate as evaluate_set
+    from pim.eval.evaluate import folder_of
+    from pim.eval.rated import RatedSet, Selection
+    from pim.eval.run import RunOptions
+
+    asked = RatedSet(
         name=name,
         path=path,
         allow_missing=allow_missing,
@@ -172,8 +179,6 @@ def evaluate(
         prepared=prepared,
         seed=seed,
     )
-    from pim.eval.run import RunOptions
-
     far = engine == "ray" and device != "auto"  # the device is one of the actors'; this machine need not have it
     run_options = RunOptions(
         device=device if far else common.chosen_device(device),
@@ -185,18 +190,24 @@ def evaluate(
         verify=verify,
     )
     with evaluation.chosen_engine(engine, actors, workers) as chosen:
-        asked = evaluation.Asked(
-            source=source,
-            selection=evaluation.Selection(tuple(subset or ()), tuple(distortion or ()), tuple(level or ())),
-            folder=run,
-            resize=resize,
-            shifts=tuple(shift or ()),
-            run=run_options,
-            analysis=options,
-            engine=chosen,
-            quiet=quiet,
-        )
-        result = evaluation.perform(asked, common.load_metrics(metric, "cpu" if far else device))
+        metrics = common.load_metrics(metric, "cpu" if far else device)
+        common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
+        try:
+            result = evaluate_set(
+                asked,
+                metrics,
+                run=run,
+                selection=Selection(tuple(subset or ()), tuple(distortion or ()), tuple(level or ())),
+                resize=resize,
+                shifts=tuple(shift or ()),
+                options=run_options,
+                analysis=options,
+                engine=chosen,
+                watch=functools.partial(progress, quiet=quiet),
+            )
+        except KeyboardInterrupt:
+            kept = f"what is done is kept in {folder_of(asked, run)}"
+            raise common.Interrupted(f"stopped; {kept}, the same command continues") from None
     evaluation.show(result, form, target, values)
 
 

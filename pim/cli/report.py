@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.evaluation import plan_again
 from pim.cli.progress import progress
 from pim.errors import DataError, MetricUnavailable
+from pim.eval.rated import plan_again
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric

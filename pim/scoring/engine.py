@@ -61,19 +61,20 @@ def score(
     return _scores(pairs, Scorer(chosen, str(where)), reading, batch_size)
 
 
-def load_metrics(metrics: Metrics, device: str) -> list[Metric]:
+def load_metrics(metrics: Metrics, device: str | None) -> list[Metric]:
     """Load the metrics that are given by name, and move all to a device.
 
     Args:
         metrics: Names or metrics; None: the default one.
-        device: As torch names it.
+        device: As torch names it; None: leave them where they are.
 
     Raises:
         UsageError: if a name is unknown, or two metrics are called alike.
         PimError: if one cannot be loaded.
     """
     named = [metrics] if metrics is None or isinstance(metrics, str | Metric) else list(dict.fromkeys(metrics))
-    found = [m.to(device) if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
+    loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
+    found = loaded if device is None else [metric.to(device) for metric in loaded]
     called = [metric.name for metric in found]
     if repeated := sorted({name for name in called if called.count(name) > 1}):
         raise UsageError(f"two metrics are called {repeated[0]!r}; rename one file, or score them one after the other")

@@ -1,0 +1,158 @@
+"""Rated data sets by name: where one is, how it is read, which of its rows are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pim.errors import DataError
+
+if TYPE_CHECKING:
+    from pim.datasets.dataset import Dataset
+    from pim.datasets.imagenet_c import Variant
+    from pim.datasets.records import AnyRecord
+    from pim.eval.judgements import Plan
+    from pim.eval.run import Advance
+
+LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
+
+
+class Progress(Protocol):
+    """Shows how far something is."""
+
+    def __call__(
+        self, label: str, total: int, *, unit: str = "pairs", done: int = 0
+    ) -> AbstractContextManager[Advance]:
+        """Begin to show how the block gets on."""
+
+
+@dataclass(frozen=True)
+class RatedSet:
+    """A data set that people rated, or whose corruptions have severities; how it is read."""
+
+    name: str  # bapps, tid2013, kadid10k, csiq, live, pipal, imagenet-c, or table for your own
+    path: Path  # its folder, or the table
+    allow_missing: bool = False  # be content with the rows whose files are there
+    higher_is_better: bool | None = None  # of a table
+    images: Path | None = None  # of a table: where its paths start
+    clean: Path | None = None  # of imagenet-c: the clean pictures
+    generate: bool = False  # imagenet-c: corrupt the clean pictures that `path` holds
+    corruptions: tuple[str, ...] = ()  # with generate: these only
+    frost: Path | None = None  # with generate: the frost pictures
+    tiny: bool = False  # imagenet-c: the variant of 64 x 64
+    prepared: bool = False  # imagenet-c: clean pictures are cropped already
+    seed: int = 20240229  # with generate: of the random numbers
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values with whole paths, to be noted in the run; `from_request` reads them."""
+        return {name: str(v.resolve()) if isinstance(v, Path) else v for name, v in vars(self).items()}
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> RatedSet:
+        """What a run noted."""
+        noted = request["source"]
+        paths = {name: noted[name] and Path(noted[name]) for name in ("path", "images", "clean", "frost")}
+        return cls(**{**noted, **paths, "corruptions": tuple(noted["corruptions"])})
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows to take; empty: all."""
+
+    subsets: tuple[str, ...] = ()
+    distortions: tuple[str, ...] = ()
+    levels: tuple[int, ...] = ()
+
+    def keep(self) -> Callable[[AnyRecord], bool] | None:
+        """The filter; None if everything is taken."""
+        if not (self.subsets or self.distortions or self.levels):
+            return None
+        return lambda record: (
+            (not self.subsets or not set(self.subsets).isdisjoint(record.subsets))
+            and (not self.distortions or record.distortion in self.distortions)
+            and (not self.levels or record.level in self.levels)
+        )
+
+
+EVERYTHING = Selection()
+
+
+def datasets(asked: RatedSet) -> list[Dataset]:
+    """Read the data sets behind a name: one, or the halves of BAPPS that are there; no picture is opened.
+
+    Raises:
+        UsageError: if an option does not fit.
+        ManifestError: if there is no such data set at the path.
+    """
+    path = asked.path
+    # One reader is imported, not all.
+    reader = import_module(f"pim.datasets.{asked.name.replace('-', '_')}")
+    variant: Variant = "tiny-imagenet-c" if asked.tiny else "imagenet-c"
+    match asked.name:
+        case "bapps":
+            halves = reader.holds(path)
+            found = [reader.read_2afc(path)] if "2afc" in halves or "jnd" not in halves else []
+            return [*found, *([reader.read_jnd(path)] if "jnd" in halves else [])]
+        case "imagenet-c":
+            if not asked.generate:
+                return [reader.read(path, asked.clean, crop=not asked.prepared, variant=variant)]
+            from pim.datasets.corruptions import Recipe
+
+            recipe = Recipe(variant, asked.frost)
+            return [reader.generated(path, asked.corruptions, seed=asked.seed, recipe=recipe)]
+        case "table":
+            return [reader.read(path, asked.images, asked.higher_is_better)]
+        case _:
+            return [reader.read(path)]
+
+
+def with_floor(dataset: Dataset) -> Dataset:
+    """Add what the JPEG of published corrupted pictures does to the clean ones, where that is a question."""
+    from pim.eval.plan import with_jpeg_floor
+
+    return with_jpeg_floor(dataset) if dataset.kind == "severity" else dataset
+
+
+def looked_at(dataset: Dataset, allow_missing: bool, watch: Progress) -> Dataset:
+    """Look at the pictures of a data set before it is scored; files that turn out unreadable will fail one by one.
+
+    Args:
+        dataset: As read.
+        allow_missing: Be content with the rows whose files are there.
+        watch: Shows how far it is.
+
+    Raises:
+        ManifestError: if it must not be scored.
+    """
+    from pim.datasets.pictures import check_pictures
+
+    dataset.require_whole(allow_missing)
+    if len(dataset) <= LOOKED_AT:
+        with watch("look", len(dataset), unit="rows") as advance:
+            dataset = check_pictures(dataset, progress=advance)
+        dataset.require_whole(allow_missing=True)
+    return dataset
+
+
+def plan_again(request: Mapping[str, Any], name: str) -> Plan:
+    """Find the pictures of a run that was made before, from what it noted.
+
+    Args:
+        request: Of the run.
+        name: Of its data set; a folder may hold several.
+
+    Raises:
+        PimError: if the data set is no longer there.
+    """
+    from pim.eval.plan import Treatment, plan_of
+
+    asked = RatedSet.from_request(request)
+    selection = Selection(**{key: tuple(chosen) for key, chosen in request["selection"].items()})
+    for dataset in datasets(asked):
+        if dataset.name == name:
+            return plan_of(with_floor(dataset), Treatment(**request["treatment"]), selection.keep())
+    raise DataError(f"{asked.path} does not hold {name} any more")
