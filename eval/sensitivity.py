@@ -70,7 +70,7 @@ def sensitivity(
             total += sign * signs * gradient / (2 * STEP)
             advance()
     per_pixel = (total / draws).sum(1, keepdim=True)
-    return F.avg_pool2d(per_pixel, BLOCK)[0, 0].double().cpu().numpy()
+    return F.avg_pool2d(per_pixel, BLOCK)[0, 0].cpu().double().numpy()
 
 
 def inside_over_outside(values: Array, boxes: list[Box]) -> float:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pim.core import checks
+from pim.core.device import exact
 from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
 from pim.metrics import catalogue
@@ -117,8 +118,8 @@ def _products(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
     with torch.enable_grad():
         at = distorted.detach().clamp(0, 1).requires_grad_()
         (perceptual,) = torch.autograd.grad(perceptual_term(metric, reference.detach(), at).sum(), at)
-    of_p = perceptual.double().cpu().flatten()
-    of_mse = (at - reference).detach().double().cpu().flatten() * (2 / at.numel())
+    of_p = exact(perceptual).flatten()
+    of_mse = exact(at - reference).flatten() * (2 / at.numel())
     return torch.stack([of_mse @ of_mse, of_mse @ of_p, of_p @ of_p])
 
 
@@ -141,7 +142,7 @@ def coarse(image: Tensor, seed: int = 0) -> Tensor:
     padded = F.pad(image, (left, right, top, bottom), mode="replicate")
     rows, columns = (side // BLOCK for side in padded.shape[2:])
     blocks = padded.reshape(n, channels, rows, BLOCK, columns, BLOCK).transpose(3, 4)
-    cosines = _cosines().to(image)
+    cosines = _cosines().to(image.dtype).to(image.device)
     rounded = ((cosines @ blocks @ cosines.T) / STEP).round() * STEP
     found: Tensor = (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(padded.shape)
     return found[..., top : top + height, left : left + width].clamp(0, 1)

@@ -13,18 +13,20 @@ import copy
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pim.calibration import Calibration, check_usable, coarse, measure, perceptual_term, shipped
+from pim.core.device import at_least_float32
 from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.metrics import registry
 
 MSE_WEIGHT = 0.5
-DRAWS = 4096  # shifts and flips drawn ahead; then they repeat
+
+Reduction = Literal["none", "mean", "sum"]
 
 
 class Terms(NamedTuple):
@@ -43,7 +45,7 @@ class Distortion(nn.Module):
     autocast or `.half()` say.
 
     Args:
-        metric: A metric, or a name as `pim.load` takes it.
+        metric: A metric, or a name as `pim.load` takes it; without it the default metric.
         mse_weight: Weight of the MSE. With a measured perceptual weight in [0, 1]: 1 is MSE alone, 0 no anchor.
         weight: Weight of the perceptual term. None: from a calibration, so that the gradient is as long as that
             of the MSE alone on the images that were measured.
@@ -51,8 +53,9 @@ class Distortion(nn.Module):
             `calibrate` measures another.
         jitter: In training, compare a random window of the images, up to so many pixels smaller, flipped or not;
             the same for both images and for the whole batch. Metrics that look at a fixed grid are deceived less.
-        seed: Of the jitter.
-        in_state: Put calibration and state of the jitter into `state_dict()`; otherwise that stays empty.
+            It is drawn from torch's generator on the device of the images, so `torch.manual_seed` repeats it.
+        reduction: What a call gives: the "mean" or "sum" over the batch, or with "none" the loss of every image, (N,).
+        in_state: Put the calibration into `state_dict()`; otherwise that stays empty.
 
     Raises:
         UsageError: if the metric cannot be a loss or a weight cannot be right.
@@ -60,18 +63,16 @@ class Distortion(nn.Module):
     """
 
     measured: Tensor
-    draws: Tensor
-    _windows: Tensor
 
     def __init__(
         self,
-        metric: str | Metric,
+        metric: str | Metric | None = None,
         *,
         mse_weight: float = MSE_WEIGHT,
         weight: float | None = None,
         calibration: Calibration | None = None,
         jitter: int = 0,
-        seed: int = 0,
+        reduction: Reduction = "mean",
         in_state: bool = False,
     ) -> None:
         super().__init__()
@@ -80,13 +81,11 @@ class Distortion(nn.Module):
         if jitter < 0:
             raise UsageError(f"jitter must be 0 or more pixels; got {jitter}")
         self._frozen = (frozen,)  # in a tuple: a module that is an attribute would be registered
-        self.jitter = jitter
+        if reduction not in ("none", "mean", "sum"):
+            raise UsageError(f"reduction must be none, mean or sum; got {reduction!r}")
+        self.jitter, self.reduction = jitter, reduction
         self._weight = weight
         self._calibration = calibration or shipped(frozen)
-        generator = torch.Generator().manual_seed(seed)
-        windows = torch.randint(1 << 30, (DRAWS, 3), generator=generator)
-        self.register_buffer("_windows", windows, persistent=False)
-        self.register_buffer("draws", torch.zeros(1, dtype=torch.int64), persistent=in_state)
         self.register_buffer("measured", _as_tensor(self._calibration), persistent=in_state)
         self.register_load_state_dict_post_hook(_take_measured)  # type: ignore[no-untyped-call]
         self.mse_weight = mse_weight
@@ -160,8 +159,11 @@ class Distortion(nn.Module):
         return self
 
     def forward(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """The mean loss of a batch, 0-d; see `terms`."""
-        return self.terms(reference, distorted).loss.mean()
+        """The loss of a batch, 0-d, or (N,) with reduction "none"; see `terms`."""
+        loss = self.terms(reference, distorted).loss
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()
 
     def terms(self, reference: Tensor, distorted: Tensor) -> Terms:
         """The loss of every image and what it consists of.
@@ -192,8 +194,8 @@ class Distortion(nn.Module):
         if not (self.jitter and self.training) or reference.shape != distorted.shape:
             return reference, distorted
         height, width = reference.shape[-2:]
-        down, right, flip = self._windows.index_select(0, self.draws % DRAWS)[0].unbind()  # no synchronisation
-        self.draws += 1
+        # On the device, so without synchronisation; from its generator, which gradient checkpointing sets back.
+        down, right, flip = torch.randint(1 << 30, (3,), device=reference.device).unbind()
         rows = self._positions(height, down)
         columns = self._positions(width, right)
         columns = torch.where(flip % 2 == 1, columns.flip(0), columns)
@@ -206,21 +208,25 @@ class Distortion(nn.Module):
         return torch.arange(side - room, device=drawn.device) + drawn % (room + 1)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Distortion:
-        """Move the metric too, but keep it, and the measured ratio, in float32 or better."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        device, first = self._windows.device, next(self.metric.parameters(), None)
-        probe = fn(torch.zeros(1, device=device, dtype=torch.float32 if first is None else first.dtype))
-        self.metric.to(device=device, dtype=torch.promote_types(probe.dtype, torch.float32))
-        self.measured = _as_tensor(self._calibration).to(device)
+        """Move the metric too; it, and the measured ratio, stay in float32 or better."""
+        super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        self.metric._apply(fn, recurse)
+        self.measured = _as_tensor(self._calibration).to(self.measured.device)
         return self
 
 
 class _Clamp(torch.autograd.Function):
     """What overshoots still learns."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, image: Tensor) -> Tensor:
+    def forward(image: Tensor) -> Tensor:
         return image.clamp(0, 1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
@@ -233,9 +239,9 @@ def clamp(image: Tensor) -> Tensor:
     return clamped
 
 
-def _frozen(metric: str | Metric) -> Metric:
+def _frozen(metric: str | Metric | None) -> Metric:
     """The metric, frozen; a copy of one that somebody is training."""
-    if isinstance(metric, str):
+    if metric is None or isinstance(metric, str):
         return registry.load(metric)
     if not isinstance(metric, Metric):
         raise UsageError(f"metric must be a name or a pim.Metric; got {type(metric).__name__}")

@@ -4,14 +4,15 @@ import copy
 import math
 import pickle
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from pim.core.device import full_precision
+from pim.core.float32 import Float32
 from pim.core.info import MetricInfo
-from pim.core.metric import Metric, ensure_finite, full_precision
+from pim.core.metric import Metric, ensure_finite
 from pim.errors import InputError, PimError, UsageError
 
 INFO = MetricInfo("toy", "a toy", lower_is_better=True, value_range=(0, math.inf), min_size=8, spatial=True)
@@ -204,25 +205,6 @@ def test_precision_follows_the_weights_or_without_weights_the_images(pair) -> No
     assert Toy()(a.half(), b.half()).dtype == torch.float32
 
 
-def test_convolutions_on_gpus_are_not_rounded_to_tf32() -> None:
-    """As far as a machine without one can tell: the switch that convolutions read is off inside, then back."""
-    on_gpu, switch = SimpleNamespace(device=torch.device("cuda")), torch.backends.cudnn.conv
-    before = switch.fp32_precision
-    assert before != "ieee"
-
-    def fails() -> None:
-        with full_precision(on_gpu):
-            assert switch.fp32_precision == "ieee"
-            torch.conv2d(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3))  # reads the switch on every device
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        fails()
-    assert switch.fp32_precision == before
-    with full_precision(torch.ones(1)):
-        assert switch.fp32_precision == before
-
-
 def test_autocast_does_not_lower_the_precision(pair) -> None:
     class Matrix(Toy):
         def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
@@ -290,3 +272,102 @@ def test_only_an_unbounded_similarity_may_be_infinite_and_only_at_its_best() -> 
         ensure_finite(-values[1:], decibels, ["a"])
     with pytest.raises(PimError, match="^ssim of b is inf"):
         ensure_finite(values, replace(decibels, name="ssim", value_range=(-1.0, 1.0)), ["a", "b"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_casts_to_half_move_a_metric_but_leave_its_weights_in_float32(pair, dtype) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1))
+    model.metric = Weighted()
+    model.to(dtype)
+    assert model[0].weight.dtype == dtype
+    assert model.metric.scale.dtype == torch.float32
+    a, b = (image.to(dtype) for image in pair)
+    assert torch.equal(model.metric(a, b), Weighted()(a.float(), b.float()))
+    assert model.double().metric.scale.dtype == torch.float64
+    assert model.to("meta").half().metric.scale.device.type == "meta"
+
+
+def test_what_another_or_a_changed_model_prepared_is_refused(pair) -> None:
+    a, b = pair
+    metric, other = Weighted(), Weighted()
+    prepared = metric.prepare(a)
+    with pytest.raises(UsageError, match="prepared by another toy"):
+        other(prepared, b)
+    with pytest.raises(UsageError, match="prepared by another toy"):
+        copy.deepcopy(metric)(prepared, b)
+    metric(prepared, b)
+    with torch.no_grad():
+        metric.scale.mul_(2)
+    with pytest.raises(UsageError, match="before its weights changed; prepare it again"):
+        metric(prepared, b)
+    prepared = metric.prepare(a)
+    metric.load_state_dict(other.state_dict())
+    with pytest.raises(UsageError, match="before its weights changed"):
+        metric.compare(prepared, metric.prepare(b))
+
+
+def test_a_metric_of_a_file_is_that_of_the_file_until_its_weights_change(pair) -> None:
+    a, b = pair
+    metric, same = Weighted(), Weighted()
+    metric.weights_hash = same.weights_hash = "0123456789abcdef"
+    same(metric.prepare(a), b)
+    twin = copy.deepcopy(metric).double()
+    assert twin.weights_hash == "0123456789abcdef"
+    with torch.no_grad():
+        twin.scale.mul_(2)
+    assert twin.weights_hash is None
+    assert metric.weights_hash is not None
+
+
+def test_operators_without_tf32_have_the_values_and_gradients_of_the_usual_ones() -> None:
+    """On a machine without a GPU: what replaces them is the same mathematics, in forward and in backward."""
+    draw = torch.Generator().manual_seed(0)
+
+    def r(*shape: int) -> Tensor:
+        return torch.rand(*shape, dtype=torch.float64, generator=draw, requires_grad=True)
+
+    f = nn.functional
+    cases = [
+        (lambda x, w, b: f.conv2d(x, w, b, (2, 3), (1, 2), (1, 2)), (r(2, 3, 17, 19), r(4, 3, 3, 5), r(4))),
+        (lambda x, w: f.conv2d(x, w, stride=2, padding=3, groups=3), (r(2, 3, 16, 19), r(3, 1, 7, 7))),
+        (lambda x, w: f.conv2d(x, w, padding="same"), (r(3, 16, 19), r(3, 3, 3, 5))),
+        (lambda x, w: f.conv1d(x, w, padding="valid"), (r(2, 3, 19), r(3, 3, 5))),
+        (
+            lambda x, w: f.conv_transpose2d(x, w, stride=2, padding=1, output_padding=1),
+            (r(2, 3, 16, 19), r(3, 2, 4, 5)),
+        ),
+        (lambda a, b: a @ b, (r(2, 1, 5, 6), r(3, 6, 4))),
+        (lambda a, b: torch.mm(a, b.T), (r(5, 6), r(4, 6))),
+        (lambda a, b: a @ b, (r(5, 6), r(6))),
+        (torch.baddbmm, (r(7, 1), r(2, 7, 3), r(2, 3, 5))),
+        (f.linear, (r(2, 3, 4), r(5, 4), r(5))),
+    ]
+    for compute, inputs in cases:
+        usual = compute(*inputs)
+        with Float32():
+            exact = compute(*inputs)
+        torch.testing.assert_close(exact, usual)
+        for ours, theirs in zip(*(torch.autograd.grad(v.square().sum(), inputs) for v in (exact, usual)), strict=True):
+            torch.testing.assert_close(ours, theirs)
+    names = {type(v.grad_fn).__name__ for v in (exact, usual)}
+    assert len(names) == 2  # they are not the same operators
+
+
+def test_on_a_gpu_what_is_recorded_asks_for_no_tf32_and_no_switch_of_the_process_moves() -> None:
+    asked = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+            if func is torch.ops.aten._convolution.default:
+                asked.append(args[12])
+            assert func not in (torch.ops.aten.mm.default, torch.ops.aten.bmm.default)
+            return func(*args, **(kwargs or {}))
+
+    image = torch.rand(1, 3, 9, 9, requires_grad=True)
+    before = torch.backends.cudnn.conv.fp32_precision, torch.get_float32_matmul_precision()
+    with Watch():
+        with full_precision(torch.device("cuda")):
+            value = nn.functional.conv2d(image, torch.rand(3, 3, 3, 3)) @ torch.rand(7, 7)
+            assert (torch.backends.cudnn.conv.fp32_precision, torch.get_float32_matmul_precision()) == before
+        value.sum().backward()
+    assert asked == [False] * 4

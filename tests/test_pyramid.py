@@ -100,7 +100,7 @@ def test_filters_by_phases_are_the_filters(name, size, random_images):
     image = random_images(2, *size)
     for taps, stride in ((filters.lo0, 1), (filters.hi0, 1), (filters.lo, 2), (filters.oriented[0], 1)):
         assert filtering._phases_pay(image, taps) == (taps.shape[-1] >= 7)
-        filtering._phase_kernel.cache_clear()
+        filtering._phase_taps.cache_clear()
         with torch.inference_mode():
             fast = filtering.correlate(image, taps, stride=stride)
         exact = filtering.correlate(image.double(), taps, stride=stride)

@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pim.core.device import accumulation
 from pim.errors import UsageError
 from pim.pim.tiles import WHOLE, Place, grid, with_halo
 from vggmetric.features import CHANNELS, STRIDES, Network, reach
@@ -117,8 +118,7 @@ class Embedding(nn.Module):
         Returns:
             By tap, (N, C): q, the mean over positions of the squared difference, 0 or more.
         """
-        # Sums over millions of positions lose digits in float32; MPS has nothing better.
-        wide = torch.float32 if second.device.type == "mps" else torch.float64
+        wide = accumulation(second.device)  # sums over millions of positions lose digits in float32
         sums: dict[str, Tensor] = {}
         counts: dict[str, int] = {}
         for part in self._parts(first, second, taps):

@@ -14,6 +14,7 @@ root, which moves values by 3e-8 of themselves and keeps gradients finite.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor
 
 from pim.core import weights
+from pim.core.device import full_precision
 from pim.core.files import sha256_of
 from pim.core.info import MetricInfo
-from pim.core.metric import Metric, Prepared, full_precision
+from pim.core.metric import Metric, Prepared
 from pim.errors import UsageError, did_you_mean
 from vggmetric import head as heads
 from vggmetric import loading
@@ -69,7 +71,7 @@ class VGGMetric(Metric):
         self.embedding = Embedding(network, head.norm, head.eps, head.scales, cache_dtype)
         self.taps = head.taps
         for tap in self.taps:
-            self.register_buffer(_BUFFER + tap, head.weights[tap].clone(), persistent=False)
+            self.register_buffer(_BUFFER + tap, head.weights[tap].clone())
         self.eval().requires_grad_(False)
 
     @classmethod
@@ -105,6 +107,17 @@ class VGGMetric(Metric):
         metric.weights_hash = sha256_of(path)
         return metric
 
+    def save(self, path: str | Path) -> None:
+        """Write the head to a file that `pim.load` reads, on the same backbone; weights of the backbone are not in it.
+
+        Args:
+            path: Ends in .safetensors.
+
+        Raises:
+            PimError: if it cannot be written.
+        """
+        replace(self.head, weights=self._weights()).write(path)
+
     @classmethod
     def shipped(cls, info: MetricInfo) -> VGGMetric:
         """Load the head that ships under a name, on its backbone."""
@@ -130,14 +143,14 @@ class VGGMetric(Metric):
             UsageError: as a call.
         """
         first, second = self._checked(reference, distorted)
-        with full_precision(second):
+        with full_precision(second.device):
             shares = self._shares(first, second)
         return {tap: share[0] if distorted.ndim == 3 else share for tap, share in shares.items()}
 
     def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Where the share of every tap comes from; see `Metric.layer_maps`."""
         first, second = self._checked(reference, distorted)
-        with full_precision(second):
+        with full_precision(second.device):
             found = self.embedding.maps(first, second, self._weights())
         for tap in list(found):
             spatial = spread(found.pop(tap), (second.shape[-2], second.shape[-1]))[:, None]

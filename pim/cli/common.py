@@ -125,7 +125,7 @@ def chosen_device(name: DeviceName) -> str:
     """The device to compute on.
 
     Raises:
-        PimError: if it is not there.
+        UsageError: if it is not there.
     """
     from pim.core.device import choose
 

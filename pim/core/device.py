@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from pim.core.float32 import Float32
 from pim.errors import UsageError
 
 _WITH_FLOAT64 = ("cpu", "cuda")
@@ -54,6 +57,44 @@ def accumulation(device: torch.device) -> torch.dtype:
 def exact(values: Tensor) -> Tensor:
     """The values as float64 on the CPU, without gradient; one copy and one synchronisation of a GPU."""
     return values.detach().cpu().double()
+
+
+def at_least_float32(cast: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Make of what `.half()` and the like do to a tensor something that moves it, but never coarsens it."""
+
+    def kept(tensor: Tensor) -> Tensor:
+        done = cast(tensor)
+        if not done.is_floating_point() or done.dtype.itemsize >= 4:
+            return done
+        return tensor.to(done.device, torch.promote_types(tensor.dtype, torch.float32))
+
+    return kept
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[Any]:
+    """Compute in float32 where float32 is given, in forward and in backward: no autocast, and on a GPU no TF32.
+
+    Small differences drown in fewer digits: with TF32, distances move by up to 1e-2 of themselves. Compiled programs
+    keep what holds for TF32 where they are compiled.
+    """
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    plain = torch.autocast(device.type, enabled=False)
+    if device.type != "cuda" or torch.compiler.is_compiling():
+        return plain
+    both = ExitStack()
+    both.enter_context(plain)
+    both.enter_context(Float32())
+    return both
+
+
+def train_in_float32() -> None:
+    """Switch TF32 off for the whole process and for good: for programs that own theirs, as `pim train` does."""
+    torch.set_float32_matmul_precision("highest")
+    if hasattr(torch.backends.cudnn, "conv"):
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+    else:  # before torch 2.9
+        torch.backends.cudnn.allow_tf32 = False
 
 
 class Constants(nn.Module):

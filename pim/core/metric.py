@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,18 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from pim.core import checks
+from pim.core.device import at_least_float32, full_precision
 from pim.core.info import MetricInfo
 from pim.errors import InputError, PimError, UsageError
+
+_NUMBERS = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """An image analysed once, to be compared with any number of others.
 
-    Made by `Metric.prepare`; only good for the metric that made it.
+    Made by `Metric.prepare`; only good for the metric that made it, as it was then.
     """
 
     owner: str  # name and weights of the metric
+    state: tuple[Any, ...]  # of those weights then
     image: Tensor  # (N, 3, H, W), in the metric's own precision
     features: Any  # what the metric keeps of the reference
     shape: tuple[int, ...]  # (N, 3, H, W) of the reference
@@ -39,7 +43,8 @@ class Metric(nn.Module):
     """
 
     info: MetricInfo
-    weights_hash: str | None = None  # SHA-256 of the weight file, None without weights
+    _loaded: tuple[str, tuple[int, ...]] | None = None  # SHA-256 of the weight file, and counts of changes
+    _number: int | None = None  # tells metrics apart whose weights are from no file
     trained_on: tuple[str, ...] = ()  # rated data sets that it was trained or tuned on: no blind test for it
 
     @property
@@ -51,6 +56,15 @@ class Metric(nn.Module):
     def lower_is_better(self) -> bool:
         """True for distances, False for similarities such as PSNR and SSIM."""
         return self.info.lower_is_better
+
+    @property
+    def weights_hash(self) -> str | None:
+        """SHA-256 of the weight file; None without one, or once the weights are no longer those of the file."""
+        return self._loaded[0] if self._loaded and self._loaded[1] == _versions(self) else None
+
+    @weights_hash.setter
+    def weights_hash(self, digest: str | None) -> None:
+        self._loaded = None if digest is None else (digest, _versions(self))
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,9 +92,11 @@ class Metric(nn.Module):
         batch = self._enter(reference, "reference")
         checks.check_values({"reference": batch})
         image = self._cast(batch)
-        with full_precision(batch):
+        with full_precision(batch.device):
             features = self._analyse(image)
-        return Prepared(self._owner(), image, features, tuple(batch.shape), reference.ndim == 3, batch.device)
+        return Prepared(
+            self._owner(), self._state(), image, features, tuple(batch.shape), reference.ndim == 3, batch.device
+        )
 
     def compare(self, reference: Prepared, distorted: Prepared) -> Tensor:
         """The value for every pair of images that were both prepared, as where each meets several others.
@@ -94,13 +110,13 @@ class Metric(nn.Module):
 
         Raises:
             InputError: if shapes or devices differ.
-            UsageError: if another metric prepared one of them, or nobody did.
+            UsageError: if another metric prepared one of them, or this one before it changed, or nobody did.
         """
         for side in (reference, distorted):
             self._check_owner(side)
         checks.check_pair(reference.shape, distorted.image, reference.device)
         self._check_single(reference.single, distorted.single)
-        with full_precision(distorted.image):
+        with full_precision(distorted.device):
             value = self._compare_analysed(reference, distorted)
         return value[0] if distorted.single else value
 
@@ -123,7 +139,7 @@ class Metric(nn.Module):
             raise UsageError(f"{self.name} has no spatial map; pim.list_metrics() lists those that have one")
         first, second = self._checked(reference, distorted)
         known = isinstance(reference, Prepared)
-        with full_precision(second):
+        with full_precision(second.device):
             if spatial:
                 value = self._compare_map(first, second) if known else self._map(first, second)
             else:
@@ -168,6 +184,10 @@ class Metric(nn.Module):
             raise UsageError(f"compare takes what prepare returned; got {kind}. Call the metric with images instead")
         if prepared.owner != self._owner():
             raise UsageError(f"this image was prepared by {prepared.owner}, not by {self._owner()}")
+        if not torch.compiler.is_compiling() and prepared.state != self._state():
+            raise UsageError(
+                f"this image was prepared by another {self.name}, or before its weights changed; prepare it again"
+            )
 
     def _check_single(self, reference: bool, distorted: bool) -> None:
         if reference != distorted:
@@ -215,6 +235,32 @@ class Metric(nn.Module):
     def _owner(self) -> str:
         return self.name if self.weights_hash is None else f"{self.name}@{self.weights_hash[:12]}"
 
+    def _state(self) -> tuple[Any, ...]:
+        """Something that differs once weights were changed or cast, and from metric to metric if no file tells them."""
+        first = next(self.parameters(), None)
+        kind = None if first is None else first.dtype
+        if self.weights_hash is not None or not (versions := _versions(self)):
+            return self.weights_hash, kind
+        self._number = self._number or next(_NUMBERS)
+        return self._number, kind, *versions
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": self.weights_hash, "_number": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.weights_hash = state["_loaded"]  # a copy counts the changes of its weights anew
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Metric:
+        """Follow what surrounds this metric to another device or to float64, but stay in float32 at least."""
+        super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def _versions(module: nn.Module) -> tuple[int, ...]:
+    """How often each parameter and buffer was changed in place."""
+    return tuple(0 if t.is_inference() else t._version for t in (*module.parameters(), *module.buffers()))
+
 
 def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Tensor:
     """The values unchanged, if each is a number that the metric may give.
@@ -234,26 +280,3 @@ def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Ten
         if value != value or value == -float("inf") or (value == float("inf") and not unbounded):
             raise PimError(f"{info.name} of {pair} is {value}, which is no usable value; look at both images")
     return values
-
-
-def full_precision(batch: Tensor) -> AbstractContextManager[Any]:
-    """Small differences drown in the rounding of half precision, so autocast stops here, and on a GPU TF32 as well.
-
-    Not TF32 in compiled programs, which keep what holds where they are compiled.
-    """
-    if batch.device.type == "cuda" and not torch.compiler.is_compiling():
-        return _without_tf32()
-    return torch.autocast(device_type=batch.device.type, enabled=False)
-
-
-@contextmanager
-def _without_tf32() -> Iterator[None]:
-    # Convolutions there round to 10 bits of mantissa unless told otherwise: distances move by up to 1e-2 of themselves.
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device_type="cuda", enabled=False):
-            yield
-    finally:
-        convolutions.fp32_precision = before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pim.core import weights
 from pim.core.files import sha256_of
 from pim.core.info import MetricInfo
-from pim.errors import MetricUnavailable, UsageError, WeightsError
+from pim.errors import MetricUnavailable, WeightsError
 from pim.metrics import catalogue
 from pim.metrics.peer_catalogue import PEERS, missing
 
@@ -67,7 +67,7 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
     """
     metric = _find(catalogue.DEFAULT if name is None else name)
     if device is not None:
-        metric = metric.to(_usable(device))
+        metric = metric.to(resolve("pim.core.device:choose")(device))
     return metric.eval().requires_grad_(False)
 
 
@@ -132,15 +132,3 @@ def _status(info: MetricInfo) -> MetricStatus:
         return MetricStatus(info, catalogue.missing_weights(info), None)
     reason = None if info.backbone is None else resolve(_BACKBONE_MISSING)(info.backbone)
     return MetricStatus(info, reason, sha256_of(path))
-
-
-def _usable(name: str) -> Any:
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise UsageError(f"cannot compute on the device {name!r}: {reason}; 'cpu' always works") from error
-    return device

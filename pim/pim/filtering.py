@@ -54,7 +54,7 @@ def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
     """
     n, c, height, width = image.shape
     side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
-    kernel = _phase_kernel(taps.cpu().double().numpy().tobytes(), taps.shape[-1], stride, side)
+    kernel = F.pad(taps.to(image).flatten(), (0, 1))[_phase_taps(taps.shape[-1], stride, side)]
     down, across, phases = blocks(height, side), blocks(width, side), side // stride
     image = padded(image, down * side - height, across * side - width)
     channels = image.reshape(n * c, down, side, across, side).permute(0, 2, 4, 1, 3).reshape(n * c, -1, down, across)
@@ -63,18 +63,19 @@ def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
     return out[..., : blocks(height, stride), : blocks(width, stride)]
 
 
-@functools.lru_cache(64)
-def _phase_kernel(taps: bytes, size: int, stride: int, side: int) -> Tensor:
-    """Taps (size, size) between phases: ((side / stride)^2, side^2, 3, 3), float32."""
-    filters, reach, phases = np.frombuffer(taps).reshape(size, size), size // 2, side // stride
-    kernel = np.zeros((phases, phases, side, side, 3, 3))
+@functools.cache
+def _phase_taps(size: int, stride: int, side: int) -> Tensor:
+    """Which of size^2 taps, or a 0 after them, stands between phases: ((side / stride)^2, side^2, 3, 3)."""
+    reach, phases = size // 2, side // stride
+    which = np.full((phases, phases, side, side, 3, 3), size**2)
+    taps = np.arange(size**2).reshape(size, size)
     first = np.arange(phases)[:, None] * stride + np.arange(size) - reach  # (phases, size): pixels that a tap meets
     for i, rows in enumerate(first):
         for j, columns in enumerate(first):
             (block_y, y), (block_x, x) = np.divmod(rows, side), np.divmod(columns, side)
-            kernel[i, j, y[:, None], x, block_y[:, None] + 1, block_x + 1] = filters
+            which[i, j, y[:, None], x, block_y[:, None] + 1, block_x + 1] = taps
     with torch.inference_mode(False):  # kept for calls with gradients too
-        return torch.from_numpy(kernel.reshape(phases**2, side**2, 3, 3)).float()
+        return torch.from_numpy(which.reshape(phases**2, side**2, 3, 3))
 
 
 def window_sums(values: Tensor, side: int) -> Tensor:

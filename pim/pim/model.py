@@ -119,6 +119,18 @@ class PIM(Metric):
         metric.weights_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return metric.eval().requires_grad_(False)
 
+    def save(self, path: str | Path) -> None:
+        """Write the weights and settings to a file that `PIM.load` and `pim.load` read.
+
+        Args:
+            path: Ends in .safetensors.
+
+        Raises:
+            PimError: if it cannot be written.
+        """
+        story = {"trained_on": list(self.trained_on)}
+        weights.write(path, self.state_dict(), weights.WeightHeader("pim", self.config.to_dict(), story))
+
     @classmethod
     def shipped(cls, info: MetricInfo) -> PIM:
         """Load the weights that ship under a name."""

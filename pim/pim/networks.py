@@ -39,6 +39,8 @@ class Modules(nn.ModuleList, Generic[Kind]):
 
 def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
     """A dense layer at every position: (N, in, h, w) -> (N, out, h, w)."""
+    if features.device.type != "cpu" and not torch.compiler.is_compiling():
+        return F.conv2d(features, layer.weight[..., None, None], layer.bias)
     # A product of matrices: as a 1x1 convolution it takes up to fifty times as long on a CPU, depending on its threads.
     n, _, height, width = features.shape
     weight, columns = layer.weight.expand(n, *layer.weight.shape), features.flatten(2)
@@ -59,7 +61,7 @@ class DivisiveNormalisation(nn.Module):
     def __init__(self, side: int) -> None:
         super().__init__()
         self.side = side
-        self.log_constant = nn.Parameter(torch.zeros(()))
+        self.log_constant = nn.Parameter(torch.zeros((), dtype=torch.float32))
 
     def forward(self, band: Tensor) -> Tensor:
         """Shapes: (N, 3, h, w) -> the same."""
@@ -78,7 +80,7 @@ def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:
     widths = (CHANNELS, *config.filters)
     strides = (config.stride, *[1] * (len(config.filters) - 1))
     shapes = zip(widths[:-1], widths[1:], strides, strict=True)
-    return Modules(nn.Conv2d(a, b, config.kernel, padding=pad, stride=s) for a, b, s in shapes)
+    return Modules(nn.Conv2d(a, b, config.kernel, padding=pad, stride=s, dtype=torch.float32) for a, b, s in shapes)
 
 
 def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
@@ -108,10 +110,10 @@ class MarginalEncoder(nn.Module):
         self.base = _dense(features, units, config.encoder_layers)
         # Without a hidden layer the mean must be linear, in the released code as well.
         linear = config.mean == "linear" or config.encoder_layers == 0
-        self.mus = nn.Linear(units if config.encoder_layers else features, units) if linear else None
+        self.mus = _linear(units if config.encoder_layers else features, units) if linear else None
         self.mix = _dense(features, config.mixtures, config.encoder_layers if config.mixtures > 1 else 0)
         last = config.mixtures if config.encoder_layers else features
-        self.logit = nn.Linear(last, config.mixtures) if config.mixtures > 1 else None
+        self.logit = _linear(last, config.mixtures) if config.mixtures > 1 else None
 
     def forward(self, features: Tensor) -> Mixture:
         """Features (N, C, h, w) -> distribution with means (N, M, D, h, w)."""
@@ -141,8 +143,8 @@ class JointEncoder(nn.Module):
         features = config.filters[-1]
         layers = max(1, config.encoder_layers)
         self.base = _dense(features, config.latent, layers)
-        self.mul = Modules(nn.Linear(features, config.latent) for _ in range(layers))
-        self.add = Modules(nn.Linear(features, config.latent) for _ in range(layers))
+        self.mul = Modules(_linear(features, config.latent) for _ in range(layers))
+        self.add = Modules(_linear(features, config.latent) for _ in range(layers))
 
     def forward(self, features_x: Tensor, features_y: Tensor) -> Tensor:
         """Features (N, C, h, w) of both images -> mean (N, D, h, w)."""
@@ -162,6 +164,10 @@ def glorot_(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def _linear(inputs: int, outputs: int) -> nn.Linear:
+    return nn.Linear(inputs, outputs, dtype=torch.float32)  # whatever the default of the process
+
+
 def _dense(first: int, units: int, layers: int) -> Modules[nn.Linear]:
     widths = [first] + [units] * layers
-    return Modules(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+    return Modules(_linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))

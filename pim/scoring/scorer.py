@@ -89,7 +89,7 @@ class Scorer:
         """The value of every pair of one size; a batch that fails is halved until the pair to blame is alone."""
         try:
             with torch.inference_mode():
-                computed = self._compute(metric, pairs, recurring).cpu().double()
+                computed = exact(self._compute(metric, pairs, recurring))
             if computed.shape != (len(pairs),):
                 raise UsageError(f"{metric.name} must return ({len(pairs)},); got {tuple(computed.shape)}")
             return [_checked(value, metric, pair) for value, pair in zip(computed, pairs, strict=True)]
