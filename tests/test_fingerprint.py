@@ -79,7 +79,7 @@ VALUED = (  # opens, makes, resizes, scores
     "pim/images/colour.py",
     "pim/datasets/rendered.py",
     "pim/datasets/corruptions/blur.py",
-    "pim/eval/pictures.py",
+    "pim/scoring/pictures.py",
     "pim/scoring/engine.py",
     "pim/core/metric.py",
     "pim/metrics/classics.py",
