@@ -54,8 +54,10 @@ MUTATIONS = (
     Mutation("pim/images/shaper.py", "encoded <= 0.04045", "encoded <= 0.4", COLOUR),
     Mutation("datasets/rendered.py", "Image.Resampling.BILINEAR", "Image.Resampling.NEAREST", PREPARATION),
     Mutation("datasets/rendered.py", "round((side - CROP) / 2)", "0", "tests/test_imagenet_c.py"),
-    Mutation("eval/pictures.py", 'mode="bilinear", antialias=True', 'mode="bilinear", antialias=False', PREPARATION),
-    Mutation("eval/pictures.py", 'mode="bilinear", antialias=True', 'mode="nearest"', PREPARATION),
+    Mutation(
+        "pim/scoring/pictures.py", 'mode="bilinear", antialias=True', 'mode="bilinear", antialias=False', PREPARATION
+    ),
+    Mutation("pim/scoring/pictures.py", 'mode="bilinear", antialias=True', 'mode="nearest"', PREPARATION),
     # What is learned from
     Mutation(
         "datasets/frames.py",

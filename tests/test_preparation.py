@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pim.eval.pictures import resized
 from test_frames import moving, write_folder
 
 from ntc import minibatches
@@ -20,6 +19,7 @@ from pim.datasets.frames import LUMA, collect, find_sources
 from pim.datasets.rendered import imagenet_crop
 from pim.pim.training import batches
 from pim.pim.training.settings import TrainSettings
+from pim.scoring.pictures import resized
 
 HALVING = np.array([1, 3, 3, 1]) / 8  # the triangle, twice as wide because the picture gets half as large
 
