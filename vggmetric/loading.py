@@ -51,7 +51,7 @@ def load(name: str, path: str | Path | None = None, *, pool: Pool = "max") -> Ne
     else:
         tensors = read(backbone, find(name) if path is None else Path(path))
     state = {ours: tensors[theirs] for ours, theirs in zip(network.state_dict(), tensor_names(backbone), strict=True)}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)  # tensors that are mapped from a file stay so
     return network.eval().requires_grad_(False)
 
 
@@ -163,7 +163,7 @@ def _checked(tensors: dict[str, Any], backbone: Backbone, path: Path) -> dict[st
             raise WeightsError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {shape}")
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path}: {name} contains values that are not finite")
-        found[name] = tensor.detach().float().clone()
+        found[name] = tensor.detach().float()
     return found
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +112,13 @@ def shipped() -> dict[str, Path]:
 def shipped_file(name: str) -> Path | None:
     """A weight file inside the package by its file name; None if it is not there."""
     return shipped().get(Path(name).stem)
+
+
+def network_file(name: str) -> Path | None:
+    """A file of the distribution vggmetric-weights, which holds networks that others trained; None if it is not here."""
+    found = util.find_spec("vggmetric_weights")
+    folders = (found.submodule_search_locations if found is not None else None) or []
+    return next((path for folder in folders if (path := Path(folder) / name).is_file()), None)
 
 
 def cache_folder() -> Path:
