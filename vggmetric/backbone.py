@@ -11,12 +11,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pim.core.weights import cache_folder, network_file, read_header
+from pim.core.weights import NETWORKS, cache_folder, network_file, read_header
 from pim.errors import MetricUnavailable, UsageError, WeightsError, did_you_mean
-from pim.metrics.peer_catalogue import checkpoints
 
 VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
-INSTALL = "from the repository: pip install ./vggmetric_weights"
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the weights of oxford, as Keras fetches them
 RANDOM = re.compile(r"rand(\d{1,9})")
 _CAFFE_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
@@ -104,6 +102,13 @@ def published(backbone: Backbone) -> Path:
     return (checkpoints() if backbone.published else cache_folder()) / backbone.file
 
 
+def checkpoints() -> Path:
+    """Find the folder where torchvision looks for weight files before it would download them."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
 def in_cache() -> dict[str, Path]:
     """The converted backbones that are here, by what `pim weights list` calls them."""
     found = {f"vgg16 {name}{' f16' * half}": cached(name, half) for name in BACKBONES for half in (False, True)}
@@ -172,7 +177,7 @@ def _may_hold(path: Path, name: str) -> bool:
 
 def _remedy(name: str) -> str:
     if name == "tv1k":
-        return f"{INSTALL}; or fetch it: pim weights get vgg16"
+        return f"{NETWORKS}; or fetch it: pim weights get vgg16"
     return "to fetch it: pim weights get vgg16 --id oxford"
 
 
