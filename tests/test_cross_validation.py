@@ -123,6 +123,22 @@ def test_a_known_head_is_found_again(recovered):
     assert np.mean(np.sign(first) == np.sign(uniform[::2] - uniform[1::2])) < 0.95
 
 
+def test_a_prior_that_is_right_is_kept(recovered):
+    bench, by_layer = recovered
+    forms = fit_forms(bench.choices, LAYOUT, TRUE, bench.split, "channel")
+    assert choose(forms).form.name == "prior"
+    assert np.allclose(forms["prior"].weights, TRUE, atol=0.1)
+    assert forms["prior"].loss < by_layer["prior"].loss - 0.01
+
+
+def test_what_the_prior_lacks_is_learned_from_the_ratings(recovered):
+    bench, _ = recovered
+    prior = TRUE * LAYOUT.mask(("relu1_1",))  # without the two other layers that count
+    chosen = choose(fit_forms(bench.choices, LAYOUT, prior, bench.split, "layer")).form
+    assert chosen.name == "layer"
+    assert np.allclose(chosen.weights, TRUE, atol=0.1)
+
+
 def test_a_head_by_layer_is_not_given_up_for_nothing(recovered):
     bench, forms = recovered
     chosen = choose(forms)  # all channels of a layer are alike, so the channel form gains nothing

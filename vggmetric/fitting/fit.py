@@ -36,7 +36,7 @@ RESAMPLED = 1 << 21  # quantities of pairs by channel up to which the form by ch
 class FitSettings:
     """What kind of head, and what to find out about it."""
 
-    form: FormWanted = "auto"  # a weight for every layer, for every channel, or what held-out photos are better with
+    form: FormWanted = "auto"  # of `forms`; auto: what held-out photos are better with, or else the prior
     intervals: IntervalOptions = IntervalOptions()
     resamples: int = RESAMPLES  # of photos, for standard errors of the layers' shares; by channel only if small
     known_as: tuple[str, ...] = ()  # further names of the data sets, under which they are no blind test
@@ -77,11 +77,11 @@ def fit_head(
     """
     freest: Literal["layer", "channel"] = "layer" if settings.form == "layer" else "channel"
     forms = fit_forms(bench.choices, bench.layout, bench.prior, bench.split, freest, solve=solve, advance=advance)
-    if settings.form == "channel":
-        taken, rows = forms["channel"], forms["channel"].path.held_out()[0]
-    else:
+    if settings.form == "auto":
         chosen = choose(forms)
         taken, rows = chosen.form, chosen.held_out
+    else:
+        taken, rows = forms[freest], forms[freest].path.held_out()[0]
     if not taken.weights.any():
         raise InputError("no layer agrees with these ratings: all weights are 0; is the direction of the scores right?")
     lines: dict[str, Array] = {name: bench.distances(forms[name].path.held_out()[0]) for name in reversed(forms)}
@@ -91,7 +91,7 @@ def fit_head(
     measured = agreement.measure(bench.ratings, lines, settings.intervals)
     temperature = 1 / typical(bench, taken.weights)
     story = _story(bench, taken, held_out, settings.known_as)
-    small = taken.name == "layer" or bench.choices.quantities.size <= RESAMPLED
+    small = taken.name == "layer" or (taken.name == "channel" and bench.choices.quantities.size <= RESAMPLED)
     errors = _share_errors(bench, taken, settings) if settings.resamples > 1 and small else {}
     return Fit(
         head=_head(bench, source, taken, temperature, story),
@@ -144,7 +144,7 @@ def _story(bench: Bench, form: Form, held_out: Array, known_as: tuple[str, ...])
     """What the header of the head tells: data, counts, agreement on photos that were held out, versions."""
     split = bench.split
     return {
-        "trained_on": [*(plan.about.dataset for plan in bench.ratings.plans), *known_as],
+        "trained_on": list(dict.fromkeys([*(plan.about.dataset for plan in bench.ratings.plans), *known_as])),
         "rows": {plan.about.dataset: len(plan.judgements) for plan in bench.ratings.plans},
         "content_sha256": bench.content,
         "preferences": len(bench.choices),

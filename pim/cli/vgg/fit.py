@@ -44,8 +44,8 @@ def fit(
         Literal["layer", "channel", "auto"],
         typer.Option(
             "--form",
-            help="A weight for each channel; a factor for each layer of the prior; or what held-out photos are better "
-            "with. The prior is kept where a factor for each layer does not beat it.",
+            help="A factor for each layer of the prior, a weight for each channel, or whichever held-out photos are "
+            "better with; the prior is kept where neither beats it.",
         ),
     ] = "auto",
     norm: fitting.Norm = "unit",
