@@ -1,9 +1,9 @@
-"""What the VGG metrics cost against the bare network: one pass of vgg16().features over both images of a pair.
+"""What the VGG metrics cost against LPIPS on VGG-16 as its own package computes it, and against the bare network.
 
     python benchmarks/vgg.py --output vgg.json
 
-The network is that of torchvision with random weights, the backbone of the metrics random as well: speed does
-not depend on them. Everything takes turns within a round; ratios are within a round, quartiles in brackets.
+All weights are random: speed does not depend on them. Everything takes turns within a round; ratios are within a
+round, quartiles in brackets.
 """
 
 from __future__ import annotations
@@ -14,24 +14,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import lpips
 import torch
 from timing import Case, Spread, ratio, report, setting, timed
 from torch import Tensor
 from torchvision.models import vgg16
 
 from vggmetric import Head, VGGMetric
-from vggmetric.head import shipped
+from vggmetric.head import locate, uniform
 
+LPIPS = "lpips.LPIPS(net='vgg'), a pair"
 BARE = "vgg16().features, both images"
 
 
 def cases(heads: list[str], x: Tensor, y: Tensor) -> Iterator[Case]:
-    """What is timed: the network alone, then pairs, candidates of a prepared reference, and gradients."""
+    """What is timed: LPIPS, the network alone, then pairs, candidates of a prepared reference, and gradients."""
+    package = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    yield Case(LPIPS, lambda: without_gradient(package, x, y))
     features = vgg16(weights=None, init_weights=False).features.eval().requires_grad_(False)
     both = torch.cat([x, y])
     yield Case(BARE, lambda: without_gradient(features, both))
     for name in heads:
-        metric = VGGMetric(dataclasses.replace(Head.read(shipped()[name]), backbone="rand0"))
+        head = uniform("rand0") if name == "uniform" else dataclasses.replace(Head.read(locate(name)), backbone="rand0")
+        metric = VGGMetric(head)
         with torch.no_grad():
             fixed = metric.prepare(x)
         yield Case(f"{name}: pair", lambda m=metric: without_gradient(m, x, y))
@@ -59,8 +64,10 @@ def with_gradient(metric: VGGMetric, fixed, y: Tensor) -> None:
 def main() -> None:
     """Parse, time, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--head", action="append", help="lpips or uniform, both by default; may be repeated")
-    parser.add_argument("--size", default="768x512", help="width and height")
+    parser.add_argument(
+        "--head", action="append", help="vgg, lpips-vgg, uniform or a file; lpips-vgg by default; may be repeated"
+    )
+    parser.add_argument("--size", default="256x256", help="width and height")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, help="a .json or .csv file")
@@ -74,12 +81,12 @@ def main() -> None:
     x = torch.rand(1, 3, height, width)
     y = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
     times = timed(
-        list(cases(asked.head or ["uniform", "lpips"], x, y)),
+        list(cases(asked.head or ["lpips-vgg"], x, y)),
         asked.rounds,
         time.process_time if asked.cpu else time.perf_counter,
     )
     rows = [
-        {"what": name, "ms": Spread.of(values), "to the bare network": ratio(values, times[BARE])}
+        {"what": name, "ms": Spread.of(values), "to lpips": ratio(values, times[LPIPS])}
         for name, values in times.items()
     ]
     report(

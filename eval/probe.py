@@ -10,6 +10,7 @@ places), and another metric that knows nothing of content, such as one with rand
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,8 +18,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pim.core.metric import Metric, ensure_finite
+from pim.core.metric import Metric, Prepared, ensure_finite
 from pim.errors import InputError, UsageError
 from pim.eval.boxes import FEWEST, Box, controls
 from pim.eval.matched_energy import LARGEST_GAIN, energy, matched, residual
@@ -84,6 +86,7 @@ class ProbeOptions:
     loosen: float = 1.0  # factor on how far a control box may be from the box
     seed: int = 0
     device: str = "cpu"
+    layers: bool = False  # also what each layer of a metric says, where it has layers
 
 
 def distance(metric: Metric, value: float) -> float:
@@ -185,16 +188,14 @@ def _responses(
     advance: Callable[[], object],
 ) -> Iterator[Response]:
     assert pictures.inside is not None
-    rows = _distances(metrics, target, target.pixels, [pictures.inside, *pictures.controls], options.device, advance)
-    turned: list[list[float]] = []
+    rows = _distances(metrics, target, target.pixels, [pictures.inside, *pictures.controls], options, advance)
+    turned: dict[str, list[float]] = {}
     if pictures.plain is not None and pictures.scrambled is not None and len(pictures.beside) >= FEWEST:
         shown = [pictures.scrambled, *pictures.beside]
-        turned = _distances(metrics, target, pictures.plain, shown, options.device, advance)
-    for number, metric in enumerate(metrics):
-        inside, *others = rows[number]
-        ratio = turned[number][0] / float(np.median(turned[number][1:])) if turned else None
-        about = (target.image, target.box, target.label, distortion, metric.name)
-        yield Response(*about, inside, tuple(others), ratio)
+        turned = _distances(metrics, target, pictures.plain, shown, options, advance)
+    for name, (inside, *others) in rows.items():
+        ratio = turned[name][0] / float(np.median(turned[name][1:])) if turned else None
+        yield Response(target.image, target.box, target.label, distortion, name, inside, tuple(others), ratio)
 
 
 def _distances(
@@ -202,25 +203,35 @@ def _distances(
     target: Target,
     reference: Pixels,
     pictures: Sequence[Pixels],
-    device: str,
+    options: ProbeOptions,
     advance: Callable[[], object],
-) -> list[list[float]]:
-    """The distance of every picture from the reference, by metric; all above 0.
+) -> dict[str, list[float]]:
+    """The distance of every picture from the reference, by metric or layer; all above 0.
 
     Raises:
         InputError: if a metric cannot see a distortion at all, which leaves nothing to compare with.
     """
-    found: list[list[float]] = [[] for _ in metrics]
+    found: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
-        prepared = [metric.prepare(_batch(reference, device)) for metric in metrics]
+        prepared = [metric.prepare(_batch(reference, options.device)) for metric in metrics]
         for picture in pictures:
-            for metric, known, row in zip(metrics, prepared, found, strict=True):
-                values = ensure_finite(metric(known, _batch(picture, device)), metric.info, [target.image])
-                row.append(distance(metric, float(values[0])))
-                if row[-1] <= 0:
-                    raise InputError(f"{target.image}: {metric.name} sees no difference in a box; S is not defined")
+            batch = _batch(picture, options.device)
+            for metric, known in zip(metrics, prepared, strict=True):
+                for name, value in _values(metric, known, batch, target.image, options.layers).items():
+                    found[name].append(value)
+                    if value <= 0:
+                        raise InputError(f"{target.image}: {name} sees no difference in a box; S is not defined")
             advance()
     return found
+
+
+def _values(metric: Metric, known: Prepared, distorted: Tensor, image: str, layers: bool) -> dict[str, float]:
+    """The distance of one picture by the metric, and by each of its layers if they are wanted and it has some."""
+    if layers and type(metric).layer_maps is not Metric.layer_maps:
+        shares = {layer: float(found.mean()) for layer, found in metric.layer_maps(known, distorted)}
+        return {metric.name: sum(shares.values())} | {f"{metric.name} {layer}": part for layer, part in shares.items()}
+    values = ensure_finite(metric(known, distorted), metric.info, [image])
+    return {metric.name: distance(metric, float(values[0]))}
 
 
 def scrambled(pixels: Pixels, box: Box, how: Scramble, seed: int) -> Pixels:
@@ -239,5 +250,5 @@ def scrambled(pixels: Pixels, box: Box, how: Scramble, seed: int) -> Pixels:
     return found
 
 
-def _batch(pixels: Pixels, device: str) -> torch.Tensor:
+def _batch(pixels: Pixels, device: str) -> Tensor:
     return torch.from_numpy(pixels.astype(np.float32) / np.float32(255)).permute(2, 0, 1)[None].contiguous().to(device)

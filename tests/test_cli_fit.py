@@ -16,7 +16,7 @@ from miniatures import bapps
 from rated_toys import rated_table
 
 from pim.cli.app import run as pim_main
-from vggmetric import VGGMetric, loading
+from vggmetric import VGGMetric, backbone, loading
 from vggmetric.backbone import BACKBONES, cached
 from vggmetric.head import Head
 
@@ -38,6 +38,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("PIM_CACHE", str(folder))
         patch.setenv("TORCH_HOME", str(folder / "torch"))
         patch.delenv("PIM_VGG16_WEIGHTS", raising=False)
+        patch.setattr(backbone, "network_file", lambda name: None)
         yield folder
 
 
@@ -81,7 +82,7 @@ def test_the_story_beside_the_head_holds_path_folds_and_agreement(head):
     assert len(story["paths"]["layer"]["held_out_nll_by_fold"]) == 4
     assert abs(sum(story["shares"].values()) - 1) < 1e-9
     assert set(story["shares"]) == set(story["share_errors"])
-    assert {row["metric"] for row in story["agreement"]} == {"layer", "uniform"}
+    assert {row["metric"] for row in story["agreement"]} == {"layer", "prior"}
 
 
 def test_the_distance_is_the_sum_of_the_layers_times_weights(head, table):
@@ -110,7 +111,7 @@ def test_tables_say_what_was_held_out_and_compare_with_other_metrics(cli, table,
     with values.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     metrics = {row["metric"] for row in rows}
-    assert metrics >= {"uniform", "layer", "channel", "psnr"}
+    assert metrics >= {"prior", "layer", "channel", "psnr"}
     assert len(rows) == 16 * len(metrics)
 
 
@@ -146,12 +147,24 @@ def test_the_whole_backbone_is_found_in_the_cache(cli, table, tmp_path, cache):
     try:
         ran = cli("fit", table, "-o", target, *FAST)
         assert ran.code == 0, ran.err
-        assert Head.read(target).backbone == "tv1k"
+        assert (Head.read(target).backbone, Head.read(target).story["prior"]) == ("tv1k", "vgg")
+        assert "gains" in ran.out
+        assert "nats over the prior, vgg" in ran.out
         scored = cli("eval", "table", table, "-m", target, "-m", "psnr", "--run", tmp_path / "run", "--draws", 100)
         assert scored.code == 0, scored.err
         assert "this is no blind test" in " ".join(scored.out.split())
     finally:
         cached("tv1k").unlink()
+
+
+def test_a_fit_starts_from_a_head_and_says_what_it_gained(cli, table, head, tmp_path):
+    again = tmp_path / "again.safetensors"
+    ran = cli("fit", table, "-o", again, *RANDOM, "--prior", head, "--trained-on", "mine")
+    assert ran.code == 0, ran.err
+    assert "nats over the prior, head: " in ran.out
+    story = Head.read(again).story
+    assert story["prior"] == "head"
+    assert story["trained_on"] == [f"{table.parent.name}/ratings", "mine"]
 
 
 def test_forced_choices_and_opinions_are_fitted_together(cli, table, tmp_path, cache):
@@ -220,6 +233,7 @@ def test_ablation_tells_what_is_lost(cli, table, tmp_path):
         (("nowhere.csv", "-o", "h.safetensors", *RANDOM), "nowhere.csv", 2),
         ((".", "-o", "h.safetensors", *RANDOM), "holds none of bapps, tid2013", 2),
         (("ratings.csv", "-o", "h.safetensors", *RANDOM, "--without", "block6"), "no layer or group 'block6'", 2),
+        (("ratings.csv", "-o", "h.safetensors", *RANDOM, "--prior", "vgg"), "vgg is a head for tv1k, norm unit", 2),
         (("two.csv", "-o", "h.safetensors", *RANDOM), "about 2 photos; cross-validation needs 3", 1),
         (("same.csv", "-o", "h.safetensors", *RANDOM), "judgements of the kind jnd", 1),
     ],

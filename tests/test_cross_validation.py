@@ -27,7 +27,15 @@ def bench_of(ratings: Simulated, folds: int = 5) -> Bench:
     found = Ratings.of([ratings.plan])
     p = found.preferences
     split = Split.of(found.cluster[p.first], p.votes, 0, folds)
-    return Bench(found, LAYOUT, Choices(ratings.quantities, p.first, p.second, p.share, p.votes), split, {}, "toy")
+    return Bench(
+        found,
+        LAYOUT,
+        Choices(ratings.quantities, p.first, p.second, p.share, p.votes),
+        split,
+        {},
+        LAYOUT.uniform(),
+        "toy",
+    )
 
 
 def split_of(cluster, votes=None, folds=5):
@@ -99,7 +107,7 @@ def test_held_out_numbers_come_from_weights_that_did_not_see_the_fold():
 def recovered():
     """Forms fitted to 24 photos of 80 triplets, each judged by 10 simulated raters."""
     bench = bench_of(simulated(TRUE, photos=24, triplets=80, votes=10, seed=5))
-    return bench, fit_forms(bench.choices, LAYOUT, bench.split, "channel")
+    return bench, fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "channel")
 
 
 def test_a_known_head_is_found_again(recovered):
@@ -111,8 +119,24 @@ def test_a_known_head_is_found_again(recovered):
         second = fresh.quantities @ forms[name].weights
         assert np.mean(np.sign(first) == np.sign(second[::2] - second[1::2])) > 0.99, name
     assert np.allclose(forms["layer"].weights, TRUE, atol=0.1)
-    uniform = fresh.quantities @ forms["uniform"].weights
+    uniform = fresh.quantities @ forms["prior"].weights
     assert np.mean(np.sign(first) == np.sign(uniform[::2] - uniform[1::2])) < 0.95
+
+
+def test_a_prior_that_is_right_is_kept(recovered):
+    bench, by_layer = recovered
+    forms = fit_forms(bench.choices, LAYOUT, TRUE, bench.split, "channel")
+    assert choose(forms).form.name == "prior"
+    assert np.allclose(forms["prior"].weights, TRUE, atol=0.1)
+    assert forms["prior"].loss < by_layer["prior"].loss - 0.01
+
+
+def test_what_the_prior_lacks_is_learned_from_the_ratings(recovered):
+    bench, _ = recovered
+    prior = TRUE * LAYOUT.mask(("relu1_1",))  # without the two other layers that count
+    chosen = choose(fit_forms(bench.choices, LAYOUT, prior, bench.split, "layer")).form
+    assert chosen.name == "layer"
+    assert np.allclose(chosen.weights, TRUE, atol=0.1)
 
 
 def test_a_head_by_layer_is_not_given_up_for_nothing(recovered):
@@ -125,7 +149,7 @@ def test_a_head_by_layer_is_not_given_up_for_nothing(recovered):
 def test_channels_that_differ_are_worth_their_weights():
     weights = TRUE * np.tile([0.0, 2.0], 8)
     bench = bench_of(simulated(weights, photos=24, triplets=40, votes=10, seed=6))
-    forms = fit_forms(bench.choices, LAYOUT, bench.split, "channel")
+    forms = fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "channel")
     chosen = choose(forms)
     assert chosen.form.name == "channel"
     assert np.array_equal(chosen.held_out, forms["channel"].path.held_out()[0])
@@ -133,10 +157,10 @@ def test_channels_that_differ_are_worth_their_weights():
 
 def test_shuffled_answers_give_no_advantage():
     bench = bench_of(simulated(TRUE, photos=24, triplets=40, votes=4, seed=9, shuffled=True))
-    forms = fit_forms(bench.choices, LAYOUT, bench.split, "channel")
+    forms = fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "channel")
     lines = {name: bench.distances(form.path.held_out()[0]) for name, form in forms.items()}
     found = agreement.measure(bench.ratings, lines, IntervalOptions(draws=400))
-    for c in compare(found.measured, list(lines), agreement.headlines(bench.ratings), "uniform"):
+    for c in compare(found.measured, list(lines), agreement.headlines(bench.ratings), "prior"):
         assert c.low <= 0 <= c.high, c
     losses = [m.figure for m in found.measured if m.figure.statistic == "NLL"]
     assert all(figure.high > np.log(2) - 0.01 for figure in losses)
@@ -148,7 +172,7 @@ def test_real_answers_give_one(recovered):
     found = agreement.measure(bench.ratings, lines, IntervalOptions(draws=400))
     changes = {
         (c.first, c.statistic): c
-        for c in compare(found.measured, list(lines), agreement.headlines(bench.ratings), "uniform")
+        for c in compare(found.measured, list(lines), agreement.headlines(bench.ratings), "prior")
     }
     assert changes["layer", "NLL"].high < 0 < changes["layer", "2AFC"].low
 
@@ -157,15 +181,17 @@ def test_the_number_of_fits_is_known_beforehand():
     bench = bench_of(simulated(TRUE, photos=4, triplets=8, votes=4, seed=2))
     for form in ("layer", "channel"):
         made = []
-        fit_forms(bench.choices, LAYOUT, bench.split, form, advance=lambda made=made: made.append(1))
+        fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, form, advance=lambda made=made: made.append(1))
         assert len(made) == fits_needed(form, bench.split.folds)
 
 
 def test_fits_are_remembered_to_the_bit(tmp_path):
     bench = bench_of(simulated(TRUE, photos=4, triplets=20, votes=4, seed=2))
     with opened(tmp_path / "fits.sqlite", LAYOUT.size, np.float64) as store:
-        first = fit_forms(bench.choices, LAYOUT, bench.split, "channel", solve=Remembering(store, "content"))
-    plain = fit_forms(bench.choices, LAYOUT, bench.split, "channel")
+        first = fit_forms(
+            bench.choices, LAYOUT, bench.prior, bench.split, "channel", solve=Remembering(store, "content")
+        )
+    plain = fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "channel")
     assert np.array_equal(first["channel"].path.weights, plain["channel"].path.weights)
     with opened(tmp_path / "fits.sqlite", LAYOUT.size, np.float64) as store:
         known = Remembering(store, "content")

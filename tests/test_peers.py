@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pim.core.weights import NETWORKS
 from pim.errors import InputError, MetricUnavailable
 from pim.images.opener import open_image
-from pim.metrics import peer_catalogue, registry
+from pim.metrics import peer_catalogue, peers, registry
 from pim.metrics.catalogue import BUILT_IN, SHIPPED
 from pim.metrics.peer_catalogue import PEERS, missing
 from pim.metrics.vgg_catalogue import VGGS
@@ -34,24 +35,53 @@ def test_a_peer_without_its_package_says_how_to_install_it(name: str, monkeypatc
         registry.load(name)
 
 
-@pytest.mark.parametrize("name", ["lpips-alex", "lpips-vgg", "dists"])
-def test_a_peer_without_its_backbone_names_the_file_and_downloads_nothing(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("name", ["lpips-alex", "dists"])
+def test_a_peer_without_its_convolutions_says_how_to_get_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: object())
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    with pytest.raises(MetricUnavailable, match=f"{PEERS[name].backbone} in {tmp_path}/hub/checkpoints"):
+    monkeypatch.setattr(peer_catalogue, "network_file", lambda name: None)
+    with pytest.raises(MetricUnavailable, match=f"{name} needs {PEERS[name].convolutions}; {NETWORKS}"):
         registry.load(name)
-    assert not list(tmp_path.iterdir())
 
 
-def test_backbones_are_looked_for_where_torch_keeps_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for variables in ({"TORCH_HOME": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
-        for variable in ("TORCH_HOME", "XDG_CACHE_HOME"):
-            monkeypatch.delenv(variable, raising=False)
-        for variable, value in variables.items():
-            monkeypatch.setenv(variable, value)
-        assert str(peer_catalogue.checkpoints()) == str(Path(torch.hub.get_dir()) / "checkpoints")
+# Of TID2013, as pyiqa publishes them: picture, LPIPS on AlexNet, DISTS.
+PUBLISHED = [("i04_18_5", 0.2572, 0.1424), ("i06_18_3", 0.0508, 0.0682), ("i08_15_3", 0.0521, 0.0287)]
+CORNERS = {"i04": (206, 0), "i06": (43, 66), "i08": (4, 71)}  # of its references in the photos of Kodak
+
+
+@pytest.mark.development_data
+@pytest.mark.parametrize(("name", "column"), [("lpips-alex", 1), ("dists", 2)])
+def test_learned_peers_give_published_values_without_a_download(
+    name: str, column: int, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if (reason := missing(name)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_download)
+    metric = registry.load(name)
+    for row in PUBLISHED:
+        top, left = CORNERS[row[0][:3]]
+        photo = tensor_of(shared / "data" / "kodak" / f"kodim{row[0][1:3]}.png")
+        distorted = tensor_of(shared / "data" / "tid2013_dev" / "originals" / f"{row[0]}.png")
+        with torch.no_grad():
+            value = metric(photo[..., top : top + 384, left : left + 512], distorted).item()
+        assert value == pytest.approx(row[column], abs=6e-5)
+
+
+def tensor_of(file: Path) -> torch.Tensor:
+    return torch.from_numpy(open_image(file).pixels).permute(2, 0, 1)[None]
+
+
+def no_download(*arguments: object, **settings: object) -> None:
+    raise AssertionError("a metric tried to download its weights")
+
+
+@pytest.mark.parametrize("name", ["lpips-alex", "dists"])
+def test_a_package_of_another_shape_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if (reason := missing(name)) is not None:
+        pytest.skip(reason)
+    monkeypatch.setattr(peers.weights, "read", lambda path: (None, {"features.99.weight": torch.zeros(1)}))
+    monkeypatch.setattr(peers.weights, "check_digest", lambda *about: None)
+    with pytest.raises(MetricUnavailable, match="is here but does not work: it has 0 of the 1 tensors"):
+        registry.load(name)
 
 
 def test_a_package_that_does_not_work_is_unavailable_and_no_crash(

@@ -15,6 +15,7 @@ import torch
 from vgg_cases import OXFORD12
 
 from pim.core import weights
+from pim.core.weights import NETWORKS
 from pim.errors import MetricUnavailable, UsageError, WeightsError
 from vggmetric import backbone, keras, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached, find, missing, named, places
@@ -29,6 +30,7 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(backbone, "network_file", lambda name: None)
     (tmp_path / "cache").mkdir()
     (tmp_path / "torch" / "hub" / "checkpoints").mkdir(parents=True)
     return tmp_path
@@ -64,12 +66,12 @@ def test_a_missing_backbone_is_told_with_all_the_ways_to_supply_it(nowhere: Path
         f"{VARIABLE} (not set)",
         f"{nowhere}/cache/vgg16_tv1k_f32.safetensors, {nowhere}/cache/vgg16_tv1k_f16.safetensors",
         f"{nowhere}/torch/hub/checkpoints/vgg16-397923af.pth",
-        "pim weights get vgg16;",
+        f"{NETWORKS}; or fetch it: pim weights get vgg16;",
         f"vgg16-397923af.pth (553433881 bytes, SHA-256 {TV1K.sha256})",
     ):
         assert part in text
     assert "\n" not in text
-    assert missing("tv1k") == "the backbone tv1k is not here; to fetch it: pim weights get vgg16"
+    assert missing("tv1k") == f"the backbone tv1k is not here; {NETWORKS}; or fetch it: pim weights get vgg16"
     assert missing("oxford12") == "the backbone oxford12 is not here; to fetch it: pim weights get vgg16 --id oxford"
     assert missing("rand3") is None
 
@@ -79,6 +81,9 @@ def test_places_are_tried_in_their_order(nowhere: Path, monkeypatch: pytest.Monk
     (nowhere / "named.pth").touch()
     order = places("tv1k")
     assert [path.name for path in order] == ["named.pth", cached("tv1k").name, cached("tv1k", True).name, TV1K.file]
+    monkeypatch.setattr(backbone, "network_file", lambda name: nowhere / "torch" / name)
+    assert places("tv1k") == [*order, nowhere / "torch" / "vgg16_tv1k_f16.safetensors"]
+    order = places("tv1k")
     assert find("tv1k") == order[0]
     monkeypatch.delenv(VARIABLE)
     for path in reversed(order[1:]):
@@ -167,7 +172,7 @@ def test_a_wrong_or_damaged_file_is_named_with_what_is_wrong(
     few = dict(list(tensors.items())[:8])
     loading.save(path, few, BACKBONES["oxford12"])
     said("holds the backbone oxford12, not tv1k")
-    header = weights.WeightHeader(loading.KIND, {"backbone": "tv1k", "tensors_sha256": loading.digest_of(few)})
+    header = weights.WeightHeader(loading.KIND, {"backbone": "tv1k", "tensors_sha256": weights.digest_of(few)})
     weights.write(path, few, header)
     said("lacks the tensor features.10.weight; is it a VGG-16")
     content = bytearray(path.read_bytes())
@@ -266,3 +271,12 @@ def test_the_real_layers_are_recognised_by_their_hash(
 def test_looking_for_backbones_imports_no_torch() -> None:
     code = "import sys, vggmetric.backbone as b; b.missing('tv1k'); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_backbones_are_looked_for_where_torch_keeps_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variables in ({"TORCH_HOME": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}, {}):
+        for variable in ("TORCH_HOME", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(variable, raising=False)
+        for variable, value in variables.items():
+            monkeypatch.setenv(variable, value)
+        assert str(backbone.checkpoints()) == str(Path(torch.hub.get_dir()) / "checkpoints")

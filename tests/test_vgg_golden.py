@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
+from PIL import Image
 from vgg_cases import CASES, OXFORD12, RANDOM, Case, golden_vgg, random_metric
 
 from vggmetric import Head, VGGMetric, loading
-from vggmetric.backbone import missing
+from vggmetric.backbone import BACKBONES, find, missing
 from vggmetric.embedding import Embedding
 from vggmetric.features import TAPS
-from vggmetric.head import shipped
+from vggmetric.head import shipped, uniform
 
 PRECISIONS = [(torch.float64, 1e-7, 1e-6), (torch.float32, 1e-5, 1e-4)]  # relative: values; maps and gradients
 in_both_precisions = pytest.mark.parametrize(("dtype", "close", "close_map"), PRECISIONS, ids=["float64", "float32"])
@@ -70,7 +72,7 @@ def test_every_tap_equals_the_golden_one(case: Case, dtype, close, close_map, sh
 
 @pytest.mark.development_data
 def test_the_shipped_weights_of_lpips_are_the_published_ones(shared: Path) -> None:
-    head = Head.read(shipped()["lpips"])
+    head = Head.read(shipped()["lpips-vgg"])
     with np.load(shared / "golden" / "lpips_lin_vgg.npz", allow_pickle=False) as published:
         assert list(head.weights) == published.files
         for tap, weights in head.weights.items():
@@ -113,17 +115,23 @@ def test_features_equal_those_of_torchvision(random_images, quick_layers) -> Non
         torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
 
 
-def test_with_its_linear_weights_it_is_lpips(random_images, quick_layers) -> None:
-    package = pytest.importorskip("lpips")
+def lpips_of(package, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """LPIPS as its package computes it, on given convolutions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls torchvision in ways that are deprecated
-        theirs = package.LPIPS(net="vgg", pnet_rand=True, verbose=False).double().eval()
-    state = theirs.net.state_dict()
-    for name, tensor in loading.random_tensors(447).items():
+        found = package.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    state = found.net.state_dict()
+    for name, tensor in tensors.items():
         (key,) = [key for key in state if key.split(".", 1)[1] == name.removeprefix("features.")]
         state[key] = tensor
-    theirs.net.load_state_dict(state)
-    ours = VGGMetric(dataclasses.replace(Head.read(shipped()["lpips"]), backbone=RANDOM)).double()
+    found.net.load_state_dict(state)
+    return found.eval()
+
+
+def test_with_its_linear_weights_it_is_lpips(random_images, quick_layers) -> None:
+    package = pytest.importorskip("lpips")
+    theirs = lpips_of(package, loading.random_tensors(447)).double()
+    ours = VGGMetric(dataclasses.replace(Head.read(shipped()["lpips-vgg"]), backbone=RANDOM)).double()
     for count, size in ((1, (64, 64)), (2, (37, 50))):
         x, y = (random_images(count, *size, seed=seed, dtype=torch.float64) for seed in (1, 2))
         for other in (y, (x + 1e-3 * y).clamp(0, 1)):
@@ -135,7 +143,7 @@ def test_with_its_linear_weights_it_is_lpips(random_images, quick_layers) -> Non
 @pytest.mark.development_data
 def test_more_noise_is_further_away(shared: Path) -> None:
     arrays = golden_vgg(shared)
-    metric = VGGMetric.from_head("oxford12-uniform", backbone=shared / OXFORD12)
+    metric = VGGMetric(uniform("oxford12"), backbone=shared / OXFORD12)
     x = torch.from_numpy(arrays["b_ref"]).permute(2, 0, 1)[None].float() / 255
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)) / 255
     values = [metric(x, (x + sigma * noise).clamp(0, 1)).item() for sigma in (0, 2, 4, 8, 16)]
@@ -144,14 +152,15 @@ def test_more_noise_is_further_away(shared: Path) -> None:
     assert values[1] > 0
 
 
-def test_with_the_trained_layers_it_is_lpips(random_images) -> None:
+def test_with_the_trained_layers_it_is_lpips(random_images, quick_layers) -> None:
     if (reason := missing("tv1k")) is not None:
         pytest.skip(reason)
     package = pytest.importorskip("lpips")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it calls torchvision in ways that are deprecated
-        theirs = package.LPIPS(net="vgg", verbose=False).eval()
-    x, y = random_images(1, 64, 70, seed=1), random_images(1, 64, 70, seed=2)
-    with torch.no_grad():
-        want = theirs(x, y, normalize=True).flatten()
-        torch.testing.assert_close(VGGMetric.from_head("lpips")(x, y), want, rtol=1e-3, atol=0)  # float16 storage too
+    theirs = lpips_of(package, loading.read(BACKBONES["tv1k"], find("tv1k")))
+    ours = VGGMetric.from_head("lpips-vgg")
+    with Image.open(ROOT / "examples" / "reference.png") as reference:
+        x = torch.from_numpy(np.array(reference.convert("RGB"))).permute(2, 0, 1)[None].float() / 255
+    for y in (x.flip(-1), (x + 0.05 * random_images(1, *x.shape[-2:], seed=2)).clamp(0, 1)):
+        with torch.no_grad():
+            want = theirs(x, y, normalize=True).flatten()
+            torch.testing.assert_close(ours(x, y), want, rtol=1e-5, atol=0)

@@ -321,7 +321,7 @@ def test_a_reference_prepared_with_another_head_is_refused() -> None:
 
 @pytest.mark.development_data
 def test_a_blank_picture_against_a_photo_has_finite_gradients_on_real_layers(shared: Path) -> None:
-    metric = VGGMetric.from_head("oxford12-uniform", backbone=shared / OXFORD12)
+    metric = VGGMetric(uniform("oxford12"), backbone=shared / OXFORD12)
     photo = torch.from_numpy(golden_vgg(shared)["a_ref"]).permute(2, 0, 1)[None].float() / 255
     for level in (0.0, 1.0):
         blank = torch.full_like(photo, level).requires_grad_()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +11,15 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
-from vgg_cases import OXFORD12
 
 import pim
 from pim.core import weights
 from pim.errors import MetricUnavailable, WeightsError
 from pim.metrics import registry
 from pim.metrics.vgg_catalogue import VGGS
-from vggmetric import Head, VGGMetric, loading
+from vggmetric import VGGMetric, backbone, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached
-from vggmetric.head import shipped
+from vggmetric.head import uniform
 
 PAIR = [str(ROOT / "examples" / f"{name}.png") for name in ("reference", "distorted")]
 Cli = Callable[..., Any]
@@ -35,21 +33,21 @@ def nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     (tmp_path / "cache").mkdir()
+    monkeypatch.setattr(backbone, "network_file", lambda name: None)
 
 
 @pytest.fixture
 def random_backbones() -> None:
     """Random layers where the cache would hold trained ones: values mean nothing."""
     tensors = loading.random_tensors(447)
-    for name in ("tv1k", "oxford"):
-        loading.save(cached(name), tensors, BACKBONES[name])
+    loading.save(cached("tv1k"), tensors, BACKBONES["tv1k"])
 
 
 @pytest.mark.parametrize("name", VGGS)
 def test_without_its_backbone_a_metric_is_listed_and_says_what_to_do(name: str, cli: Cli) -> None:
     (status,) = [status for status in pim.list_metrics() if status.info.name == name]
     assert status.unavailable is not None
-    assert "to fetch it: pim weights get vgg16" in status.unavailable
+    assert "pip install ./vggmetric_weights; or fetch it: pim weights get vgg16" in status.unavailable
     assert status.weights_hash is not None
     with pytest.raises(MetricUnavailable, match="not part of this package and was not found in"):
         registry.load(name)
@@ -73,7 +71,7 @@ def test_with_its_backbone_a_metric_is_what_the_catalogue_says(random_backbones:
 
 
 def test_a_head_loads_by_its_path_and_scores(cli: Cli, tmp_path: Path) -> None:
-    head = dataclasses.replace(Head.read(shipped()["uniform"]), backbone="rand447")
+    head = uniform("rand447")
     head.write(tmp_path / "mine.safetensors")
     ran = cli("score", *PAIR, "-m", tmp_path / "mine.safetensors", "--format", "json")
     assert ran.code == 0
@@ -98,24 +96,23 @@ def test_a_damaged_head_and_a_backbone_are_no_metrics(cli: Cli, tmp_path: Path) 
 
 
 def test_how_the_backbone_is_stored_is_part_of_the_settings(random_backbones: None) -> None:
-    whole = registry.load("vgg-uniform")
+    whole = registry.load("vgg")
     cached("tv1k").unlink()
     loading.save(cached("tv1k", half=True), loading.random_tensors(447), BACKBONES["tv1k"], half=True)
-    half = registry.load("vgg-uniform")
+    half = registry.load("vgg")
     assert half.weights_hash == whole.weights_hash
     assert half.settings != whole.settings
 
 
-@pytest.mark.development_data
-def test_the_shallow_metric_scores_with_real_layers(
-    cli: Cli, shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_the_layers_that_come_with_the_repository_are_enough(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv(VARIABLE, str(shared / OXFORD12))
+    """As after `pip install ./vggmetric_weights`: no network, nothing in a cache."""
+    monkeypatch.setattr(backbone, "network_file", lambda name: ROOT / "vggmetric_weights" / name)
     slightly = tmp_path / "slightly.png"
     with Image.open(PAIR[0]) as picture:
         picture.convert("RGB").point(lambda level: round(0.98 * level)).save(slightly)
-    ran = cli("score", PAIR[0], PAIR[0], slightly, PAIR[1], "-m", "vgg-oxford12-uniform")
+    ran = cli("score", PAIR[0], PAIR[0], slightly, PAIR[1], "-m", "vgg")
     values = [float(line.split("\t")[0]) for line in ran.out.splitlines()]
     assert values[0] == 0
     assert 0 < values[1] < values[2]
-    assert "available" in cli("metrics").out

@@ -40,7 +40,7 @@ class Case:
 
 @functools.cache
 def _metric(case: Case, shared: Path) -> VGGMetric:
-    weights = Head.read(shipped()["lpips"]).weights
+    weights = Head.read(shipped()["lpips-vgg"]).weights
     taps = ("relu1_2", "relu2_2") if case.tag == "ox" else tuple(weights)
     head = Head(case.backbone, {tap: weights[tap] for tap in taps})
     return VGGMetric(head, backbone=None if case.file is None else shared / case.file)

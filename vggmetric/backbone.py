@@ -1,6 +1,7 @@
 """The trained networks that can stand behind the metric, and where their weights are looked for.
 
-None is part of this package. Nothing is imported and nothing is downloaded to find out what is here.
+None is part of this package; tv1k comes with the distribution vggmetric-weights. Nothing is imported and nothing is
+downloaded to find out what is here.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pim.core.weights import cache_folder, read_header
+from pim.core.weights import NETWORKS, cache_folder, network_file, read_header
 from pim.errors import MetricUnavailable, UsageError, WeightsError, did_you_mean
-from pim.metrics.peer_catalogue import checkpoints
 
 VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the weights of oxford, as Keras fetches them
@@ -102,6 +102,13 @@ def published(backbone: Backbone) -> Path:
     return (checkpoints() if backbone.published else cache_folder()) / backbone.file
 
 
+def checkpoints() -> Path:
+    """Find the folder where torchvision looks for weight files before it would download them."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
 def in_cache() -> dict[str, Path]:
     """The converted backbones that are here, by what `pim weights list` calls them."""
     found = {f"vgg16 {name}{' f16' * half}": cached(name, half) for name in BACKBONES for half in (False, True)}
@@ -114,6 +121,8 @@ def places(name: str) -> list[Path]:
     told = _named_file()
     found = [] if told is None else [told]
     found += [cached(name), cached(name, half=True), published(backbone)]
+    if (whole := network_file(cached(name, half=True).name)) is not None:
+        found.append(whole)  # last: float32 is preferred where it is
     if name == "oxford":
         found.append(Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models" / KERAS_FILE)
     # The first layers of the whole network will do for the part.
@@ -124,8 +133,7 @@ def missing(name: str) -> str | None:
     """Why a backbone cannot be used here, and how to fetch it; None if a file that may hold it is here."""
     if named(name).random:
         return None
-    short = f"the backbone {name} is not here; to fetch it: {_command(name)}"
-    return _lost() or (None if _holding(name) else short)
+    return _lost() or (None if _holding(name) else f"the backbone {name} is not here; {_remedy(name)}")
 
 
 def find(name: str) -> Path:
@@ -167,8 +175,10 @@ def _may_hold(path: Path, name: str) -> bool:
     return header.config.get("backbone", name) in good
 
 
-def _command(name: str) -> str:
-    return "pim weights get vgg16" + ("" if name == "tv1k" else " --id oxford")
+def _remedy(name: str) -> str:
+    if name == "tv1k":
+        return f"{NETWORKS}; or fetch it: pim weights get vgg16"
+    return "to fetch it: pim weights get vgg16 --id oxford"
 
 
 def _ways(name: str) -> str:
@@ -181,6 +191,6 @@ def _ways(name: str) -> str:
     looked = [f"{VARIABLE} ({state})", *(str(path) for path in places(name) if path != _named_file())]
     return (
         f"the backbone {name} ({backbone.title}) is not part of this package and was not found in "
-        f"{', '.join(looked)}; to fetch it: {_command(name)}; without a network: put {whole.file} "
+        f"{', '.join(looked)}; {_remedy(name)}; without a network: put {whole.file} "
         f"({size}SHA-256 {digits}) into {checkpoints()}, or name it in {VARIABLE}"
     )

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import skip_init
 
 from pim.errors import InputError, UsageError, did_you_mean
 
@@ -35,7 +36,7 @@ _L2_FLOOR = 1e-12  # keeps the gradient of the root finite
 
 
 class Network(nn.Module):
-    """The first convolutions of VGG-16, with random weights until some are loaded.
+    """The first convolutions of VGG-16, with whatever stands in memory as weights until some are loaded.
 
     Args:
         mean: Of R, G and B, in [0, 1], subtracted from the image.
@@ -62,7 +63,7 @@ class Network(nn.Module):
         self.taps = TAPS[: convolutions + 1]
         widths = [CHANNELS[tap] for tap in self.taps]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
+            skip_init(nn.Conv2d, before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
         )
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(list(values)).view(1, 3, 1, 1), persistent=False)

@@ -20,13 +20,13 @@ from torch import Tensor
 
 from pim.core import weights
 from pim.errors import UsageError, WeightsError, did_you_mean
+from pim.metrics.vgg_catalogue import VGGS
 from vggmetric.backbone import named
 from vggmetric.embedding import EPS, Norm
 from vggmetric.features import CHANNELS, TAPS, Pool
 
 KIND = "vgg-head"
 _PREFIX = "w/"
-_SHIPPED = "vgg-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,10 +139,24 @@ def uniform(backbone: str) -> Head:
     return Head(backbone, {tap: torch.ones(1) for tap in taps}, story={"about": "all taps alike, not fitted"})
 
 
+def locate(name: str | Path) -> Path:
+    """Find the file of a head by the name of its metric; a path of a .safetensors file is taken as it is.
+
+    Raises:
+        UsageError: if no head ships under this name.
+    """
+    if str(name).endswith(".safetensors"):
+        return Path(name)
+    known = shipped()
+    if name not in known:
+        raise UsageError(f"unknown head {name!r}; {did_you_mean(str(name), known)}")
+    return known[str(name)]
+
+
 def shipped() -> dict[str, Path]:
-    """The heads inside the package, by name: lpips is that of the metric vgg-lpips."""
-    found = weights.shipped().items()
-    return {name.removeprefix(_SHIPPED): path for name, path in found if name.startswith(_SHIPPED)}
+    """Find the heads inside the package, by the names of their metrics."""
+    files = {name: weights.shipped_file(info.weights or "") for name, info in VGGS.items()}
+    return {name: path for name, path in files.items() if path is not None}
 
 
 def _weights(tap: str, values: Tensor) -> Tensor:

@@ -10,7 +10,6 @@ A file is recognised by what it is, never by its name alone:
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -51,7 +50,7 @@ def load(name: str, path: str | Path | None = None, *, pool: Pool = "max") -> Ne
     else:
         tensors = read(backbone, find(name) if path is None else Path(path))
     state = {ours: tensors[theirs] for ours, theirs in zip(network.state_dict(), tensor_names(backbone), strict=True)}
-    network.load_state_dict(state)
+    network.load_state_dict(state, assign=True)  # tensors that are mapped from a file stay so
     return network.eval().requires_grad_(False)
 
 
@@ -106,19 +105,17 @@ def save(path: str | Path, tensors: dict[str, Tensor], backbone: Backbone, *, ha
         half: Store float16: half the size; distances change by 2e-4 of themselves.
     """
     kept = {name: tensors[name].to(torch.float16 if half else torch.float32) for name in tensor_names(backbone)}
-    config = {"backbone": backbone.id, "source_sha256": backbone.sha256, "tensors_sha256": digest_of(kept)}
+    config = {"backbone": backbone.id, "source_sha256": backbone.sha256, "tensors_sha256": weights.digest_of(kept)}
     header = weights.WeightHeader(KIND, config, {"source": backbone.file}, backbone.licence)
     weights.write(path, kept, header)
 
 
 def _read_ours(backbone: Backbone, path: Path) -> dict[str, Tensor]:
     header, tensors = weights.read(path)
-    config = header.config
     if header.kind != KIND:
         raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a backbone")
-    _check_identity(backbone, str(config.get("backbone")), path)
-    if config.get("tensors_sha256") != digest_of(tensors):
-        raise WeightsError(f"{path} is damaged: its tensors are not those it was written with; remove it")
+    _check_identity(backbone, str(header.config.get("backbone")), path)
+    weights.check_digest(path, header, tensors)
     return tensors
 
 
@@ -163,7 +160,7 @@ def _checked(tensors: dict[str, Any], backbone: Backbone, path: Path) -> dict[st
             raise WeightsError(f"{path}: {name} has shape {tuple(tensor.shape)}, expected {shape}")
         if not bool(torch.isfinite(tensor).all()):
             raise WeightsError(f"{path}: {name} contains values that are not finite")
-        found[name] = tensor.detach().float().clone()
+        found[name] = tensor.detach().float()
     return found
 
 
@@ -180,13 +177,3 @@ def _is_ours(path: Path) -> bool:
         return weights.read_header(path).kind != ""
     except WeightsError:
         return False
-
-
-def digest_of(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over names, types and values."""
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        values = tensors[name].contiguous()
-        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.numpy().tobytes())
-    return digest.hexdigest()

@@ -26,7 +26,6 @@ from pim.core.device import full_precision
 from pim.core.files import sha256_of
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
-from pim.errors import UsageError, did_you_mean
 from vggmetric import head as heads
 from vggmetric import loading
 from vggmetric.backbone import named
@@ -67,7 +66,7 @@ class VGGMetric(Metric):
         self.weights_hash = head.sha256
         self.trained_on = tuple(head.story.get("trained_on", ()))
         network = loading.load(head.backbone, backbone, pool=head.pool)
-        self._tensors = loading.digest_of(network.state_dict())
+        self._tensors = weights.digest_of(network.state_dict())
         self.embedding = Embedding(network, head.norm, head.eps, head.scales, cache_dtype)
         self.taps = head.taps
         for tap in self.taps:
@@ -100,7 +99,7 @@ class VGGMetric(Metric):
         """
         if isinstance(head, Head):
             return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
-        path = _head_file(head)
+        path = heads.locate(head)
         read = Head.read(path)
         info = describe(read, path.stem) if info is None else info
         metric = cls(read, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
@@ -197,12 +196,3 @@ def describe(head: Head, name: str) -> MetricInfo:
         licence=head.licence,
         source="in the spirit of arXiv 1808.00447",
     )
-
-
-def _head_file(name: str | Path) -> Path:
-    if isinstance(name, Path) or name.endswith(".safetensors"):
-        return Path(name)
-    known = heads.shipped()
-    if name not in known:
-        raise UsageError(f"unknown head {name!r}; {did_you_mean(name, known)}")
-    return known[name]

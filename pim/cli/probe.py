@@ -77,6 +77,9 @@ def probe(
             help="Let control boxes be so many times further away than 20 % in brightness and 25 % in texture.",
         ),
     ] = 1.0,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="For a metric on VGG-16: what every layer says, too.")
+    ] = False,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -119,7 +122,7 @@ def probe(
     names = [*(metric or []), *([control] if control else [])]
     metrics = common.load_metrics(names or None, device)
     control_name = metrics[-1].name if control else None
-    options = ProbeOptions(wanted, scramble, loosen, seed, common.chosen_device(device))
+    options = ProbeOptions(wanted, scramble, loosen, seed, common.chosen_device(device), layers)
     responses, refusals = _probe(targets, metrics, options, quiet)
     if picture is not None:
         _draw(targets, loosen, picture)

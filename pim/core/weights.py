@@ -6,10 +6,11 @@ settings of the network, how it was trained, licence. Nothing is ever downloaded
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
-from importlib import resources
+from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # version of the header
 HEADER_LIMIT = 1 << 20  # bytes of header that are read at most
 KEY = "pim"  # the header entry that holds our JSON
+NETWORKS = "from the repository: pip install ./vggmetric_weights"  # how to get what `network_file` looks for
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,33 @@ def shipped() -> dict[str, Path]:
 def shipped_file(name: str) -> Path | None:
     """A weight file inside the package by its file name; None if it is not there."""
     return shipped().get(Path(name).stem)
+
+
+def network_file(name: str) -> Path | None:
+    """Find a file of the distribution vggmetric-weights, networks that others trained; None if it is not here."""
+    found = util.find_spec("vggmetric_weights")
+    folders = (found.submodule_search_locations if found is not None else None) or []
+    return next((path for folder in folders if (path := Path(folder) / name).is_file()), None)
+
+
+def check_digest(path: Path, header: WeightHeader, tensors: dict[str, Tensor]) -> None:
+    """Compare tensors with the hash that the header of their file holds.
+
+    Raises:
+        WeightsError: if they are not those that the file was written with.
+    """
+    if header.config.get("tensors_sha256") != digest_of(tensors):
+        raise WeightsError(f"{path} is damaged: its tensors are not those it was written with; remove it")
+
+
+def digest_of(tensors: dict[str, Tensor]) -> str:
+    """Compute a SHA-256 over names, types and values of tensors."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        values = tensors[name].contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy())
+    return digest.hexdigest()
 
 
 def cache_folder() -> Path:

@@ -6,16 +6,15 @@ Nothing is imported and nothing is downloaded to find out.
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from math import inf
-from pathlib import Path
 
 from pim.core.info import MetricInfo
+from pim.core.weights import NETWORKS, network_file
 
 _HOME = "pim.metrics.peers:load"
 INSTALL = "pip install 'pim-metric[peers]'"
-ALEXNET, VGG16 = "alexnet-owt-7be5be79.pth", "vgg16-397923af.pth"  # as torchvision names its weight files
+ALEXNET, VGG16 = "alexnet_tv1k_f16.safetensors", "vgg16_tv1k_f16.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +24,7 @@ class Peer:
     info: MetricInfo
     modules: tuple[str, ...]  # that must be installed, the package itself first
     distribution: str  # what pip calls it
-    backbone: str | None = None  # weight file of torchvision that the package would download
+    convolutions: str | None = None  # file of vggmetric-weights, instead of what the package would download
 
 
 def _piq(
@@ -46,7 +45,7 @@ def _piq(
 
 
 def _learned(
-    name: str, summary: str, licence: str, source: str, modules: tuple[str, ...], backbone: str | None
+    name: str, summary: str, licence: str, source: str, modules: tuple[str, ...], convolutions: str | None
 ) -> Peer:
     info = MetricInfo(
         name=name,
@@ -58,7 +57,7 @@ def _learned(
         source=source,
         home=_HOME,
     )
-    return Peer(info, modules, modules[0].replace("_", "-"), backbone)
+    return Peer(info, modules, modules[0].replace("_", "-"), convolutions)
 
 
 _LPIPS = "Zhang, Isola, Efros, Shechtman and Wang 2018, arXiv 1801.03924; computed by lpips"
@@ -81,7 +80,6 @@ _ALL = (
         *(True, 0.0, inf, "Ziaei Nafchi, Shahkolaei, Hedjam and Cheriet 2016"),
     ),
     _learned("lpips-alex", "LPIPS 0.1 on AlexNet", "BSD-2-Clause", _LPIPS, ("lpips", "torchvision"), ALEXNET),
-    _learned("lpips-vgg", "LPIPS 0.1 on VGG-16", "BSD-2-Clause", _LPIPS, ("lpips", "torchvision"), VGG16),
     _learned("st-lpips-alex", "shift-tolerant LPIPS on AlexNet", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
     _learned("st-lpips-vgg", "shift-tolerant LPIPS on VGG-16", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
     _learned(
@@ -101,14 +99,6 @@ def missing(name: str) -> str | None:
     absent = [module for module in peer.modules if importlib.util.find_spec(module) is None]
     if absent:
         return f"{name} needs the package {absent[0]}: {INSTALL}"
-    if peer.backbone is not None and not (folder := checkpoints()).joinpath(peer.backbone).is_file():
-        where = f"https://download.pytorch.org/models/{peer.backbone}"
-        return f"{name} needs {peer.backbone} in {folder}; nothing is downloaded here: get it from {where}"
+    if peer.convolutions is not None and network_file(peer.convolutions) is None:
+        return f"{name} needs {peer.convolutions}; {NETWORKS}"
     return None
-
-
-def checkpoints() -> Path:
-    """Where torchvision looks for weight files before it would download them."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))
-    return Path(home).expanduser() / "hub" / "checkpoints"

@@ -9,13 +9,17 @@ import warnings
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 
+from pim.core import weights
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric
+from pim.core.weights import network_file
 from pim.errors import MetricUnavailable
 from pim.metrics.peer_catalogue import PEERS, missing
 
@@ -75,14 +79,12 @@ def _piq(function: str, **settings: Any) -> Callable[[str], PeerMetric]:
     return make
 
 
-def _lpips(backbone: str) -> Callable[[str], PeerMetric]:
-    def make(name: str) -> PeerMetric:
-        import lpips
+def _lpips_alex(name: str) -> PeerMetric:
+    import lpips
 
-        network = lpips.LPIPS(net=backbone, verbose=False)
-        return PeerMetric(name, lambda x, y: network(x, y, normalize=True), network)
-
-    return make
+    network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+    _fill(network.net, name)
+    return PeerMetric(name, lambda x, y: network(x, y, normalize=True), network)
 
 
 def _st_lpips(backbone: str) -> Callable[[str], PeerMetric]:
@@ -96,13 +98,37 @@ def _st_lpips(backbone: str) -> Callable[[str], PeerMetric]:
 
 
 def _dists(name: str) -> PeerMetric:
-    import DISTS_pytorch
+    from DISTS_pytorch import DISTS_pt
 
     # Its own loader looks for this file in the folder of the Python installation, where pip may not put it.
-    heads = torch.load(Path(DISTS_pytorch.__file__).with_name("weights.pt"), map_location="cpu", weights_only=True)
-    network = DISTS_pytorch.DISTS(load_weights=False)
+    heads = torch.load(Path(DISTS_pt.__file__).with_name("weights.pt"), map_location="cpu", weights_only=True)
+    with mock.patch.object(DISTS_pt, "models", SimpleNamespace(vgg16=_untrained_vgg16)):  # it would download
+        network = DISTS_pt.DISTS(load_weights=False)
+    _fill(network, name)
     network.alpha.data, network.beta.data = heads["alpha"], heads["beta"]
     return PeerMetric(name, lambda x, y: network(x, y, require_grad=True), network.eval())
+
+
+def _untrained_vgg16(pretrained: bool) -> nn.Module:
+    from torchvision.models import vgg16
+
+    with torch.device("meta"):
+        network: nn.Module = vgg16()
+    return network
+
+
+def _fill(network: nn.Module, name: str) -> None:
+    """Put convolutions where a package has them, in parts that keep torchvision's numbers: slice2.3 is features.3."""
+    path = network_file(PEERS[name].convolutions or "")
+    if path is None:
+        raise MetricUnavailable(missing(name) or "")
+    header, tensors = weights.read(path)
+    weights.check_digest(path, header, tensors)
+    names = {inside: f"features.{inside.partition('.')[2]}" for inside in network.state_dict()}
+    found = {inside: tensors[number].float() for inside, number in names.items() if number in tensors}
+    if len(found) != len(tensors):
+        raise RuntimeError(f"it has {len(found)} of the {len(tensors)} tensors of {path.name}")
+    network.load_state_dict(found, strict=False, assign=True)
 
 
 _MAKERS: dict[str, Callable[[str], PeerMetric]] = {
@@ -111,8 +137,7 @@ _MAKERS: dict[str, Callable[[str], PeerMetric]] = {
     "haarpsi": _piq("haarpsi"),
     "gmsd": _piq("gmsd"),
     "mdsi": _piq("mdsi"),
-    "lpips-alex": _lpips("alex"),
-    "lpips-vgg": _lpips("vgg"),
+    "lpips-alex": _lpips_alex,
     "st-lpips-alex": _st_lpips("alex"),
     "st-lpips-vgg": _st_lpips("vgg"),
     "dists": _dists,

@@ -87,5 +87,5 @@ def ablate(
 
 def _held_out(bench: Bench, form: FormName, solve: Solver, advance: Callable[[], object]) -> Array:
     """Weights of every fold that saw nothing of it, (F, P)."""
-    forms = fit_forms(bench.choices, bench.layout, bench.split, form, solve=solve, advance=advance)
+    forms = fit_forms(bench.choices, bench.layout, bench.prior, bench.split, form, solve=solve, advance=advance)
     return forms[form].path.held_out()[0]

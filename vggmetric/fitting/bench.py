@@ -18,9 +18,11 @@ from vggmetric.fitting.layout import Layout
 from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
 from vggmetric.fitting.ratings import Ratings
 from vggmetric.fitting.source import VGGQuantities
+from vggmetric.head import Head
 
 Array = NDArray[np.float64]
 
+UNIFORM = "uniform"  # all layers of the network alike, the pixels without weight
 LARGEST = 1 << 27  # elements of quantities up to which they are computed with in float64
 
 
@@ -33,7 +35,9 @@ class Bench:
     choices: Choices
     split: Split
     scales: dict[str, float]  # of the taps, with norm "none"
+    prior: Array  # (P,) weights of the head to start from
     content: str  # a hash of all pictures and judgements
+    prior_name: str = UNIFORM
 
     def distances(self, held_out: Array) -> Array:
         """The distance of every picture pair, (M,), under the weights that saw nothing of its fold, (F, P)."""
@@ -58,13 +62,16 @@ class Bench:
             raise UsageError(f"without {', '.join(layers)} no layer of the network is left to fit")
         kept = ~self.layout.mask(tuple(layers))
         quantities = np.ascontiguousarray(self.choices.quantities[:, kept])
-        return replace(self, layout=left, choices=self.choices.with_quantities(quantities))
+        prior = self.prior[kept]
+        prior = prior if prior.any() else left.uniform()
+        return replace(self, layout=left, choices=self.choices.with_quantities(quantities), prior=prior)
 
 
 def gather(
     plans: Sequence[Plan],
     source: VGGQuantities,
     how: Collecting,
+    prior: tuple[str, Head] | None,
     *,
     seed: int = 0,
     folds: int = FOLDS,
@@ -77,6 +84,7 @@ def gather(
         plans: The data sets.
         source: The backbone.
         how: How to compute.
+        prior: Name and weights of the head to start from; None: all layers alike.
         seed: Of the division into folds.
         folds: How many; few photos are held out one by one.
         equal: Let every data set have the same number of votes.
@@ -95,7 +103,18 @@ def gather(
     numbers, scales = source.split(collect(source, ratings.pairs, flat, how, advance))
     exact = numbers.astype(np.float64) if numbers.size <= LARGEST else numbers
     choices = Choices(exact, chosen.first, chosen.second, chosen.share, chosen.votes)
-    return Bench(ratings, source.layout, choices, split, scales, _content(flat, choices))
+    name, begin = (
+        (UNIFORM, source.layout.uniform()) if prior is None else (prior[0], _by_channel(prior[1], source.layout))
+    )
+    return Bench(ratings, source.layout, choices, split, scales, begin, _content(flat, choices), name)
+
+
+def _by_channel(head: Head, layout: Layout) -> Array:
+    """Weights of a head for every channel of the layout, (P,)."""
+    found = np.zeros(layout.size)
+    for layer, weights in head.weights.items():
+        found[layout.columns(layer)] = weights.numpy()
+    return found
 
 
 def _content(names: Sequence[str], choices: Choices) -> str:

@@ -61,6 +61,11 @@ class Choices:
         """The same choices by other quantities, (M, Q)."""
         return replace(self, quantities=quantities)
 
+    def pooled(self, basis: Array) -> Choices:
+        """The same choices by weighted sums of the quantities, with weights (P, Q)."""
+        found = self.quantities @ basis.astype(self.quantities.dtype)
+        return self.with_quantities(np.asarray(found, dtype=np.float64))
+
     def with_votes(self, votes: Array) -> Choices:
         """The same choices with other numbers of votes, (N,)."""
         return replace(self, votes=votes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -36,7 +36,7 @@ RESAMPLED = 1 << 21  # quantities of pairs by channel up to which the form by ch
 class FitSettings:
     """What kind of head, and what to find out about it."""
 
-    form: FormWanted = "auto"  # a weight for every layer, for every channel, or what held-out photos are better with
+    form: FormWanted = "auto"  # of `forms`; auto: what held-out photos are better with, or else the prior
     intervals: IntervalOptions = IntervalOptions()
     resamples: int = RESAMPLES  # of photos, for standard errors of the layers' shares; by channel only if small
     known_as: tuple[str, ...] = ()  # further names of the data sets, under which they are no blind test
@@ -76,12 +76,12 @@ def fit_head(
         InputError: if no weight above 0 is left.
     """
     freest: Literal["layer", "channel"] = "layer" if settings.form == "layer" else "channel"
-    forms = fit_forms(bench.choices, bench.layout, bench.split, freest, solve=solve, advance=advance)
-    if settings.form == "channel":
-        taken, rows = forms["channel"], forms["channel"].path.held_out()[0]
-    else:
+    forms = fit_forms(bench.choices, bench.layout, bench.prior, bench.split, freest, solve=solve, advance=advance)
+    if settings.form == "auto":
         chosen = choose(forms)
         taken, rows = chosen.form, chosen.held_out
+    else:
+        taken, rows = forms[freest], forms[freest].path.held_out()[0]
     if not taken.weights.any():
         raise InputError("no layer agrees with these ratings: all weights are 0; is the direction of the scores right?")
     lines: dict[str, Array] = {name: bench.distances(forms[name].path.held_out()[0]) for name in reversed(forms)}
@@ -91,8 +91,8 @@ def fit_head(
     measured = agreement.measure(bench.ratings, lines, settings.intervals)
     temperature = 1 / typical(bench, taken.weights)
     story = _story(bench, taken, held_out, settings.known_as)
-    small = taken.name != "channel" or bench.choices.quantities.size <= RESAMPLED
-    errors = _share_errors(bench, forms, taken, settings) if settings.resamples > 1 and small else {}
+    small = taken.name == "layer" or (taken.name == "channel" and bench.choices.quantities.size <= RESAMPLED)
+    errors = _share_errors(bench, taken, settings) if settings.resamples > 1 and small else {}
     return Fit(
         head=_head(bench, source, taken, temperature, story),
         forms=forms,
@@ -116,21 +116,17 @@ def shares(bench: Bench, weights: Array) -> dict[str, float]:
     return dict(zip(bench.layout.layers, (parts / (parts.sum() or 1.0)).tolist(), strict=True))
 
 
-def _share_errors(bench: Bench, forms: Mapping[FormName, Form], taken: Form, settings: FitSettings) -> dict[str, float]:
+def _share_errors(bench: Bench, taken: Form, settings: FitSettings) -> dict[str, float]:
     """Standard errors of the layers' shares: photos are drawn again and again, and the form is refitted."""
-    split, layout, choices = bench.split, bench.layout, bench.choices
-    if taken.name == "channel":
-        ridge, start = Ridge(taken.strength, forms["layer"].weights), taken.weights
-    else:
-        choices = choices.with_quantities(layout.pooled(choices.quantities))
-        ridge, start = Ridge(taken.strength), taken.weights[np.cumsum([0, *layout.channels[:-1]])]
+    split, layout = bench.split, bench.layout
+    choices = bench.choices if taken.basis is None else bench.choices.pooled(taken.basis)
     found = []
     for counts in np.concatenate(list(draw_clusters(len(split.votes), settings.resamples, settings.intervals.seed))):
         times = counts[split.photo]
         drawn = choices.rows(times > 0)
-        weights = fit(drawn.with_votes(drawn.votes * times[times > 0]), ridge, start=start)
-        by_channel = weights if taken.name == "channel" else layout.spread(weights)
-        found.append(list(shares(bench, by_channel).values()))
+        ridge = Ridge(taken.strength, taken.centre)
+        own = fit(drawn.with_votes(drawn.votes * times[times > 0]), ridge, start=taken.own)
+        found.append(list(shares(bench, replace(taken, own=own).weights).values()))
     return dict(zip(layout.layers, np.std(found, axis=0, ddof=1).tolist(), strict=True))
 
 
@@ -139,7 +135,7 @@ def _head(bench: Bench, source: VGGQuantities, form: Form, scale: float, story: 
     weights = {}
     for layer in bench.layout.layers:
         values = torch.from_numpy(form.weights[bench.layout.columns(layer)] * scale)
-        weights[layer] = values if form.name == "channel" else values[:1]
+        weights[layer] = values[:1] if bool((values == values[0]).all()) else values
     scales = {tap: value for tap, value in bench.scales.items() if tap in weights}
     return Head(source.backbone, weights, source.norm, source.pool, scales=scales, temperature=scale, story=story)
 
@@ -148,7 +144,7 @@ def _story(bench: Bench, form: Form, held_out: Array, known_as: tuple[str, ...])
     """What the header of the head tells: data, counts, agreement on photos that were held out, versions."""
     split = bench.split
     return {
-        "trained_on": [*(plan.about.dataset for plan in bench.ratings.plans), *known_as],
+        "trained_on": list(dict.fromkeys([*(plan.about.dataset for plan in bench.ratings.plans), *known_as])),
         "rows": {plan.about.dataset: len(plan.judgements) for plan in bench.ratings.plans},
         "content_sha256": bench.content,
         "preferences": len(bench.choices),
@@ -157,6 +153,7 @@ def _story(bench: Bench, form: Form, held_out: Array, known_as: tuple[str, ...])
         "folds": split.folds,
         "form": form.name,
         "strength": form.strength,
+        "prior": bench.prior_name,
         "held_out": {
             "nll": float(split.mean(form.path.held_out()[1])),
             "two_afc": agreement.share(bench.ratings, held_out),

@@ -1,13 +1,13 @@
 """The forms of a head, from the stiffest to the freest, each fitted with every fold left out and on everything.
 
-uniform   one scale for all layers of the network: the unfitted baseline, made comparable
-layer     a weight for every layer
-channel   a weight for every channel, drawn to that of its layer
+prior     one scale for a head that is known already, such as the one that ships, or all layers alike
+layer     a factor for every layer of the prior, drawn to that one scale
+channel   a weight for every channel, drawn to that of the layer form
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,8 +20,8 @@ from vggmetric.fitting.layout import Layout
 
 Array = NDArray[np.float64]
 
-FormName = Literal["uniform", "layer", "channel"]
-UNIFORM, LAYER, CHANNEL = "uniform", "layer", "channel"
+FormName = Literal["prior", "layer", "channel"]
+PRIOR, LAYER, CHANNEL = "prior", "layer", "channel"
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,15 @@ class Form:
     name: FormName
     path: Path  # weights by channel
     chosen: int  # place of the strength that all folds choose
-    weights: Array  # (P,) fitted to everything, in log-odds per quantity
+    basis: Array | None  # (P, Q) weights of channels for each quantity of the form; None: the channels themselves
+    centre: Array | None  # (Q,) what the penalty draws to; None: zero
+    own: Array  # (Q,) fitted to everything, in log-odds per quantity
     loss: float  # of these on what they were fitted to, nats per vote
+
+    @property
+    def weights(self) -> Array:
+        """Of the channels, (P,), in log-odds."""
+        return self.own if self.basis is None else self.basis @ self.own
 
     @property
     def strength(self) -> float:
@@ -49,6 +56,7 @@ def fits_needed(form: Literal["layer", "channel"], folds: int) -> int:
 def fit_forms(
     choices: Choices,
     layout: Layout,
+    prior: Array,
     split: Split,
     freest: Literal["layer", "channel"],
     *,
@@ -60,20 +68,22 @@ def fit_forms(
     Args:
         choices: By channel, P quantities.
         layout: Of these.
+        prior: (P,) weights to start from, 0 or more, some above.
         split: Of the choices.
         freest: The last form.
         solve: The solver.
         advance: Called after every fit.
     """
-    uniform = layout.uniform()[:, None]
-    by_layer = np.equal.outer(np.repeat(np.arange(len(layout.layers)), layout.channels), range(len(layout.layers)))
-    pooled = choices.with_quantities(layout.pooled(choices.quantities))
-    scale_only = pooled.with_quantities(np.asarray(choices.quantities @ uniform, dtype=np.float64))
     found: dict[FormName, Form] = {}
+    scale_only = choices.pooled(prior[:, None])
     path = follow(scale_only, split, strengths=(0.0,), solve=fit, advance=advance)
-    found["uniform"] = _form("uniform", scale_only, path, uniform, None, fit, advance)
-    path = follow(pooled, split, solve=fit, advance=advance)
-    found["layer"] = _form("layer", pooled, path, by_layer.astype(np.float64), None, fit, advance)
+    found["prior"] = _form("prior", scale_only, path, prior[:, None], None, fit, advance)
+    basis = layout.by_layer(prior)
+    known = layout.pooled(prior[None])[0] > 0  # a layer without weight in the prior is drawn to none
+    pooled = choices.pooled(basis)
+    centres = path.held_out()[0] * known
+    path = follow(pooled, split, centres=centres, solve=fit, advance=advance)
+    found["layer"] = _form("layer", pooled, path, basis, found["prior"].own * known, fit, advance)
     if freest == CHANNEL:
         path = follow(choices, split, centres=found["layer"].path.held_out()[0], solve=solve, advance=advance)
         found["channel"] = _form("channel", choices, path, None, found["layer"].weights, solve, advance)
@@ -84,20 +94,17 @@ def _form(
     name: FormName,
     choices: Choices,
     path: Path,
-    spread: Array | None,
+    basis: Array | None,
     centre: Array | None,
     solve: Solver,
     advance: Callable[[], object],
 ) -> Form:
-    """Choose the strength, fit to everything, and write the weights of a form (Q,) as weights of channels (P,)."""
+    """Choose the strength, fit to everything, and write the weights of the path as weights of channels."""
     chosen = path.chosen()
-    weights = solve(choices, Ridge(path.strengths[chosen], centre), scale=None, start=path.weights[chosen].mean(axis=0))
+    own = solve(choices, Ridge(path.strengths[chosen], centre), scale=None, start=path.weights[chosen].mean(axis=0))
     advance()
-    loss = mean_loss(choices, weights)
-    if spread is None:
-        return Form(name, path, chosen, weights, loss)
-    by_channel = replace(path, weights=path.weights @ spread.T)
-    return Form(name, by_channel, chosen, spread @ weights, loss)
+    by_channel = path if basis is None else replace(path, weights=path.weights @ basis.T)
+    return Form(name, by_channel, chosen, basis, centre, own, mean_loss(choices, own))
 
 
 @dataclass(frozen=True)
@@ -109,20 +116,25 @@ class Chosen:
 
 
 def choose(forms: Mapping[FormName, Form]) -> Chosen:
-    """The channel form if it beats the layer form by more than one standard error of their difference.
+    """Take a freer form where it beats the stiffer one by more than one standard error of their difference.
 
     Args:
-        forms: With the form layer, and channel unless it is not wanted.
+        forms: In the order in which they are tried, the prior first.
     """
-    layer, channel = forms["layer"], forms.get("channel")
-    rows = layer.path.held_out()[0]
-    if channel is None:
-        return Chosen(layer, rows)
-    split = layer.path.split
-    losses = [form.path.loss[form.chosen] for form in (channel, layer)]
-    freer = channel.path.held_out()[0]
+    every = list(forms.values())
+    split, losses = every[0].path.split, [form.path.loss[form.chosen] for form in every]
+    held_out = [form.path.held_out()[0] for form in every]
+    rows = held_out[0].copy()
     for fold in range(split.folds):
         outside = [split.others(loss, fold) for loss in losses]
-        if clearly_better(outside[0], outside[1], split.without(fold)):
-            rows[fold] = freer[fold]
-    return Chosen(channel if clearly_better(losses[0], losses[1], split) else layer, rows)
+        rows[fold] = held_out[_worth(outside, split.without(fold))][fold]
+    return Chosen(every[_worth(losses, split)], rows)
+
+
+def _worth(losses: Sequence[Array], split: Split) -> int:
+    """The place of the form that is worth its freedom, from losses by photo."""
+    best = 0
+    for place in range(1, len(losses)):
+        if clearly_better(losses[place], losses[best], split):
+            best = place
+    return best

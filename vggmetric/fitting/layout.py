@@ -43,6 +43,14 @@ class Layout:
         """The weight of a layer for each of its channels: (..., L) -> (..., P)."""
         return np.asarray(np.repeat(weights, self.channels, axis=-1))
 
+    def by_layer(self, weights: Array) -> Array:
+        """Split weights (P,) into those of every layer, (P, L); a layer that has none counts its channels alike."""
+        found = np.zeros((self.size, len(self.layers)))
+        for place, layer in enumerate(self.layers):
+            own = weights[self.columns(layer)]
+            found[self.columns(layer), place] = own if own.any() else 1.0
+        return found
+
     def uniform(self) -> Array:
         """Weight 1 on every layer of the network, none on the pixels: (P,)."""
         return self.spread(np.array([layer != PIXELS for layer in self.layers], dtype=np.float64))

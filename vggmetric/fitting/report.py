@@ -10,6 +10,7 @@ from pim.eval.tables import aligned, cell, comparison_foot, comparison_lines, pi
 from vggmetric.fitting import agreement
 from vggmetric.fitting.ablation import Ablation
 from vggmetric.fitting.bench import Bench
+from vggmetric.fitting.cross_validation import clearly_better
 from vggmetric.fitting.fit import Fit
 
 MANY_FOLDS = 8  # beyond, the scores of folds are given in a table of their own width, downwards
@@ -24,7 +25,7 @@ def text(fitted: Fit, bench: Bench) -> str:
     compared = compare(fitted.measured.measured, fitted.lines, agreement.headlines(bench.ratings))
     parts = [
         _heading(fitted, bench),
-        _forms(fitted),
+        _forms(fitted, bench),
         _folds(fitted),
         f"{_agreement(fitted.measured)}{EXPLAINED}\n",
         _differences(compared, fitted.measured.draws) + "\n",
@@ -60,7 +61,7 @@ def _heading(fitted: Fit, bench: Bench) -> str:
     )
 
 
-def _forms(fitted: Fit) -> str:
+def _forms(fitted: Fit, bench: Bench) -> str:
     lines = [["form", "strength", "NLL held out", "(se)", "NLL fitted", "weights > 0"]]
     for name, form in fitted.forms.items():
         split = form.path.split
@@ -68,16 +69,22 @@ def _forms(fitted: Fit) -> str:
         strength = f"{form.strength:.2g}" if form.strength else "-"
         numbers = (f"{split.mean(loss):.4f}", f"({split.error(loss):.4f})", f"{form.loss:.4f}")
         lines.append([name, strength, *numbers, f"{int((form.weights > 0).sum())} of {len(form.weights)}"])
-    return aligned(lines) + _verdict(fitted)
+    return aligned(lines) + _verdict(fitted, bench)
 
 
-def _verdict(fitted: Fit) -> str:
-    if "channel" not in fitted.forms:
-        return "taken: layer\n"
-    losses = [fitted.forms[name].path.loss[fitted.forms[name].chosen] for name in ("layer", "channel")]
-    split = fitted.forms["layer"].path.split
-    gain = losses[0] - losses[1]
-    return f"taken: {fitted.taken}; channel gains {split.mean(gain):.4f} (se {split.error(gain):.4f}) nats over layer\n"
+def _verdict(fitted: Fit, bench: Bench) -> str:
+    """What was taken, and what every fitted form gains over the prior."""
+    forms = list(fitted.forms.values())
+    split, losses = forms[0].path.split, [form.path.loss[form.chosen] for form in forms]
+    lines = [f"taken: {fitted.taken}"]
+    for form, loss in zip(forms[1:], losses[1:], strict=True):
+        gain = losses[0] - loss
+        better = "better" if clearly_better(loss, losses[0], split) else "not shown to be better"
+        lines.append(
+            f"{form.name} gains {split.mean(gain):.4f} (se {split.error(gain):.4f}) nats over the prior, "
+            f"{bench.prior_name}: {better}"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def _folds(fitted: Fit) -> str:

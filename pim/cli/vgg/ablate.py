@@ -35,6 +35,7 @@ def ablate(
     form: Annotated[
         Literal["layer", "channel"], typer.Option("--form", help="A weight for each layer, or for each channel.")
     ] = "layer",
+    prior: fitting.Prior = None,
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
     subset: ratings.Subsets = None,
@@ -62,7 +63,7 @@ def ablate(
     same held-out photos, same draws.
     """
     opening = common.open_options(background, None, max_pixels)
-    setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet)
+    setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet, prior)
     source = fitting.source_of(setting)
     layout = source.layout
     names = [*(layer or ()), *(layout.layers if each else ())] or list(layout.groups())

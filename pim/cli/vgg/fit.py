@@ -43,11 +43,14 @@ def fit(
     form: Annotated[
         Literal["layer", "channel", "auto"],
         typer.Option(
-            "--form", help="A weight for each layer, for each channel, or what held-out photos are better with."
+            "--form",
+            help="A factor for each layer of the prior, a weight for each channel, or whichever held-out photos are "
+            "better with; the prior is kept where neither beats it.",
         ),
     ] = "auto",
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
+    prior: fitting.Prior = None,
     without: Annotated[
         list[str] | None,
         typer.Option("--without", metavar="LAYER", show_default=False, help="Leave a layer or block1 to block5 out."),
@@ -103,7 +106,7 @@ def fit(
         raise UsageError(f"--output must end in .safetensors; got {output}")
     others = common.load_metrics(metric, device) if metric else []
     opening = common.open_options(background, None, max_pixels)
-    setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet)
+    setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet, prior)
     source = fitting.source_of(setting)
     selection = Selection(tuple(subset or ()), tuple(distortion or ()), ())
     asked = ratings.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet)
@@ -114,8 +117,10 @@ def fit(
     from pim.eval.estimate import IntervalOptions
     from vggmetric.fitting.fit import FitSettings
 
+    begun = fitting.prior_of(setting)
+    known_as = (*(trained_on or ()), *(begun[1].story.get("trained_on", ()) if begun else ()))
     intervals = IntervalOptions(draws=draws, seed=seed)
-    fitted = _fit(bench, source, FitSettings(form, intervals, resamples, tuple(trained_on or ())), setting)
+    fitted = _fit(bench, source, FitSettings(form, intervals, resamples, known_as), setting)
     compared = _compared(fitted, bench, others, output, setting, intervals)
     _write(fitted, bench, compared, output, values)
     _print(fitted, bench, compared, form_of_text)

@@ -12,6 +12,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.progress import progress
+from pim.errors import UsageError
 
 if TYPE_CHECKING:
     from pim.eval.judgements import Plan
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from vggmetric.fitting.bench import Bench
     from vggmetric.fitting.cross_validation import Solver
     from vggmetric.fitting.source import VGGQuantities
+    from vggmetric.head import Head
 
 Backbone = Annotated[
     str,
@@ -29,6 +31,16 @@ Norm = Annotated[
     typer.Option("--norm", help="unit: features of length 1 at each position; none: divided by one number a layer."),
 ]
 Pool = Annotated[Literal["max", "l2"], typer.Option("--pool", help="How the network pools.")]
+Prior = Annotated[
+    str | None,
+    typer.Option(
+        "--prior",
+        metavar="HEAD",
+        show_default=False,
+        help="The head to start from: lpips-vgg, a .safetensors file, or uniform for all layers alike; "
+        "by default vgg where its backbone is used.",
+    ),
+]
 Folds = Annotated[int, typer.Option("--folds", min=2, help="With fewer than 20 photos each is a fold.")]
 Equal = Annotated[
     bool, typer.Option("--equal-sets", help="Let all data sets weigh the same, instead of by their votes.")
@@ -55,6 +67,7 @@ class Setting:
     device: common.DeviceName
     workers: int
     quiet: bool
+    prior: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -78,6 +91,30 @@ def source_of(setting: Setting) -> VGGQuantities:
     return VGGQuantities(setting.backbone, setting.norm, setting.pool, common.chosen_device(setting.device))
 
 
+def prior_of(setting: Setting) -> tuple[str, Head] | None:
+    """The head to start from; None: all layers alike.
+
+    Raises:
+        UsageError: if there is none of that name, or it is for another network.
+        WeightsError: if its file is damaged.
+    """
+    from vggmetric.fitting.bench import UNIFORM
+    from vggmetric.head import Head, locate
+
+    name = "vgg" if setting.prior is None else setting.prior
+    if name == UNIFORM:
+        return None
+    head = Head.read(locate(name))
+    wanted = (setting.backbone, setting.norm, setting.pool)
+    if (head.backbone, head.norm, head.pool) == wanted:
+        return Path(name).stem, head
+    if setting.prior is None:
+        return None
+    raise UsageError(
+        f"{name} is a head for {head.backbone}, norm {head.norm}, pool {head.pool}; this fit uses {', '.join(wanted)}"
+    )
+
+
 def gather(plans: Sequence[Plan], source: VGGQuantities, setting: Setting) -> Bench:
     """Ratings with their quantities.
 
@@ -94,6 +131,7 @@ def gather(plans: Sequence[Plan], source: VGGQuantities, setting: Setting) -> Be
             plans,
             source,
             how,
+            prior_of(setting),
             seed=setting.seed,
             folds=setting.folds,
             equal=setting.equal,
