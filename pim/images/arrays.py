@@ -9,7 +9,11 @@ from numpy.typing import NDArray
 
 from pim.errors import InputError
 
-_HINTS = {1: "; take [..., 0] of a gray one", 2: "; put its alpha on a background", 4: "; put its alpha on a background"}
+_HINTS = {
+    1: "; take [..., 0] of a gray one",
+    2: "; put its alpha on a background",
+    4: "; put its alpha on a background",
+}
 
 
 def pixels_of(array: NDArray[Any], name: str) -> NDArray[np.float32]:
