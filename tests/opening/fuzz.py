@@ -202,7 +202,7 @@ def main(kind: str, count: int, seed: int) -> None:
     warnings.showwarning = lambda message, *_, **__: leaked.append(str(message))
     slowest = 0.0
     for content in files:
-        assert verdict(_open(content, name), content) .startswith("opened"), kind
+        assert verdict(_open(content, name), content).startswith("opened"), kind
     for number in range(count):
         content = mutated(chance.choice(files), files, chance)
         content = repaired(content) if kind.startswith("PNG") and number % 2 else content
