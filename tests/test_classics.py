@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from pim.errors import InputError
+from pim.metrics import classics
 from pim.metrics.classics import MSSSIM, PSNR, SSIM, psnr
 
 METRICS = {"psnr_rgb": PSNR, "ssim_gauss11_rgb": SSIM, "msssim_rgb": MSSSIM}
@@ -146,3 +147,27 @@ def test_a_pair_of_two_precisions_is_computed_in_the_wider_one(random_images, me
         value = metric(a, b)
         assert value.dtype == torch.float64
         assert torch.equal(value, metric(a.double(), b.double()))
+
+
+@pytest.mark.parametrize("metric", [SSIM(), MSSSIM()])
+@pytest.mark.parametrize("size", [(200, 333), (181, 176)])
+def test_tiles_change_neither_value_nor_gradient(random_images, monkeypatch, metric, size) -> None:
+    reference, noise = random_images(2, *size), random_images(2, *size, seed=1)
+    distorted = (0.8 * reference + 0.2 * noise).requires_grad_()
+    whole = metric(reference, distorted)
+    (slope,) = torch.autograd.grad(whole.sum(), distorted)
+    monkeypatch.setattr(classics, "TILED", 1000)
+    monkeypatch.setattr(classics, "TILE", 64)
+    tiled = metric(reference, distorted)
+    torch.testing.assert_close(tiled, whole, rtol=1e-6, atol=0)
+    (tiled_slope,) = torch.autograd.grad(tiled.sum(), distorted)
+    torch.testing.assert_close(tiled_slope, slope, rtol=1e-3, atol=1e-9)
+
+
+def test_ms_ssim_is_that_of_the_package(random_images) -> None:
+    from pytorch_msssim import ms_ssim
+
+    reference, noise = random_images(2, 177, 182).double(), random_images(2, 177, 182, seed=1).double()
+    distorted = 0.7 * reference + 0.3 * noise
+    want = ms_ssim(reference, distorted, data_range=1, size_average=False)
+    torch.testing.assert_close(MSSSIM()(reference, distorted), want, rtol=1e-5, atol=0)  # its window is float32

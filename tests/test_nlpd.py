@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pim.errors import InputError, UsageError
+from pim.metrics import nlpd as module
 from pim.metrics.nlpd import DISPLAY_GAMMA, LOWPASS, NLPD, POOL, luminance, nlpd, nlpd_fast, smallest_side, subbands
 
 CASES = ["gray_65x83", "rgb_66x70", "rgb_64x64_5levels", "noise_70x72"]
@@ -152,3 +153,20 @@ def test_there_is_no_spatial_map_because_none_averages_to_the_value(random_image
     image = random_images(1, 65, 65)
     with pytest.raises(UsageError, match="nlpd has no spatial map"):
         NLPD()(image, image, spatial=True)
+
+
+@pytest.mark.parametrize("size", [(130, 145), (99, 68)])
+def test_tiles_change_neither_value_nor_gradient(random_images, monkeypatch, size) -> None:
+    metric, reference = NLPD(), random_images(2, *size)
+    distorted = (0.8 * reference + 0.2 * random_images(2, *size, seed=1)).requires_grad_()
+    whole = metric(reference, distorted)
+    (slope,) = torch.autograd.grad(whole.sum(), distorted)
+    monkeypatch.setattr(module, "TILED", 1000)
+    monkeypatch.setattr(module, "TILE", 32)
+    tiled = metric(reference, distorted)
+    torch.testing.assert_close(tiled, whole, rtol=1e-6, atol=0)
+    (tiled_slope,) = torch.autograd.grad(tiled.sum(), distorted)
+    torch.testing.assert_close(tiled_slope, slope, rtol=1e-3, atol=1e-9)
+    prepared = metric.prepare(reference)
+    assert torch.equal(metric(prepared, distorted), tiled)
+    assert torch.equal(metric.compare(prepared, metric.prepare(distorted.detach())), tiled)

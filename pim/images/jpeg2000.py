@@ -17,7 +17,7 @@ import numpy as np
 
 from pim.errors import InputError
 from pim.images.boxes import walk
-from pim.images.raster import ColourTags, Raster, Space, check_frame, check_size, from_array, unmultiplied
+from pim.images.raster import ColourTags, Raster, Space, check_frame, check_size, from_array, left_out, unmultiplied
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _COLOUR, _OPACITY, _PREMULTIPLIED, _UNSPECIFIED = 0, 1, 2, 65535  # channel types
@@ -71,7 +71,6 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     samples, peak = samples[..., kept], (1 << depth) - 1
     if alpha == _PREMULTIPLIED:
         samples = unmultiplied(samples, peak)
-    left_out = len(types) - len(kept)
     return Raster(
         format="JPEG2000",
         mode={"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}[space] + "A" * (alpha is not None) + f";{depth}" * (depth > 8),
@@ -83,7 +82,7 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
         peak=peak,
         block=from_array(samples),
         tags=ColourTags(icc=facts.icc),
-        notes=(f"{left_out} channels that are no colours were left out",) if left_out else (),
+        notes=left_out(len(types) - len(kept)),
     )
 
 

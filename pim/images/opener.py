@@ -253,7 +253,7 @@ def _content(source: BinaryIO) -> bytes:
         raise InputError("is no image: a path, an open binary file or a Pillow image was expected" + hint)
     try:
         content = source.read()
-    except (io.UnsupportedOperation, UnicodeDecodeError, ValueError) as error:
+    except (TypeError, ValueError) as error:  # closed, write-only, undecodable, or no file at all
         raise InputError("cannot be read: open the file for reading, in binary mode ('rb')") from error
     if isinstance(content, bytes | bytearray | memoryview):
         return bytes(content)

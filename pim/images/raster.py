@@ -98,6 +98,13 @@ def check_palette(colours: Samples, indices: tuple[int, int]) -> None:
         raise InputError("has a palette of one and the same colour for all pixels, which makes no picture")
 
 
+def left_out(channels: int) -> tuple[str, ...]:
+    """A note on channels that are neither colour nor alpha."""
+    if not channels:
+        return ()
+    return ("a channel that is no colour was left out" if channels == 1 else f"{channels} channels were left out",)
+
+
 def unmultiplied(samples: Samples, peak: int) -> Samples:
     """Colours divided by their alpha, which comes last, at the depth that they have."""
     alpha = samples[..., -1:].astype(np.uint32)

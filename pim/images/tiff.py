@@ -28,6 +28,7 @@ from pim.images.raster import (
     check_frame,
     check_palette,
     check_size,
+    left_out,
     unmultiplied,
 )
 
@@ -84,8 +85,7 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     layout = _layout(page)
     samples = _unpacked(stream, page, number)
     orientation = page.tags.valueof(274, 1)
-    left_out = samples.shape[-1] - layout.colours - (layout.alpha is not None)
-    notes = [f"{left_out} channels that are no colours were left out"] if left_out else []
+    notes = [*left_out(samples.shape[-1] - layout.colours - (layout.alpha is not None))]
     palette = _palette(page, samples, notes) if layout.mode.startswith("P") else None
     peak = 255 if palette is not None else (1 << layout.depth) - 1
 

@@ -19,6 +19,7 @@ from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import InputError
 from pim.metrics import catalogue
+from pim.pim.tiles import WHOLE, Place, grid, with_halo
 
 LEVELS = 6
 LOWPASS = (0.05, 0.25, 0.4, 0.25, 0.05)  # applied along rows and along columns
@@ -34,6 +35,9 @@ DARKEST, BRIGHTEST, DISPLAY_GAMMA = 5.0, 180.0, 2.4  # the display: cd/m^2, cd/m
 RETINA_GAMMA = 1 / 2.6
 BAND_EXPONENT = 0.6  # of the sum over bands; within a band the differences are squared
 _MARGIN = 4  # pixels reflected at each border
+_REACH = 2  # of the filter that pools, to each side
+TILED = 1 << 20  # positions of an image above which it is computed channel by channel and tile by tile
+TILE = 512  # side of a tile; even
 
 
 def nlpd(reference: Tensor, distorted: Tensor, levels: int = LEVELS) -> Tensor:
@@ -85,18 +89,43 @@ def subbands(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
         (N, C, H, W) -> [(N, C, H, W), (N, C, H/2, W/2), ..., (N, C, h, w)], halves rounded up
     """
     batch, channels = image.shape[:2]
-    row = image.new_tensor(LOWPASS)
-    lowpass, pool = torch.outer(row, row)[None, None], image.new_tensor(POOL)[None, None]
     rest, bands = image.flatten(0, 1)[:, None], []
     for _ in range(levels - 1):
-        low = F.conv2d(F.pad(rest, [_MARGIN] * 4, mode="reflect"), lowpass, stride=2)
-        grow = (1 - rest.shape[-2] % 2, 1 - rest.shape[-1] % 2)
-        up = F.conv_transpose2d(low, 4 * lowpass, stride=2, padding=_MARGIN, output_padding=grow)
-        detail = rest - up
-        bands.append(detail / (SIGMA + F.conv2d(detail.abs(), pool, padding=2)))
+        low = _lowpassed(rest)
+        bands.append(_band(rest, low))
         rest = low[..., 1:-1, 1:-1]
-    bands.append(rest / (SIGMA_LOW + rest.abs()))
+    bands.append(_residue(rest))
     return [band.reshape(batch, channels, *band.shape[-2:]) for band in bands]
+
+
+def _kernel(image: Tensor) -> Tensor:
+    row = image.new_tensor(LOWPASS)
+    return torch.outer(row, row)[None, None]
+
+
+def _lowpassed(rest: Tensor) -> Tensor:
+    """The next level, with one more value at each border than the pyramid keeps, from (N, 1, H, W)."""
+    return F.conv2d(F.pad(rest, [_MARGIN] * 4, mode="reflect"), _kernel(rest), stride=2)
+
+
+def _band(rest: Tensor, low: Tensor, where: Place = WHOLE) -> Tensor:
+    """A normalised band, or a tile of it that begins at even positions."""
+    size = rest.shape[-2:]
+    (rows, columns), inner = with_halo(where, _REACH, size)
+    (top, bottom), (left, right) = (
+        (part.start or 0, length if part.stop is None else part.stop)
+        for part, length in zip((rows, columns), size, strict=True)
+    )
+    around = low[..., top // 2 : (bottom + 3) // 2 + 1, left // 2 : (right + 3) // 2 + 1]
+    up = F.conv_transpose2d(around, 4 * _kernel(rest), stride=2)
+    up = up[..., _MARGIN : _MARGIN + bottom - top, _MARGIN : _MARGIN + right - left]
+    detail = rest[..., rows, columns] - up
+    band = detail / (SIGMA + F.conv2d(detail.abs(), rest.new_tensor(POOL)[None, None], padding=_REACH))
+    return band[..., inner[0], inner[1]]
+
+
+def _residue(rest: Tensor) -> Tensor:
+    return rest / (SIGMA_LOW + rest.abs())
 
 
 def smallest_side(levels: int = LEVELS) -> int:
@@ -115,20 +144,48 @@ class NLPD(Metric):
         super().__init__()
         self.info = info
 
-    def _analyse(self, image: Tensor) -> list[Tensor]:
-        return subbands(luminance(255 * image))
+    def _analyse(self, image: Tensor) -> list[Tensor] | Tensor:
+        """The bands; of a large image, which would fill the memory with them, the image."""
+        large = image.shape[-2] * image.shape[-1] > TILED and not torch.compiler.is_compiling()
+        return image if large else subbands(luminance(255 * image))
 
-    def _compare(self, features: Sequence[Tensor], distorted: Tensor) -> Tensor:
-        return _distance(features, self._analyse(distorted)).mean(1)
+    def _compare(self, features: Sequence[Tensor] | Tensor, distorted: Tensor) -> Tensor:
+        return self._between(features, self._analyse(distorted))
 
     def _compare_analysed(self, reference: Prepared, distorted: Prepared) -> Tensor:
-        return _distance(reference.features, distorted.features).mean(1)
+        return self._between(reference.features, distorted.features)
+
+    def _between(self, first: Sequence[Tensor] | Tensor, second: Sequence[Tensor] | Tensor) -> Tensor:
+        if isinstance(first, Tensor) and isinstance(second, Tensor):
+            pairs = zip(first.flatten(0, 1), second.flatten(0, 1), strict=True)
+            squares = torch.stack([_tiled_squares(a, b) for a, b in pairs])
+            return _pooled(squares.reshape(*first.shape[:2], LEVELS)).mean(1)
+        return _distance(list(first), list(second)).mean(1)
+
+
+def _tiled_squares(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared difference of every band of one channel, (H, W) in [0, 1]: (LEVELS,); little memory is used."""
+    rests = [luminance(255 * channel)[None, None] for channel in (first, second)]
+    squares = []
+    for _ in range(LEVELS - 1):
+        lows = [_lowpassed(rest) for rest in rests]
+        total = rests[0].new_zeros(())
+        for where in grid(rests[0].shape[-2:], TILE):
+            a, b = (_band(rest, low, where) for rest, low in zip(rests, lows, strict=True))
+            total = total + (a - b).square().sum() / rests[0].numel()
+        squares.append(total)
+        rests = [low[..., 1:-1, 1:-1] for low in lows]
+    return torch.stack([*squares, (_residue(rests[0]) - _residue(rests[1])).square().mean()])
 
 
 def _distance(reference: Sequence[Tensor], distorted: Sequence[Tensor]) -> Tensor:
     """(sum over K bands of rms^0.6 / K)^(1 / 0.6), per image and channel."""
     pairs = zip(reference, distorted, strict=True)
-    squares = torch.stack([(a - b).square().mean((2, 3)) for a, b in pairs], -1)
+    return _pooled(torch.stack([(a - b).square().mean((2, 3)) for a, b in pairs], -1))
+
+
+def _pooled(squares: Tensor) -> Tensor:
+    """The distance from the mean squared differences of the bands, (..., K)."""
     # The power has an infinite slope at 0, so equal bands are kept away from it.
     differ = squares > 0
     powers = torch.where(differ, torch.where(differ, squares, 1) ** (BAND_EXPONENT / 2), 0)
