@@ -1,0 +1,71 @@
+"""Affine warps of pictures about their middle, and sampling through them.
+
+A warp says where in the distorted picture the content of each pixel of the reference lies: w(p) = A p + t, with p
+and t in pixels of the full picture, x to the right, y down, from its middle. It is the matrix [A | t], (N, 2, 3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The pixels of a picture, or of a copy of it reduced by whole blocks."""
+
+    full: tuple[int, int]  # height and width of the picture
+    factor: int = 1  # side of the blocks
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in blocks; a rest that fills no block is left out."""
+        return self.full[0] // self.factor, self.full[1] // self.factor
+
+    def axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the middles of the blocks lie, y (h,) and x (w,), in pixels from the middle of the picture."""
+        y, x = (
+            (torch.arange(blocks, device=like.device, dtype=like.dtype) + 0.5) * self.factor - side / 2
+            for blocks, side in zip(self.size, self.full, strict=True)
+        )
+        return y, x
+
+    def places(self, warp: Tensor) -> Tensor:
+        """Where a warp takes every block, (N, h, w, 2), as `sample` reads it: -1 and 1 are the outer borders."""
+        half = warp.new_tensor([blocks * self.factor / 2 for blocks in reversed(self.size)])
+        middle = half - warp.new_tensor([side / 2 for side in reversed(self.full)])
+        linear = warp[..., :2] * half / half[:, None]
+        offset = (warp[..., :2] @ middle + warp[..., 2] - middle) / half
+        theta = torch.cat([linear, offset[..., None]], -1)
+        return F.affine_grid(theta, [len(warp), 1, *self.size], align_corners=False)
+
+
+def identity(count: int, like: Tensor) -> Tensor:
+    """Warps that leave everything where it is, (N, 2, 3)."""
+    return torch.eye(2, 3, device=like.device, dtype=like.dtype).repeat(count, 1, 1)
+
+
+def compose(first: Tensor, then: Tensor) -> Tensor:
+    """The warp p -> then(first(p)), (N, 2, 3)."""
+    linear = then[..., :2] @ first
+    return torch.cat([linear[..., :2], linear[..., 2:] + then[..., 2:]], -1)
+
+
+def inverse(warp: Tensor) -> Tensor:
+    """The warp that undoes one, (N, 2, 3); singular ones raise."""
+    linear = torch.linalg.inv(warp[..., :2])
+    return torch.cat([linear, -linear @ warp[..., 2:]], -1)
+
+
+def inside(places: Tensor, margin: float = 0.0) -> Tensor:
+    """Which places lie between the middles of pixels and `margin` pixels from the outermost, (N, h, w), bool."""
+    sides = places.new_tensor([places.shape[2], places.shape[1]])
+    return (places.abs() <= 1 - (1 + 2 * margin) / sides).all(-1)
+
+
+def sample(image: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
+    """A picture (N, C, h, w) at places (N, h, w, 2); beyond its border it is continued by it."""
+    return F.grid_sample(image, places, mode=mode, padding_mode="border", align_corners=False)
