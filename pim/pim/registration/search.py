@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pim.registration.warp import Lattice, inside, sample
+from pim.pim.registration.warp import Lattice, inside, sample
 
 TURNS = tuple(range(-20, 21, 5))  # degrees
 ZOOMS = (0.9, 1.0, 1.11)
@@ -25,7 +25,7 @@ def starts(reference: Tensor, distorted: Tensor, lattice: Lattice, count: int) -
     """
     turned = torch.stack([_turn(a, z, reference) for z in ZOOMS for a in TURNS])  # (K, 2, 3)
     places = lattice.places(turned)
-    many = sample(distorted.transpose(0, 1).expand(len(turned), -1, -1, -1), places) * inside(places)[:, None]
+    many = sample(distorted.transpose(0, 1).expand(len(turned), -1, -1, -1), places) * inside(places, lattice.blocks)[:, None]
     peak, shift = _best_shifts(reference, many.transpose(0, 1))  # (N, K), (N, K, 2)
     chosen = peak.topk(count, 1).indices  # (N, count)
     linear = turned[chosen][..., :2]

@@ -11,19 +11,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pim.registration.warp import Lattice, inside, sample
+from pim.pim.registration.warp import Lattice, compose, inside, inverse, plus_identity, sample
 
-# Motions as weights of: everything right, down; grow along x, shear down along x; shear right along y, grow along y.
-SIMILARITY = ((1.0, 0.0, 0.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0, 0.0, 1.0), (0.0, 0.0, 0.0, 1.0, -1.0, 0.0))
-AFFINE = tuple(tuple(float(i == j) for i in range(6)) for j in range(6))
+# Shift right and down, growth, turn; each as weights of six fields: right, down, and both times x and times y.
+MOTIONS = (
+    (1.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    (0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 1.0, 0.0, 0.0, 1.0),
+    (0.0, 0.0, 0.0, 1.0, -1.0, 0.0),
+)
 
 
 class Template(NamedTuple):
     """What a reference contributes to every step on one lattice."""
 
-    rows: Tensor  # (N, 2 + K, h * w): ones, the picture, and its change with each of K motions
+    rows: Tensor  # (N, 6, h * w): ones, the picture, and its change with each of four motions
     lattice: Lattice
-    basis: Tensor  # (K, 6) the motions
 
 
 class Step(NamedTuple):
@@ -34,38 +37,34 @@ class Step(NamedTuple):
     share: Tensor  # (N,) of the reference that has a partner
 
 
-def analyse(reference: Tensor, lattice: Lattice, motions: tuple[tuple[float, ...], ...]) -> Template:
+def analyse(reference: Tensor, lattice: Lattice) -> Template:
     """Prepare reference pictures (N, 1, h, w) on a lattice."""
-    basis = reference.new_tensor(motions)
-    down, right = torch.gradient(reference[:, 0], spacing=float(lattice.factor), dim=(-2, -1))
-    y, x = (axis / reach(lattice) for axis in lattice.axes(reference))
+    slopes = torch.gradient(reference[:, 0], spacing=float(lattice.factor), dim=(-2, -1))
+    down, right = (slope[:, :: lattice.every, :: lattice.every] for slope in slopes)
+    y, x = (axis / lattice.reach for axis in lattice.axes(reference))
     changes = torch.stack([right, down, right * x, down * x, right * y[:, None], down * y[:, None]], 1)
-    changes = torch.einsum("kp,nphw->nkhw", basis, changes)
-    return Template(torch.cat([torch.ones_like(reference), reference, changes], 1).flatten(2), lattice, basis)
+    changes = torch.einsum("kp,nphw->nkhw", reference.new_tensor(MOTIONS), changes)
+    seen = reference[..., :: lattice.every, :: lattice.every]
+    return Template(torch.cat([torch.ones_like(seen), seen, changes], 1).flatten(2), lattice)
 
 
-def reach(lattice: Lattice) -> float:
-    """From the middle of the picture to its corners, pixels."""
-    height, width = lattice.full
-    return float((height**2 + width**2) ** 0.5 / 2)
-
-
-def step(known: Template, distorted: Tensor, warp: Tensor | None = None) -> Step:
+def step(known: Template, distorted: Tensor, warp: Tensor | None = None, mode: str = "bilinear") -> Step:
     """The step from a warp (N, 2, 3), or from none, for distorted pictures (N, 1, h, w)."""
     if warp is None:
-        rows = torch.cat([known.rows, distorted.flatten(2)], 1)
+        seen = distorted[..., :: known.lattice.every, :: known.lattice.every]
+        rows = torch.cat([known.rows, seen.flatten(2)], 1)
         weighted = rows
     else:
         places = known.lattice.places(warp)
-        rows = torch.cat([known.rows, sample(distorted, places).flatten(2)], 1)
-        weighted = rows * inside(places).flatten(1)[:, None]
+        rows = torch.cat([known.rows, sample(distorted, places, mode).flatten(2)], 1)
+        weighted = rows * inside(places, known.lattice.blocks).flatten(1)[:, None]
     wide = torch.float32 if rows.device.type == "mps" else torch.float64
     moments = (weighted @ rows.transpose(1, 2)).to(wide)
     correlation, amounts = _ascend(moments)
-    motion = (amounts @ known.basis.to(wide)).unflatten(1, (3, 2)).transpose(1, 2)  # columns: offset, along x, along y
-    offset, linear = motion[..., :1], motion[..., 1:] / reach(known.lattice)
+    motion = (amounts @ moments.new_tensor(MOTIONS)).unflatten(1, (3, 2)).transpose(1, 2)  # columns: offset, along x, along y
+    offset, linear = motion[..., :1], motion[..., 1:] / known.lattice.reach
     share = moments[:, 0, 0] / known.rows.shape[2]
-    return Step(correlation, torch.cat([linear, offset], -1).to(rows.dtype), share.to(rows.dtype))
+    return Step(correlation.to(rows), torch.cat([linear, offset], -1).to(rows), share.to(rows))
 
 
 def _ascend(moments: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,3 +83,17 @@ def _ascend(moments: Tensor) -> tuple[Tensor, Tensor]:
     step = solved[..., 1] * gain[:, None] - solved[..., 0]
     correlation = w[:, 0] / (r[:, 0] * w[:, -1]).clamp_min(tiny).sqrt()
     return correlation, step
+
+
+def climb(
+    known: Template, distorted: Tensor, warps: Tensor, steps: int, overlap: float, mode: str = "bilinear"
+) -> tuple[Tensor, Tensor]:
+    """The best of the warps on the way from some (N, 2, 3), and its correlation (N,), -1 if none has the overlap."""
+    best, highest = warps, warps.new_full((len(warps),), -1)
+    for _ in range(steps):
+        here = step(known, distorted, warps, mode)
+        better = (here.correlation > highest) & (here.share >= overlap)
+        highest = torch.where(better, here.correlation, highest)
+        best = torch.where(better[:, None, None], warps, best)
+        warps = compose(inverse(plus_identity(here.motion)), warps)
+    return best, highest

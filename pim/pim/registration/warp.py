@@ -6,6 +6,7 @@ and t in pixels of the full picture, x to the right, y down, from its middle. It
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,37 +16,48 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Lattice:
-    """The pixels of a picture, or of a copy of it reduced by whole blocks."""
+    """Where to look in a picture, or in a copy of it reduced by whole blocks."""
 
     full: tuple[int, int]  # height and width of the picture
     factor: int = 1  # side of the blocks
+    every: int = 1  # only each second block or so, along rows and columns
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in blocks; a rest that fills no block is left out."""
+    def blocks(self) -> tuple[int, int]:
+        """Height and width of the reduced copy; a rest that fills no block is left out."""
         return self.full[0] // self.factor, self.full[1] // self.factor
+
+    @property
+    def reach(self) -> float:
+        """From the middle of the picture to its corners, pixels."""
+        return math.hypot(*self.full) / 2
 
     def axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Where the middles of the blocks lie, y (h,) and x (w,), in pixels from the middle of the picture."""
         y, x = (
-            (torch.arange(blocks, device=like.device, dtype=like.dtype) + 0.5) * self.factor - side / 2
-            for blocks, side in zip(self.size, self.full, strict=True)
+            (torch.arange(0, blocks, self.every, device=like.device, dtype=like.dtype) + 0.5) * self.factor - side / 2
+            for blocks, side in zip(self.blocks, self.full, strict=True)
         )
         return y, x
 
     def places(self, warp: Tensor) -> Tensor:
         """Where a warp takes every block, (N, h, w, 2), as `sample` reads it: -1 and 1 are the outer borders."""
-        half = warp.new_tensor([blocks * self.factor / 2 for blocks in reversed(self.size)])
-        middle = half - warp.new_tensor([side / 2 for side in reversed(self.full)])
-        linear = warp[..., :2] * half / half[:, None]
-        offset = (warp[..., :2] @ middle + warp[..., 2] - middle) / half
-        theta = torch.cat([linear, offset[..., None]], -1)
-        return F.affine_grid(theta, [len(warp), 1, *self.size], align_corners=False)
+        y, x = self.axes(warp)
+        sides = [blocks * self.factor / 2 for blocks in reversed(self.blocks)]
+        shift = warp.new_tensor([full / 2 for full in reversed(self.full)]) - warp.new_tensor(sides)
+        to = torch.cat([warp[..., :2], warp[..., 2:] + shift[:, None]], -1) / warp.new_tensor(sides)[:, None]
+        a, b, c = (column[:, None, None] for column in to.unbind(-1))  # (N, 1, 1, 2)
+        return (y[:, None, None] * b + c) + x[:, None] * a
 
 
 def identity(count: int, like: Tensor) -> Tensor:
     """Warps that leave everything where it is, (N, 2, 3)."""
     return torch.eye(2, 3, device=like.device, dtype=like.dtype).repeat(count, 1, 1)
+
+
+def plus_identity(motion: Tensor) -> Tensor:
+    """The warps that add a motion (N, 2, 3) to every place."""
+    return motion + identity(len(motion), motion)
 
 
 def compose(first: Tensor, then: Tensor) -> Tensor:
@@ -60,10 +72,10 @@ def inverse(warp: Tensor) -> Tensor:
     return torch.cat([linear, -linear @ warp[..., 2:]], -1)
 
 
-def inside(places: Tensor, margin: float = 0.0) -> Tensor:
+def inside(places: Tensor, size: tuple[int, int], margin: float = 0.0) -> Tensor:
     """Which places lie between the middles of pixels and `margin` pixels from the outermost, (N, h, w), bool."""
-    sides = places.new_tensor([places.shape[2], places.shape[1]])
-    return (places.abs() <= 1 - (1 + 2 * margin) / sides).all(-1)
+    limit = places.new_tensor([1 - (1 + 2 * margin) / side for side in reversed(size)])
+    return (places.abs() <= limit).all(-1)
 
 
 def sample(image: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
