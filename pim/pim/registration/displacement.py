@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pim.pim.registration.warp import Lattice
-
 Point = tuple[float, float]
 Row = tuple[float, float, float]
 
@@ -57,9 +55,7 @@ class Displacement:
 
 def mean_length(warps: Tensor, size: tuple[int, int]) -> Tensor:
     """The mean displacement over a picture of `size` by warps (N, 2, 3) about its middle, from 16 x 16 places, (N,)."""
-    y, x = (
-        ((torch.arange(16, device=warps.device, dtype=warps.dtype) + 0.5) / 16 - 0.5) * side for side in size
-    )
+    y, x = (((torch.arange(16, device=warps.device, dtype=warps.dtype) + 0.5) / 16 - 0.5) * side for side in size)
     places = torch.stack([x.expand(16, 16), y[:, None].expand(16, 16), torch.ones_like(x).expand(16, 16)])
-    moved = (warps @ places.flatten(1)).unflatten(-1, (16, 16)) - places[:2]
-    return moved.norm(dim=1).mean((1, 2))
+    moved = warps @ places.flatten(1) - places[:2].flatten(1)
+    return moved.square().sum(1).sqrt().mean(1)

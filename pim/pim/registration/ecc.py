@@ -61,14 +61,15 @@ def step(known: Template, distorted: Tensor, warp: Tensor | None = None, mode: s
     wide = torch.float32 if rows.device.type == "mps" else torch.float64
     moments = (weighted @ rows.transpose(1, 2)).to(wide)
     correlation, amounts = _ascend(moments)
-    motion = (amounts @ moments.new_tensor(MOTIONS)).unflatten(1, (3, 2)).transpose(1, 2)  # columns: offset, along x, along y
-    offset, linear = motion[..., :1], motion[..., 1:] / known.lattice.reach
+    amounts = amounts.clamp(-known.lattice.reach / 2, known.lattice.reach / 2)  # no fold, however poor the fit
+    fields = (amounts @ moments.new_tensor(MOTIONS)).reshape(-1, 3, 2).transpose(1, 2)  # offset, along x, along y
+    offset, linear = fields[..., :1], fields[..., 1:] / known.lattice.reach
     share = moments[:, 0, 0] / known.rows.shape[2]
     return Step(correlation.to(rows), torch.cat([linear, offset], -1).to(rows), share.to(rows))
 
 
 def _ascend(moments: Tensor) -> tuple[Tensor, Tensor]:
-    """Correlation (N,) and the step (N, K) that raises it most, from second moments of ones, r, its K changes, and w."""
+    """Correlation (N,) and the step (N, K) that raises it most; second moments of ones, r, its K changes, and w."""
     count = moments[:, :1, :1].clamp_min(1)
     spread = (moments - moments[:, :, :1] * moments[:, :1] / count)[:, 1:, 1:]
     r, w = spread[:, 0], spread[:, -1]

@@ -80,11 +80,11 @@ def _search(first: Copies, second: Copies) -> Tensor:
     many = starts.shape[1]
     known = ecc.analyse(reference.repeat_interleave(many, 0), lattice)
     warps, fit = ecc.climb(known, distorted.repeat_interleave(many, 0), starts.flatten(0, 1), STEPS[0], OVERLAP)
-    best = fit.unflatten(0, (-1, many)).argmax(1)
-    found = warps.unflatten(0, (-1, many))[torch.arange(len(best), device=best.device), best]
+    best = fit.reshape(-1, many).argmax(1)
+    found = warps.reshape(-1, many, 2, 3)[torch.arange(len(best), device=best.device), best]
     for i in range(len(first.images) - 2, 0, -1):
         known = ecc.analyse(first.images[i], first.lattices[i])
-        found, _ = ecc.climb(known, second.images[i], found, STEPS[1], OVERLAP)
+        found = ecc.climb(known, second.images[i], found, STEPS[1], OVERLAP)[0]
     return found
 
 
@@ -103,7 +103,9 @@ def _judge(first: Copies, second: Copies, warps: Tensor) -> Iterator[tuple[str |
     reference, distorted = first.details(0), second.details(0)
     before, after = (_correlation(reference, other, both) for other in (distorted, sample(distorted, places)))
     chance = (1 - after**2 > BETTER * (1 - before**2)) | (mean_length(warps, lattice.full) < STILL)
-    for share, same, random in torch.stack([both.float().mean((1, 2)), after, chance], 1).tolist():
+    lattice = Lattice(lattice.full, every=lattice.factor)
+    shares = inside(lattice.places(warps), lattice.full).float().mean((1, 2))
+    for share, same, random in torch.stack([shares, after, chance], 1).tolist():
         if share < OVERLAP:
             yield "less than half of the pictures overlap", share
         elif same < SAME:
@@ -142,10 +144,10 @@ def _finest(size: tuple[int, int]) -> int:
 
 
 def _gray(image: Tensor) -> Tensor:
-    return torch.tensordot(image, image.new_tensor(LUMA), ([1], [0]))[:, None]
+    luma: Tensor = torch.tensordot(image, image.new_tensor(LUMA), ([1], [0]))
+    return luma[:, None]
 
 
 def _smooth(gray: Tensor) -> Tensor:
     kernel = gray.new_tensor([0.25, 0.5, 0.25])
     return F.conv2d(F.pad(gray, (1, 1, 1, 1), mode="replicate"), (kernel[:, None] * kernel)[None, None])
-

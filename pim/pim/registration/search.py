@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pim.pim.registration.warp import Lattice, inside, sample
@@ -25,7 +24,10 @@ def starts(reference: Tensor, distorted: Tensor, lattice: Lattice, count: int) -
     """
     turned = torch.stack([_turn(a, z, reference) for z in ZOOMS for a in TURNS])  # (K, 2, 3)
     places = lattice.places(turned)
-    many = sample(distorted.transpose(0, 1).expand(len(turned), -1, -1, -1), places) * inside(places, lattice.blocks)[:, None]
+    many = (
+        sample(distorted.transpose(0, 1).expand(len(turned), -1, -1, -1), places)
+        * inside(places, lattice.blocks)[:, None]
+    )
     peak, shift = _best_shifts(reference, many.transpose(0, 1))  # (N, K), (N, K, 2)
     chosen = peak.topk(count, 1).indices  # (N, count)
     linear = turned[chosen][..., :2]
@@ -61,4 +63,5 @@ def _padded(side: int) -> int:
 
 
 def _signed(n: int, like: Tensor) -> Tensor:
-    return torch.fft.fftfreq(n, 1 / n, device=like.device, dtype=like.dtype)
+    steps: Tensor = torch.fft.fftfreq(n, 1 / n, device=like.device, dtype=like.dtype)
+    return steps

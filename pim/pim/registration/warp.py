@@ -81,3 +81,10 @@ def inside(places: Tensor, size: tuple[int, int], margin: float = 0.0) -> Tensor
 def sample(image: Tensor, places: Tensor, mode: str = "bilinear") -> Tensor:
     """A picture (N, C, h, w) at places (N, h, w, 2); beyond its border it is continued by it."""
     return F.grid_sample(image, places, mode=mode, padding_mode="border", align_corners=False)
+
+
+def about_middle(matrix: tuple[tuple[float, ...], ...], size: tuple[int, int]) -> Tensor:
+    """The warp (1, 2, 3) about the middle of a picture of `size` that a matrix gives from its first pixel."""
+    given = torch.tensor(matrix, dtype=torch.float64)
+    middle = torch.tensor([[(size[1] - 1) / 2], [(size[0] - 1) / 2]], dtype=torch.float64)
+    return torch.cat([given[:, :2], given[:, 2:] + given[:, :2] @ middle - middle], 1)[None]
