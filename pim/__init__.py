@@ -14,16 +14,26 @@ from pim._version import VERSION as __version__
 if TYPE_CHECKING:
     from pim import loss as loss
     from pim.core.metric import Metric as Metric
+    from pim.eval.evaluate import evaluate as evaluate
+    from pim.eval.rated import RatedSet as RatedSet
     from pim.images.opener import OpenOptions as OpenOptions
     from pim.images.opener import open_image as open_image
     from pim.metrics.registry import list_metrics as list_metrics
     from pim.metrics.registry import load as load
     from pim.pim.config import PIMConfig as PIMConfig
     from pim.pim.model import PIM as PIM
+    from pim.pim.training.settings import TrainSettings as TrainSettings
+    from pim.pim.training.train import train as train
+    from pim.scoring.accumulator import Accumulator as Accumulator
     from pim.scoring.distance import distance as distance
     from pim.scoring.engine import score as score
 else:
     _HOMES = {
+        "Accumulator": "pim.scoring.accumulator",
+        "evaluate": "pim.eval.evaluate",
+        "RatedSet": "pim.eval.rated",
+        "train": "pim.pim.training.train",
+        "TrainSettings": "pim.pim.training.settings",
         "distance": "pim.scoring.distance",
         "list_metrics": "pim.metrics.registry",
         "load": "pim.metrics.registry",
@@ -50,14 +60,19 @@ else:
 
 __all__ = [
     "PIM",
+    "Accumulator",
     "Metric",
     "OpenOptions",
     "PIMConfig",
+    "RatedSet",
+    "TrainSettings",
     "__version__",
     "distance",
+    "evaluate",
     "list_metrics",
     "load",
     "loss",
     "open_image",
     "score",
+    "train",
 ]

@@ -110,7 +110,7 @@ def test_arrays_and_tensors_are_not_changed(arrays) -> None:
         (lambda a: a[..., [0, 1, 2, 2]], r"got \(34, 41, 4\)"),
         (lambda a: a[1:], r"shape of reference, \(1, 3, 34, 41\); got \(1, 3, 33, 41\)"),
         (lambda a: a[:0], "distorted is empty"),
-        (lambda a: torch.zeros(2, 3, 34, 41), "distorted holds 2 images; pim.distance compares one pair"),
+        (lambda a: torch.zeros(2, 3, 34, 41), "distorted holds 2 images; one is expected, a metric takes batches"),
         (lambda a: torch.from_numpy(a).permute(2, 0, 1), "got uint8"),
         (lambda a: torch.from_numpy(a / 255), "permute"),
     ],

@@ -258,7 +258,8 @@ def _run(
 ) -> None:
     import torch
 
-    from pim.pim.training.loop import steps_done, train
+    from pim.pim.training.loop import steps_done
+    from pim.pim.training.train import train
 
     if threads:
         torch.set_num_threads(threads)
