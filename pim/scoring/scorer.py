@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from pim.core.device import exact
 from pim.core.metric import Metric, Prepared, ensure_finite
 from pim.errors import PimError, UsageError
 from pim.images.opener import Decoding
