@@ -11,7 +11,7 @@ from torch import Tensor
 BLOCK = 8  # side of the blocks whose means are compared: noise and blur hardly change them
 ROUNDS = 6  # of counting blocks less that do not follow the rest
 LIMITS = (0.25, 4.0)  # of a gain
-EXPLAINED = 0.5  # a change that leaves more than this share of the difference between blocks is taken for chance
+LEFT = 0.3  # share of the difference, and of the reference's contrast, that a change must not leave unexplained
 CONTRAST, BRIGHTNESS = 0.02, 0.004  # what is less in both is taken for none
 
 Colour = tuple[float, float, float]
@@ -47,10 +47,10 @@ def register_tone(reference: Tensor, distorted: Tensor) -> list[Tone]:
     """
     with torch.no_grad():
         a, b = (F.avg_pool2d(image.float(), BLOCK).flatten(2) for image in (reference, distorted))
-        gain, left = _fit(a, b)
+        gain, explained = _fit(a, b)
         mean, offset = reference.float().mean((2, 3)), (distorted.float() - reference.float()).mean((2, 3))
         small = (gain.log().abs() < CONTRAST) & (offset.abs().amax(1) < BRIGHTNESS)
-        rows = torch.cat([gain[:, None], offset, mean, left[:, None], small[:, None]], 1).tolist()
+        rows = torch.cat([gain[:, None], offset, mean, explained[:, None], small[:, None]], 1).tolist()
     return [_tone(*row) for row in rows]
 
 
@@ -71,15 +71,15 @@ def take_back(distorted: Tensor, tone: Tone) -> Tensor:
 
 
 def _tone(gain: float, *rest: float) -> Tone:
-    (r, g, b), (mean_r, mean_g, mean_b), left, small = rest[:3], rest[3:6], rest[6], rest[7]
+    (r, g, b), (mean_r, mean_g, mean_b), explained, small = rest[:3], rest[3:6], rest[6], rest[7]
     mean = (mean_r, mean_g, mean_b)
-    if small or left > EXPLAINED:
+    if small or not explained:
         return Tone(1.0, (0.0, 0.0, 0.0), mean, "the same tone" if small else "no change of tone makes them more alike")
     return Tone(1 / gain, (r, g, b), mean, None)
 
 
 def _fit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Gain that brings b to a, (N, 3, n), and the share of their difference that is then left, each (N,)."""
+    """Gain that brings b to a, (N, 3, n), and whether that makes them alike, each (N,)."""
     weight, tiny = torch.ones_like(a[:, :1]), 1e-6
     for _ in range(ROUNDS):
         total = weight.sum(2, keepdim=True)
@@ -90,5 +90,5 @@ def _fit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         rest = (da - gain[:, None, None] * db).square().sum(1, keepdim=True)
         fit = weight
         weight = 1 / (1 + rest / (4 * rest.median(2, keepdim=True).values).clamp_min(tiny))
-    after, before = ((t * fit).sum((1, 2)) for t in (rest, (a - b).square()))
-    return gain, after / before.clamp_min(1e-12)
+    after, before, own = ((t * fit).sum((1, 2)) for t in (rest, (a - b).square(), da.square()))
+    return gain, (after <= LEFT * before) & (after <= LEFT * own + tiny)
