@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pim.datasets.dataset import Dataset, ManifestError, count_findings, finding
 from pim.datasets.folder import child, find_root, listing, subfolders
-from pim.datasets.labels import number, range_findings, text_lines, whole
+from pim.datasets.labels import range_findings, text_lines
+from pim.datasets.numerals import number, whole
 from pim.datasets.records import OpinionRecord, standard_error
 from pim.datasets.sheet import read_xlsx
 

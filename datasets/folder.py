@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,18 @@ from pim.datasets.dataset import Finding, ManifestError, finding
 UP, DOWN = 2, 2  # folders between the given one and the root, at most
 
 
+def folded(name: str) -> str:
+    """A name as it is compared: case and Unicode normal form aside.
+
+    >>> folded("CAFE\u0301.png") == folded("caf\u00e9.PNG")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 @dataclass(frozen=True)
 class Listing:
-    """The files of a folder by their names in lower case."""
+    """The files of a folder by their folded names."""
 
     folder: Path
     files: dict[str, Path]
@@ -39,7 +49,7 @@ def listing(folder: Path, suffixes: Iterable[str] = (), by_stem: bool = False) -
     for path in _sorted_files(folder):
         if kept and path.suffix.lower() not in kept:
             continue
-        name = (path.stem if by_stem else path.name).lower()
+        name = folded(path.stem if by_stem else path.name)
         if name in files:
             clashes.append(f"{files[name].name} and {path.name}")
         else:
@@ -73,7 +83,7 @@ def child(folder: Path, name: str) -> Path:
     exact = folder / name
     if exact.exists() or not folder.is_dir():
         return exact
-    found = sorted(entry for entry in os.listdir(folder) if entry.lower() == name.lower())
+    found = sorted(entry for entry in os.listdir(folder) if folded(entry) == folded(name))
     return folder / found[0] if found else exact
 
 

@@ -10,58 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from zipfile import BadZipFile
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
 from pim.core.files import written_whole
 from pim.datasets.crops import Crops, CropSettings
-from pim.errors import DataError, InputError
+from pim.datasets.footage import NAMED, Source, breaks, find_sources, is_video, pictures_in, settled
+from pim.datasets.video import Frame, Pixels, Tell, video_frames
+from pim.datasets.video import count_frames as count_video
+from pim.errors import DataError, InputError, PimError
 
-VIDEO_SUFFIXES = {".mp4", ".mkv", ".mov", ".avi", ".webm", ".m4v", ".mpg", ".mpeg", ".ts", ".ogv"}
-FRAME_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm"}
+__all__ = ["Source", "collect", "count_frames", "find_sources", "frames_of", "read_frames"]
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Source:
-    """One video file or folder of frames."""
-
-    path: Path
-    name: str
-    held_out: bool
-
-
-def find_sources(paths: Iterable[str | Path], held_out_share: float = 0.1, seed: int = 0) -> list[Source]:
-    """The videos and frame folders among files and folders, sorted by name.
-
-    A folder with a `manifest.csv` that has the columns `file` and `split` decides itself which of its
-    videos are held out (split `valid`); otherwise a share of the sources is, chosen by a hash of their
-    names, so that adding a video does not move the others.
-
-    Raises:
-        DataError: if a path does not exist or holds neither videos nor frames.
-    """
-    found: dict[str, Source] = {}
-    for given in map(Path, paths):
-        for path, split in _expand(given):
-            name = path.name if path.name not in found else str(path)
-            held_out = split == "valid" if split else _share_of(name, seed) < held_out_share
-            found[name] = Source(path, name, held_out)
-    sources = [found[name] for name in sorted(found)]
-    if len(sources) > 1 and held_out_share > 0 and not any(s.held_out for s in sources):
-        last = min(sources, key=lambda s: _share_of(s.name, seed))
-        sources = [Source(s.path, s.name, s is last) for s in sources]
-    return sources
 
 
 def collect(
@@ -76,36 +43,29 @@ def collect(
     Args:
         sources: From `find_sources`.
         settings: How crops are taken.
-        cache: Folder for the crops of each source; an interrupted call continues there.
+        cache: Folder for the crops of each source; an interrupted call continues there. One that cannot be used is
+            told of and done without.
         progress: Called after each source with 1 and its name.
-        problem: Called with a line for a source that cannot be decoded; the others go on.
+        problem: Called with a line for what cannot be used, be it a source or a frame; the others go on.
 
     Raises:
-        DataError: if no source yields a crop, or the cache cannot be written.
+        DataError: if no source yields a crop.
     """
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot keep crops in {cache}: {error.strerror}; PIM_CACHE names another folder") from error
-    parts, names, held_out = [], [], []
+    parts, used = [], []
+    keep = _Cache(cache, problem)
     for source in sources:
-        part_file = cache / f"{_part_key(source, settings)}.crops.npz"
+        for note in source.notes:
+            problem(note)
         try:
-            part = _read_part(part_file)
-        except (OSError, KeyError, ValueError, BadZipFile):
-            try:
-                part = _crops_of(source, settings)
-            except (InputError, DataError) as error:
-                problem(str(error))
-                progress(1, source.name)
-                continue
-            with written_whole(part_file) as stream:
-                np.savez(stream, pairs=part["pairs"], frame=part["frame"], gap=part["gap"])
+            part = keep.get(source, settings)
+        except (InputError, DataError) as error:
+            problem(str(error))
+            progress(1, source.name)
+            continue
         progress(1, source.name)
         if len(part["pairs"]):
             parts.append(part)
-            names.append(source.name)
-            held_out.append(source.held_out)
+            used.append(source)
         else:
             why = f"cuts, still pictures, flat windows and frames of less than {settings.size} pixels are left out"
             problem(f"{source.path}: no usable pair of frames ({why})")
@@ -114,57 +74,109 @@ def collect(
             "none of the sources has a usable pair of frames; PIM needs videos in which something moves, "
             f"at least {settings.size} pixels wide and high"
         )
+    used = settled(used)
+    names, held_out = [source.name for source in used], [source.held_out for source in used]
     index = np.concatenate([np.full(len(p["pairs"]), i, np.int32) for i, p in enumerate(parts)])
     pairs, frame, gap = (np.concatenate([p[key] for p in parts]) for key in ("pairs", "frame", "gap"))
     return Crops(pairs, index, frame, gap, tuple(names), np.array(held_out), settings)
 
 
-def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
+def read_frames(path: Path) -> Iterator[Pixels]:
     """The frames of a video file, of a folder in natural order of names, or of one picture: (H, W, 3) sRGB.
 
+    Those that cannot be used are left out.
+
     Raises:
-        InputError: if a frame cannot be decoded.
+        InputError: if none can be decoded.
     """
-    yield from _video_frames(path) if _is_video(path) else _pictures(_frame_files(path))
+    return (frame.pixels for frame in frames_of(path, lambda line: None) if frame.pixels is not None)
 
 
-def _expand(path: Path) -> list[tuple[Path, str]]:
-    """Sources at a path, each with its split from a manifest or ""."""
-    if path.is_file():
-        return [(path, "")]
-    if not path.is_dir():
-        raise DataError(f"{path} does not exist; expected a video, a folder of videos or a folder of frames")
-    entries = sorted(path.iterdir())
-    videos = [p for p in entries if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()]
-    if videos:
-        splits = _manifest_splits(path / "manifest.csv")
-        return [(p, splits.get(p.name, "")) for p in videos]
-    if any(p.suffix.lower() in FRAME_SUFFIXES for p in entries):
-        return [(path, "")]
-    folders = [p for p in entries if p.is_dir()]
-    if nested := [source for folder in folders for source in _expand(folder)]:
-        return nested
-    raise DataError(f"{path} holds neither videos ({', '.join(sorted(VIDEO_SUFFIXES))}) nor numbered frames")
+def frames_of(path: Path, tell: Tell) -> Iterator[Frame]:
+    """The frames of `read_frames`, with the places of those that cannot be used.
+
+    Args:
+        path: Of a source.
+        tell: Called with a line about everything that is left out or changed.
+
+    Raises:
+        InputError: if none can be decoded.
+    """
+    return video_frames(path, tell) if is_video(path) else pictures_of(pictures_in(path), tell)
 
 
-def _manifest_splits(path: Path) -> dict[str, str]:
-    if not path.is_file():
-        return {}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if not {"file", "split"} <= set(table.columns):
-        return {}
-    if wrong := sorted(set(table["split"]) - {"train", "valid", ""}):
-        raise DataError(f"{path}: column split must be train or valid; got {', '.join(wrong)}")
-    return dict(zip(table["file"], table["split"], strict=True))
+def pictures_of(files: Sequence[Path], tell: Tell) -> Iterator[Frame]:
+    """Pictures as frames.
+
+    Args:
+        files: In their order.
+        tell: Called with a line about each of the first that cannot be used, and about how many more there are.
+
+    Raises:
+        InputError: if there is none that can be used.
+    """
+    from pim.images.opener import open_image
+
+    failures: list[str] = []
+    for file, apart in zip(files, breaks(files), strict=True):
+        try:
+            pixels = (open_image(file).pixels * 255 + 0.5).astype(np.uint8)
+        except InputError as error:
+            # The opener advises options of other commands.
+            failures.append("; ".join(part for part in str(error).split("; ") if "--" not in part))
+            yield Frame(None)
+            continue
+        yield Frame(pixels, not apart)
+    if failures and len(failures) == len(files):
+        raise InputError(failures[0] + (f"; and {len(failures) - 1} more" if len(failures) > 1 else ""))
+    for failure in failures[:NAMED]:
+        tell(failure)
+    if len(failures) > NAMED:
+        tell(f"{files[0].parent}: {len(failures) - NAMED} more pictures cannot be used")
 
 
-def _share_of(name: str, seed: int) -> float:
-    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def count_frames(path: Path) -> int:
+    """How many frames `frames_of` gives; nothing is decoded for that.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    return count_video(path) if is_video(path) else len(pictures_in(path))
+
+
+class _Cache:
+    """Crops of sources that were cut before, where there is a folder to keep them in."""
+
+    def __init__(self, folder: Path, tell: Tell) -> None:
+        self._folder, self._tell, self._told = folder, tell, False
+
+    def get(self, source: Source, settings: CropSettings) -> dict[str, NDArray[np.generic]]:
+        """The crops of a source, kept or cut.
+
+        Raises:
+            InputError: if no frame can be decoded.
+            DataError: if there are too few, or a manifest divides a clip.
+        """
+        if source.splits and len(set(source.splits.values())) > 1:
+            raise DataError(f"{source.path}: the manifest divides the frames of one clip; hold out the whole folder")
+        file = self._folder / f"{_part_key(source, settings)}.crops.npz"
+        try:
+            return _read_part(file)
+        except (OSError, KeyError, ValueError, BadZipFile):
+            part = _crops_of(source, settings, self._tell)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with written_whole(file) as stream:
+                np.savez(stream, pairs=part["pairs"], frame=part["frame"], gap=part["gap"])
+        except (OSError, PimError) as error:
+            if not self._told:
+                self._tell(f"crops cannot be kept in {self._folder} ({error}); PIM_CACHE names another folder")
+            self._told = True
+        return part
 
 
 def _part_key(source: Source, settings: CropSettings) -> str:
-    files = sorted(source.path.iterdir()) if source.path.is_dir() else [source.path]
+    files = [source.path] if is_video(source.path) else pictures_in(source.path)
     state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     text = json.dumps([source.name, state, asdict(settings)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
@@ -175,7 +187,7 @@ def _read_part(path: Path) -> dict[str, NDArray[np.generic]]:
         return {key: z[key] for key in ("pairs", "frame", "gap")}
 
 
-def _crops_of(source: Source, settings: CropSettings) -> dict[str, NDArray[np.generic]]:
+def _crops_of(source: Source, settings: CropSettings, tell: Tell) -> dict[str, NDArray[np.generic]]:
     """Crops of one source: planned first, then taken while the frames stream by."""
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}/{source.name}".encode()).digest()[:8], "big")
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -187,10 +199,12 @@ def _crops_of(source: Source, settings: CropSettings) -> dict[str, NDArray[np.ge
         gap = int(rng.integers(1, settings.largest_gap + 1))
         wanted.setdefault(int(rng.integers(gap, count)), []).append(gap)  # taken when the later frame arrives
     pairs, frames, gaps = [], [], []
-    recent: deque[NDArray[np.uint8]] = deque(maxlen=settings.largest_gap + 1)
-    for t, frame in enumerate(read_frames(source.path)):
-        if recent and recent[-1].shape != frame.shape:
-            recent.clear()  # a stream that changes its size starts anew
+    recent: deque[Pixels] = deque(maxlen=settings.largest_gap + 1)
+    for t, (frame, follows) in enumerate(frames_of(source.path, tell)):
+        if not follows or frame is None or (recent and recent[-1].shape != frame.shape):
+            recent.clear()  # what follows a gap, or has another size, starts anew
+        if frame is None:
+            continue
         recent.append(frame)
         for gap in wanted.get(t, []):
             if gap >= len(recent):
@@ -205,9 +219,7 @@ def _crops_of(source: Source, settings: CropSettings) -> dict[str, NDArray[np.ge
     return {"pairs": stacked, "frame": np.array(frames, np.int32), "gap": np.array(gaps, np.int32)}
 
 
-def _crop(
-    first: NDArray[np.uint8], second: NDArray[np.uint8], settings: CropSettings, rng: np.random.Generator
-) -> NDArray[np.uint8] | None:
+def _crop(first: Pixels, second: Pixels, settings: CropSettings, rng: np.random.Generator) -> Pixels | None:
     """The same random window of two frames, (2, 3, size, size), or None if it is of no use."""
     height, width = first.shape[:2]
     largest = min(settings.largest_reduction, min(height, width) / settings.size)
@@ -227,74 +239,10 @@ def _crop(
     return None
 
 
-def reduce_window(frame: NDArray[np.uint8], box: tuple[float, float, float, float], size: int) -> NDArray[np.uint8]:
+def reduce_window(frame: Pixels, box: tuple[float, float, float, float], size: int) -> Pixels:
     """The window (left, top, right, bottom) of a frame, resampled to (size, size, 3)."""
     return np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
-def _difference(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> float:
+def _difference(first: Pixels, second: Pixels) -> float:
     return float(np.abs((first.astype(np.float32) - second) @ LUMA).mean() / 255)
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sorting key under which frame 10 comes after frame 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
-
-
-def _is_video(path: Path) -> bool:
-    return not path.is_dir() and path.suffix.lower() not in FRAME_SUFFIXES
-
-
-def _frame_files(path: Path) -> list[Path]:
-    """The pictures in a folder in natural order, or the one picture at a path."""
-    if not path.is_dir():
-        return [path]
-    return sorted((p for p in path.iterdir() if p.suffix.lower() in FRAME_SUFFIXES), key=_natural)
-
-
-def count_frames(path: Path) -> int:
-    """How many frames `read_frames` gives; videos are not decoded for that.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    if not _is_video(path):
-        return len(_frame_files(path))
-    av = _av()
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise InputError(f"{path} has no video stream")
-            stream = container.streams.video[0]
-            # The count in the header can be missing or wrong; packets are counted without decoding.
-            return sum(1 for packet in container.demux(stream) if packet.size)
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a video: {error}") from error
-
-
-def _video_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    av = _av()
-    try:
-        with av.open(str(path)) as container:
-            for frame in container.decode(video=0):
-                yield frame.to_ndarray(format="rgb24")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be decoded: {error}") from error
-
-
-def _pictures(files: list[Path]) -> Iterator[NDArray[np.uint8]]:
-    from pim.images.opener import open_image
-
-    for file in files:
-        yield (open_image(file).pixels * 255 + 0.5).astype(np.uint8)
-
-
-def _av() -> ModuleType:
-    """PyAV, which is needed only where videos are."""
-    try:
-        import av
-    except ImportError as error:
-        raise DataError(
-            "reading videos needs PyAV: pip install 'pim-metric[video]'; packed crops need no decoder"
-        ) from error
-    return av

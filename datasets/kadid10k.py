@@ -15,7 +15,8 @@ import pandas as pd
 
 from pim.datasets.dataset import Dataset, Finding, count_findings, finding
 from pim.datasets.folder import child, find_root, listing
-from pim.datasets.labels import number, range_findings
+from pim.datasets.labels import range_findings
+from pim.datasets.numerals import number
 from pim.datasets.records import OpinionRecord, standard_error
 from pim.datasets.sheet import columns_of, read_sheet
 

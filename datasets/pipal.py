@@ -13,7 +13,8 @@ from pathlib import Path
 
 from pim.datasets.dataset import Dataset, ManifestError, count_findings, finding
 from pim.datasets.folder import find_root, listing, subfolders
-from pim.datasets.labels import number, range_findings, text_lines
+from pim.datasets.labels import range_findings, text_lines
+from pim.datasets.numerals import number
 from pim.datasets.records import OpinionRecord
 
 EXPECTED = {"train": 23200, "val": 1000}

@@ -1,10 +1,8 @@
-"""Tables of text: CSV and TSV as people and spreadsheets write them, and the cells of an .xlsx file."""
+"""Tables as data frames of text: CSV, TSV and Parquet, and the cells of an .xlsx file."""
 
 from __future__ import annotations
 
-import io
 import re
-import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,44 +10,41 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
+from pim.datasets.cells import read_rows
 from pim.datasets.dataset import ManifestError
-from pim.datasets.labels import text_lines
-from pim.errors import did_you_mean
+from pim.datasets.numerals import Numbers, numbers
+from pim.errors import InputError, did_you_mean
 
 LARGEST_PART = 32 << 20  # bytes of one file inside an .xlsx
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
 def read_sheet(path: Path) -> pd.DataFrame:
-    """A table with a heading: every cell a text, columns in lower case.
+    """A table with a heading, as `pim.datasets.cells.read_rows` reads it: every cell a text, columns in lower case.
 
-    Byte-order marks and any line ends are understood; cells are separated by tabs, semicolons or
-    commas, whichever the heading has. A name that ends in .parquet is a Parquet file.
+    The index holds the line at which each row begins; `attrs` holds the separator and the notes of the reader. A name
+    that ends in .parquet is a Parquet file.
 
     Raises:
         ManifestError: if it cannot be read, is no table or names a column twice.
     """
-    table = _parquet(path) if path.suffix.lower() == ".parquet" else _separated(path)
-    repeated = table.columns[table.columns.duplicated()].tolist()
-    if repeated:
-        raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
-    return table.apply(lambda column: column.str.strip())
-
-
-def _separated(path: Path) -> pd.DataFrame:
-    lines = text_lines(path)
-    if not lines:
-        raise ManifestError(f"{path} is empty")
-    separator = next((mark for mark in "\t;" if mark in lines[0]), ",")
-    text = io.StringIO("\n".join(lines))
+    if path.suffix.lower() == ".parquet":
+        return _parquet(path)
     try:
-        # Rows with too many cells are but a warning to pandas, which then drops the last ones.
-        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            table = pd.read_csv(text, sep=separator, dtype=str, keep_default_na=False, index_col=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning) as error:
-        raise ManifestError(f"{path} is not a table: {error}") from error
-    table.columns = [column.strip().lower() for column in _heading(lines[0], separator)]
+        found = read_rows(path)
+    except InputError as error:
+        raise ManifestError(str(error)) from error
+    lines = pd.Index([row.line for row in found.rows], dtype=int)
+    table = pd.DataFrame([row.cells for row in found.rows], lines, list(found.columns), dtype=str)
+    table.attrs = {"separator": found.separator, "notes": found.notes}
     return table
+
+
+def numbers_of(table: pd.DataFrame, column: str) -> Numbers:
+    """The numbers of a column of `read_sheet`; of one that is not there none."""
+    if column not in table.columns:
+        return Numbers((None,) * len(table), frozenset())
+    return numbers(table[column].tolist(), table.attrs["separator"])
 
 
 def _parquet(path: Path) -> pd.DataFrame:
@@ -59,14 +54,18 @@ def _parquet(path: Path) -> pd.DataFrame:
         raise ManifestError(f"{path} needs the package pyarrow; install it, or save the table as CSV") from error
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    table.columns = [str(column).strip().lower() for column in table.columns]
+    table.columns = ["_".join(str(column).lower().split()) for column in table.columns]
+    if repeated := table.columns[table.columns.duplicated()].tolist():
+        raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
+    table.index = pd.RangeIndex(2, len(table) + 2)  # as if it had a line for the heading
     # repr of a number is read as the same number again
-    return table.apply(lambda column: pd.Series(["" if pd.isna(cell) else str(cell) for cell in column], dtype=str))
-
-
-def _heading(line: str, separator: str) -> list[str]:
-    """The names in a heading, as they stand; pandas would rename repeated ones."""
-    return next(pd.read_csv(io.StringIO(line), sep=separator, dtype=str, header=None).itertuples(index=False))
+    texts = table.apply(
+        lambda column: pd.Series(
+            ["" if pd.isna(cell) else str(cell).strip() for cell in column], table.index, dtype=str
+        )
+    )
+    texts.attrs = {"separator": ",", "notes": ()}
+    return texts
 
 
 def columns_of(table: pd.DataFrame, names: Iterable[str], path: Path) -> pd.DataFrame:

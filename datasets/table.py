@@ -13,6 +13,7 @@ ending .json that holds {"higher_is_better": true}, or the option. It is never g
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from typing import Any
 import pandas as pd
 
 from pim.datasets.dataset import Dataset, Finding, ManifestError, finding
-from pim.datasets.labels import number, whole
+from pim.datasets.numerals import Numbers
 from pim.datasets.places import Places
 from pim.datasets.records import (
     AnyRecord,
@@ -34,13 +35,16 @@ from pim.datasets.records import (
     SameRecord,
     standard_error,
 )
-from pim.datasets.sheet import read_sheet
+from pim.datasets.sheet import numbers_of, read_sheet
 from pim.errors import UsageError
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
 TAGS = ("subset", "category", "origin")
 LARGEST_SIDECAR = 1 << 20  # bytes
-TRUE, FALSE = ("1", "true", "yes"), ("0", "false", "no")
+_MEASURES = {"score_std": (0.0, math.inf), "n": (1.0, 2.0**53), "level": (-(2.0**53), 2.0**53)}  # and their limits
+_EXPECTED = {"score_std": "no deviations", "n": "no numbers of people", "level": "no whole numbers"}
+_WHOLE = ("n", "level")
+TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 
 
 @dataclass(frozen=True)
@@ -74,27 +78,39 @@ def read(path: Path, images: Path | None = None, higher_is_better: bool | None =
     """
     if path.is_dir():
         raise ManifestError(f"{path} is a folder; name the table inside it")
-    if path.suffix.lower() not in SUFFIXES:
+    if not path.name.lower().endswith(SUFFIXES):
         raise ManifestError(f"{path} is no table; its name must end in {', '.join(SUFFIXES)}")
     table = read_sheet(path)
     form = _form(table, path)
     places = Places([folder for folder in (images, path.parent) if folder is not None])
-    labels = [number(text) for text in table[form.label]]
+    columns = {name: numbers_of(table, name) for name in (form.label, *_MEASURES)}
     records: list[AnyRecord] = []
-    for row, label in zip(_rows(table), labels, strict=True):
+    for at, row in enumerate(_rows(table)):
         found = [places.find(row[column]) for column in form.pictures]
-        if label is not None and all(found):
-            records.append(_record(form, row, [place for place in found if place is not None], label))
+        told = {name: column.values[at] for name, column in columns.items()}
+        if told[form.label] is not None and all(found):
+            row["group"] = row.get("group") or row.get("content") or places.one_name(row[form.pictures[0]])
+            records.append(_record(form, row, [place for place in found if place is not None], told))
     return Dataset(
-        name=f"{path.resolve().parent.name}/{path.stem}",
+        name=f"{path.resolve().parent.name}/{_stem(path)}",
         kind=form.kind,
         root=images or path.parent,
         rows=tuple(records),
         higher_is_better=_direction(table, path, higher_is_better) if form.kind == "opinion" else None,
-        findings=(*_label_findings(form, table, labels), *places.findings(), *_pair_findings(form, table)),
+        findings=(
+            *(Finding("note", note) for note in table.attrs["notes"]),
+            *_value_findings(form, table, columns),
+            *places.findings(),
+            *_pair_findings(form, table, places),
+        ),
         expected={"": len(table)},
         found={"": len(records)},
     )
+
+
+def _stem(path: Path) -> str:
+    """The name of a table without its ending, .csv.gz and the like being one."""
+    return next(path.name[: -len(ending)] for ending in SUFFIXES if path.name.lower().endswith(ending))
 
 
 def _rows(table: pd.DataFrame) -> Iterator[dict[str, str]]:
@@ -113,18 +129,19 @@ def _form(table: pd.DataFrame, path: Path) -> _Form:
     raise ManifestError(f"{path} has the columns {','.join(table.columns)}; expected one of: {forms}")
 
 
-def _record(form: _Form, row: Mapping[str, str], found: list[Path], label: float) -> AnyRecord:
+def _record(form: _Form, row: Mapping[str, str], found: list[Path], told: Mapping[str, float | None]) -> AnyRecord:
+    label = told[form.label] or 0.0
     common: dict[str, Any] = {
         "key": "|".join(row[column] for column in form.pictures),
-        "group": intern(row.get("group") or row.get("content") or row[form.pictures[0]]),
+        "group": intern(row["group"]),
         "subsets": tuple(intern(row[tag]) for tag in TAGS if row.get(tag)),
         "distortion": intern(row.get("distortion", "")) or None,
-        "level": whole(row.get("level", "")),
-        "n": whole(row.get("n", "")),
+        "level": _whole(told["level"]),
+        "n": _whole(told["n"]),
     }
     match form.kind:
         case "opinion":
-            error = standard_error(number(row.get("score_std", "")), common["n"])
+            error = standard_error(told["score_std"], common["n"])
             return OpinionRecord(reference=found[0], distorted=found[1], score=label, score_error=error, **common)
         case "two_afc":
             return ForcedChoiceRecord(
@@ -163,7 +180,7 @@ def _column_direction(table: pd.DataFrame, path: Path) -> bool | None:
 
 def _sidecar(path: Path) -> dict[str, bool | None]:
     """What the file of the same name with the ending .json states."""
-    beside = path.with_suffix(".json")
+    beside = path.with_name(f"{_stem(path)}.json")
     if not beside.is_file():
         return {}
     try:
@@ -178,20 +195,44 @@ def _sidecar(path: Path) -> dict[str, bool | None]:
     return {beside.name: value}
 
 
-def _label_findings(form: _Form, table: pd.DataFrame, labels: list[float | None]) -> tuple[Finding, ...]:
-    limits = {"opinion": (float("-inf"), float("inf"))}.get(form.kind, (0.0, 1.0))
-    wrong = [
-        f"line {line} ({text[:40] or 'empty'})"
-        for line, (text, value) in enumerate(zip(table[form.label], labels, strict=True), start=2)
-        if value is None or not limits[0] <= value <= limits[1] or abs(value) == float("inf")
-    ]
-    expected = "no numbers" if form.kind == "opinion" else "no shares from 0 to 1"
-    return finding("error", f"values of {form.label} are {expected}", wrong)
+def _value_findings(form: _Form, table: pd.DataFrame, columns: Mapping[str, Numbers]) -> Iterator[Finding]:
+    """What is wrong with the judgements, and with the numbers that weigh or describe them, by line."""
+    opinion = form.kind == "opinion"
+    limits = {form.label: (-math.inf if opinion else 0.0, math.inf if opinion else 1.0), **_MEASURES}
+    expected = {form.label: "no numbers" if opinion else "no shares from 0 to 1", **_EXPECTED}
+    for name in (name for name in limits if name in table.columns):
+        told = columns[name]
+        wrong, unclear = [], []
+        for at, (line, text) in enumerate(table[name].items()):
+            value = told.values[at]
+            case = f"line {line} ({text[:40] or 'empty'})"
+            if at in told.ambiguous:
+                unclear.append(case)
+            elif not text and name != form.label:
+                continue
+            elif value is None or not _fits(name, value, *limits[name]):
+                wrong.append(case)
+        yield from finding("error", f"values of {name} are {expected[name]}", wrong)
+        yield from finding(
+            "error",
+            f"values of {name} can be read in two ways, with a separator of thousands or of decimals; write all "
+            "numbers with a decimal point and without separators of thousands",
+            unclear,
+        )
 
 
-def _pair_findings(form: _Form, table: pd.DataFrame) -> tuple[Finding, ...]:
-    """Rows that are there twice, and pictures that are compared with themselves."""
-    keys = Counter(zip(*(table[column] for column in form.pictures), strict=True))
+def _fits(name: str, value: float, low: float, high: float) -> bool:
+    return low <= value <= high and math.isfinite(value) and (name not in _WHOLE or value == int(value))
+
+
+def _whole(value: float | None) -> int | None:
+    return int(value) if value is not None and math.isfinite(value) else None
+
+
+def _pair_findings(form: _Form, table: pd.DataFrame, places: Places) -> tuple[Finding, ...]:
+    """Rows that are there twice, under whatever names, and pictures that are compared with themselves."""
+    names = ([places.one_name(name) for name in table[column]] for column in form.pictures)
+    keys = Counter(zip(*names, strict=True))
     repeated = [" | ".join(key) for key, count in keys.items() if count > 1]
     same = [" | ".join(key) for key in keys if len(form.pictures) == 2 and key[0] == key[1]]
     return (

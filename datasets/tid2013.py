@@ -14,7 +14,8 @@ import numpy as np
 
 from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
 from pim.datasets.folder import Listing, child, find_root, listing
-from pim.datasets.labels import number, range_findings, text_lines
+from pim.datasets.labels import range_findings, text_lines
+from pim.datasets.numerals import number
 from pim.datasets.records import OpinionRecord
 
 TYPES = (

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.datasets.frames import LUMA, Source, count_frames, read_frames, reduce_window
+from pim.datasets.footage import Source, is_video, pictures_in, settled
+from pim.datasets.frames import LUMA, pictures_of, reduce_window
+from pim.datasets.video import Tell, count_frames, video_frames
 from pim.errors import DataError, InputError, UsageError
 
 
@@ -19,7 +22,7 @@ class PatchSettings:
     """How windows are taken from a source."""
 
     size: int = 128  # side, pixels
-    per_source: int = 120  # windows of each video or folder
+    per_source: int = 120  # windows of each video or folder; of a folder of more pictures one of each
     smallest_reduction: float = 1.0  # a window of size * factor is reduced to size,
     largest_reduction: float = 4.0  # the factor being log-uniform between these two
     flat: float = 0.01  # deviation of luma below which a window shows nothing
@@ -81,45 +84,96 @@ def collect(
     """Windows of all sources.
 
     Args:
-        sources: From `pim.datasets.frames.find_sources`.
+        sources: From `pim.datasets.footage.find_sources`.
         settings: How windows are taken.
         progress: Called after each source with 1 and its name.
-        problem: Called with a line for a source that is of no use; the others go on.
+        problem: Called with a line for a source or picture that is of no use; the others go on.
 
     Raises:
         DataError: if no source yields a window.
     """
-    parts, names, held_out = [], [], []
+    parts, used = [], []
     for source in sources:
-        try:
-            part = _windows_of(source, settings)
-        except (InputError, DataError) as error:
-            problem(str(error))
-            part = []
-        else:
-            if not part:
+        for note in source.notes:
+            problem(note)
+        for piece in _pieces(source):
+            try:
+                part = _windows_of(piece, settings, problem)
+            except (InputError, DataError) as error:
+                problem(str(error))
+                continue
+            if part:
+                parts.append(np.stack(part))
+                used.append(piece.source)
+            else:
                 problem(f"{source.path}: no usable window; all are flat or smaller than {settings.size} pixels")
         progress(1, source.name)
-        if part:
-            parts.append(np.stack(part))
-            names.append(source.name)
-            held_out.append(source.held_out)
     if not parts:
         raise DataError(f"none of the sources has a usable window of {settings.size} pixels")
+    used = settled(used)
+    names, held_out = [source.name for source in used], [source.held_out for source in used]
     index = np.concatenate([np.full(len(part), i, np.int32) for i, part in enumerate(parts)])
     return Patches(np.concatenate(parts), index, tuple(names), np.array(held_out), settings)
 
 
-def _windows_of(source: Source, settings: PatchSettings) -> list[NDArray[np.uint8]]:
-    """Windows (3, size, size) of random frames of one source; flat ones are left out."""
+@dataclass(frozen=True)
+class _Piece:
+    """What is held out, or not, as a whole: a video, or some of the pictures of a folder."""
+
+    source: Source
+    pictures: tuple[Path, ...]  # none: a video
+    share: float  # of the windows of the source
+
+
+def _pieces(source: Source) -> list[_Piece]:
+    """A video as it is; a folder of pictures, which are sources of their own, as those to learn from and the others.
+
+    Without a manifest, neighbours by name are held out: they may be frames of one scene.
+    """
+    pictures = () if is_video(source.path) else tuple(pictures_in(source.path))
+    if len(pictures) < 2 or (source.draw is None and not source.splits):
+        return [_Piece(source, pictures, 1.0)]
+    count = max(1, round(source.share * len(pictures))) if source.share > 0 and not source.splits else 0
+    first = int((source.draw or 0.0) * (len(pictures) - count + 1))
+    block = {picture.name: True for picture in pictures[first : first + count]}
+    held_out = tuple(p for p in pictures if (source.splits or block).get(p.name, False))
+    kept = tuple(p for p in pictures if p not in set(held_out))
+    decided = {"draw": None, "splits": {}}
+    pieces = [
+        _Piece(replace(source, held_out=False, **decided), kept, len(kept) / len(pictures)),
+        _Piece(
+            replace(source, name=f"{source.name} (held out)", held_out=True, **decided),
+            held_out,
+            len(held_out) / len(pictures),
+        ),
+    ]
+    return [piece for piece in pieces if piece.pictures]
+
+
+def _windows_of(piece: _Piece, settings: PatchSettings, tell: Tell) -> list[NDArray[np.uint8]]:
+    """Windows (3, size, size) of frames of one source; flat ones are left out.
+
+    Frames of a video are drawn; of pictures each has as many windows as the others, and one at least.
+    """
+    source = piece.source
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}/{source.name}".encode()).digest()[:8], "big")
     rng = np.random.Generator(np.random.PCG64(seed))
-    count = count_frames(source.path)
-    if count < 1:
-        raise DataError(f"{source.path} has no frames")
-    wanted = np.bincount(rng.integers(0, count, settings.per_source), minlength=count)
+    total = max(1, round(settings.per_source * piece.share))
+    if piece.pictures:
+        count = len(piece.pictures)
+        each, more = divmod(max(total, count), count)
+        wanted = each + np.bincount(rng.choice(count, more, replace=False), minlength=count)
+        frames = pictures_of(piece.pictures, tell)
+    else:
+        count = count_frames(source.path)
+        if count < 1:
+            raise DataError(f"{source.path} has no frames")
+        wanted = np.bincount(rng.integers(0, count, total), minlength=count)
+        frames = video_frames(source.path, tell)
     found = []
-    for frame, windows in zip(read_frames(source.path), wanted, strict=False):
+    for (frame, _), windows in zip(frames, wanted, strict=False):
+        if frame is None:
+            continue
         height, width = frame.shape[:2]
         largest = min(settings.largest_reduction, min(height, width) / settings.size)
         for u_scale, u_top, u_left in rng.random((windows, 3)):

@@ -433,13 +433,13 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
         ("", "empty"),
         ("reference,distorted\n", "no pairs"),
         ("reference,distort\na,b\n", "no column 'distorted'; did you mean 'distort'"),
-        ("reference;distorted\na;b\n", "separated by commas"),
-        ("reference,distorted,reference\na,b,c\n", "more than one column 'reference'"),
+        ("reference,distorted,reference\na,b,c\n", "two columns called 'reference'"),
         ("reference,distorted,value\na,b,1\n", "rename"),
-        ("reference,distorted\na,b\na\n", "line 3: 1 cells"),
+        ("reference,distorted\na,b\na\n", "line 3: the column distorted is empty"),
+        ("reference,distorted\na,b,c\n", "line 2: 3 cells"),
         ("reference,distorted\na,\n", "line 2: the column distorted is empty"),
         ('reference,distorted\n"a,b\n', "line"),
-        ("reference,distorted\n\xe9,b\n", "UTF-8"),
+        ("reference,distorted\n\0,b\n", "not a text"),
     ],
 )
 def test_a_table_that_cannot_be_right_is_refused_before_scoring(cli: Cli, here: Path, content: str, said: str) -> None:

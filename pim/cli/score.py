@@ -125,6 +125,8 @@ def _pairs(paths: list[str], table: Path | None, allow_unmatched: bool) -> Pairs
 
 
 def _tell_left_out(chosen: Pairs, quiet: bool) -> None:
+    for line in chosen.notes:
+        common.note(line, quiet)
     if chosen.ignored:
         more = f" and {len(chosen.ignored) - 1} more" if len(chosen.ignored) > 1 else ""
         common.note(f"no image by its name, left out: {one_line(chosen.ignored[0])}{more}", quiet)

@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pim.datasets.dataset import EXAMPLES, Finding, ManifestError, finding
 from pim.datasets.folder import Listing, listing
-from pim.datasets.places import Places
+from pim.datasets.places import Places, identity
 from pim.datasets.sheet import columns_of, read_sheet
 from pim.errors import UsageError
 
@@ -75,13 +76,18 @@ def from_table(path: Path, images: Path | None = None) -> TripletSet:
     column = next((name for name in GROUPS if name in table.columns), None)
     groups = table[column] if column else pictures["reference"]
     rows = zip(*(pictures[name] for name in PICTURES), groups, strict=True)
-    triplets = [Triplet(reference, a, b, group or reference) for reference, a, b, group in rows]
     places = Places([folder for folder in (images, path.parent) if folder is not None])
-    found = {name: places.find(name) for name in _names(triplets)}
-    _require(str(path), triplets, places.findings())
+    one = places.one_name
+    triplets = [Triplet(one(reference), one(a), one(b), group or one(reference)) for reference, a, b, group in rows]
+    found = {name: place for name in _names(triplets) if (place := places.find(name))}
+    _require(str(path), triplets, found, places.findings())
     unused = [name for name in table.columns if name not in (*PICTURES, *GROUPS, *OTHERS)]
     notes = (f"columns that are not used: {', '.join(unused)}",) if unused else ()
-    return TripletSet(tuple(triplets), {name: place.resolve() for name, place in found.items() if place}, notes)
+    return TripletSet(
+        tuple(triplets),
+        {name: place.resolve() for name, place in found.items()},
+        (*table.attrs["notes"], *notes, *(f.sentence(3) for f in places.findings() if f.level == "note")),
+    )
 
 
 def from_folders(references: Path, candidates: Sequence[Path]) -> TripletSet:
@@ -111,7 +117,7 @@ def from_folders(references: Path, candidates: Sequence[Path]) -> TripletSet:
         paths.update((name, file.resolve()) for name, file in zip(names, files, strict=True))
         triplets += [Triplet(names[0], a, b, names[0]) for a, b in itertools.combinations(names[1:], 2)]
     clashes = [problem for found in here for problem in found.findings()]
-    _require(str(references), triplets, [*clashes, *finding("missing", "folders do not match", lacking)])
+    _require(str(references), triplets, paths, [*clashes, *finding("missing", "folders do not match", lacking)])
     return TripletSet(tuple(triplets), paths)
 
 
@@ -128,20 +134,22 @@ def _names(triplets: Iterable[Triplet]) -> list[str]:
     return sorted({name for triplet in triplets for name in (triplet.reference, triplet.a, triplet.b)})
 
 
-def _require(source: str, triplets: Sequence[Triplet], found: Collection[Finding]) -> None:
+def _require(source: str, triplets: Sequence[Triplet], paths: Mapping[str, Path], found: Collection[Finding]) -> None:
     """Stop unless every question can be asked, and its answer written to a table."""
-    problems = [*(f for f in found if f.level in ("error", "missing")), *_questions(triplets)]
+    problems = [*(f for f in found if f.level in ("error", "missing")), *_questions(triplets, paths)]
     if problems:
         raise ManifestError(f"{source} cannot be rated: {'; '.join(f.sentence(EXAMPLES) for f in problems)}")
     if not triplets:
         raise ManifestError(f"{source} has no triplets")
 
 
-def _questions(triplets: Sequence[Triplet]) -> tuple[Finding, ...]:
-    met: set[tuple[str, frozenset[str]]] = set()
+def _questions(triplets: Sequence[Triplet], paths: Mapping[str, Path]) -> tuple[Finding, ...]:
+    files: dict[str, Any] = {name: identity(path) for name, path in paths.items()}
+    met: set[tuple[Any, frozenset[Any]]] = set()
     doubled, pointless = [], []
     for triplet in triplets:
-        question = (triplet.reference, frozenset((triplet.a, triplet.b)))
+        question, *candidates = (files.get(name, name) for name in (triplet.reference, triplet.a, triplet.b))
+        question = (question, frozenset(candidates))
         told = f"{triplet.reference}: {triplet.a} or {triplet.b}"
         if len(question[1]) == 1:
             pointless.append(told)

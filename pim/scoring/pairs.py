@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from pim.scoring.pictures import Picture
@@ -56,6 +56,7 @@ class Pairs:
     items: tuple[Pair, ...]
     skipped: int = 0  # names left out because they had no partner, or several
     ignored: tuple[str, ...] = ()  # files in the folders that no image is called like
+    notes: tuple[str, ...] = ()  # of the reader of a table
 
 
 def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
@@ -70,7 +71,7 @@ def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
 
 
 def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) -> Pairs:
-    """Images of two folders whose names without extension are equal, sorted by that name.
+    """Images of two folders whose names without extension are equal, in any Unicode normal form, sorted by that name.
 
     Args:
         reference: Folder of references; its sub-folders and hidden files are not looked at.
@@ -95,29 +96,34 @@ def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) 
 
 
 def from_table(path: Path) -> Pairs:
-    """The rows of a CSV file with the columns reference and distorted.
+    """The rows of a table with the columns reference and distorted, as `pim.datasets.cells` reads it.
 
     Paths are relative to the folder of the file; further columns are kept. The whole table is read
-    and checked before anything is scored. UTF-8, with or without byte order mark, any line ends.
+    and checked before anything is scored.
 
     Raises:
         InputError: if it cannot be read, or a column or cell is missing, with its line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
-            _check_header(header, path)
-            items = [_row(header, cells, path, reader.line_num) for cells in reader if cells]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text; save the table as CSV in UTF-8") from error
-    except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: {error}") from error
+    from pim.datasets.cells import read_rows
+    from pim.datasets.places import Places
+
+    table = read_rows(path)
+    table.require(COLUMNS)
+    if taken := [name for name in table.columns if name in WRITTEN]:
+        raise InputError(f"{path} has a column {taken[0]!r}, which the output also has; rename it")
+    places = Places([path.parent])
+    others = [(at, name) for at, name in enumerate(table.headings) if table.columns[at] not in COLUMNS]
+    items = []
+    for row, (line, cells) in zip(table.rows, table.records(), strict=True):
+        for column in COLUMNS:
+            if not cells[column]:
+                raise InputError(f"{path}, line {line}: the column {column} is empty")
+        first, second = (cells[column] for column in COLUMNS)
+        where, what = (str(places.find(name) or path.parent / name) for name in (first, second))
+        items.append(Pair(first, second, where, what, {name: row.cells[at] for at, name in others}))
     if not items:
         raise InputError(f"{path} has a header but no pairs")
-    return Pairs(tuple(items))
+    return Pairs(tuple(items), notes=table.notes)
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
@@ -147,7 +153,7 @@ def _images(folder: str) -> tuple[dict[str, list[str]], list[str]]:
     for name in names:
         stem, ending = os.path.splitext(name)
         if ending.lower() in ENDINGS:
-            images[stem].append(name)
+            images[unicodedata.normalize("NFC", stem)].append(name)
         else:
             ignored.append(os.path.join(folder, name))
     if not images:
@@ -171,28 +177,3 @@ def _some(names: set[str]) -> str:
     """The first few of some names, and how many more there are."""
     shown = ", ".join(repr(name) for name in sorted(names)[:SHOWN])
     return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
-
-
-def _check_header(header: list[str], path: Path) -> None:
-    for column in COLUMNS:
-        if column in header:
-            continue
-        if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
-            raise InputError(f"{path} must be separated by commas; its header is {header[0]!r}")
-        hint = f"{did_you_mean(column, header)}" if header else "the file is empty"
-        raise InputError(f"{path} has no column {column!r}; {hint}")
-    if repeated := sorted({name for name in header if header.count(name) > 1}):
-        raise InputError(f"{path} has more than one column {repeated[0]!r}")
-    if taken := [name for name in header if name in WRITTEN]:
-        raise InputError(f"{path} has a column {taken[0]!r}, which the output also has; rename it")
-
-
-def _row(header: list[str], cells: list[str], path: Path, line: int) -> Pair:
-    if len(cells) != len(header):
-        raise InputError(f"{path}, line {line}: {len(cells)} cells, the header has {len(header)}")
-    values = dict(zip(header, cells, strict=True))
-    first, second = values.pop("reference"), values.pop("distorted")
-    for column, name in zip(COLUMNS, (first, second), strict=True):
-        if not name:
-            raise InputError(f"{path}, line {line}: the column {column} is empty")
-    return Pair(first, second, str(path.parent / first), str(path.parent / second), values)
