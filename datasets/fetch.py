@@ -1,8 +1,8 @@
 """Downloads that can be trusted: only over https, continued where they stopped, whole and checked before use.
 
-A download grows in NAME.part. When it is complete and has the right SHA-256 it becomes NAME. The
-hash is noted in SHA256SUMS beside it, in the form that `sha256sum -c` reads; where the makers publish
-none, a later download is compared with the first.
+A download grows in NAME.part. When it is complete and has the right SHA-256 it becomes NAME. The hash of what has
+proved to be right is noted in SHA256SUMS beside it, in the form that `sha256sum -c` reads; where the makers
+publish none, a later download is compared with the first.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ class Download:
 
     url: str
     target: Path
-    sha256: str | None = None  # None: compare with an earlier download, else only note it
-    most: int = 1 << 40  # bytes; a server that sends more is not believed
+    sha256: str | None = None  # None: compare with an earlier download
+    least: int = 0  # bytes; a server that sends fewer, or more than the most, is not believed
+    most: int = 1 << 40
+    check: Callable[[Path], None] = lambda path: None  # raises DataError if a complete file is not what it should be
 
 
 def fetch(
@@ -57,7 +59,7 @@ def fetch(
 
     Raises:
         UsageError: if the address is not https.
-        DataError: if it cannot be fetched or has another SHA-256; what came in a broken connection is kept.
+        DataError: if it cannot be fetched, or is not what it should be; what came in a broken connection is kept.
         PimError: if the disk is full, or another process is fetching the same file.
     """
     check_address(download.url)
@@ -72,6 +74,7 @@ def fetch(
         if not target.exists():
             _fetch_part(download, progress, pause)
         digest = _checked(download, target)
+        _note(target.parent, read_sums(target.parent) | {target.name: digest})
     except OSError as error:
         raise PimError(f"cannot write {target}: {error.strerror or error}; what came is kept") from error
     finally:
@@ -101,7 +104,11 @@ def _fetch_part(download: Download, progress: Callable[[int, int | None], None] 
                 break
             reason = "the connection ended early"
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-            if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
+            if isinstance(error, urllib.error.HTTPError) and error.code == 416 and before:
+                if _total(error.headers) == before:
+                    break  # all was there: the process that fetched it was killed before it gave it its name
+                part.unlink()  # it is no part of what is there now
+            elif isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code not in (408, 429):
                 raise DataError(f"{download.url} cannot be fetched: {error.code} {error.reason}") from error
             reason = str(getattr(error, "reason", None) or error) or type(error).__name__
         failures = 0 if _size(part) > before else failures + 1
@@ -111,11 +118,33 @@ def _fetch_part(download: Download, progress: Callable[[int, int | None], None] 
                 f"{_size(part)} bytes are kept, the same command continues"
             )
         time.sleep(pause * 2 ** max(failures - 1, 0))
+    _believe(download, part)
+    part.replace(download.target)
+    _tag_file(part).unlink(missing_ok=True)
+
+
+def _believe(download: Download, part: Path) -> None:
+    """Look at a complete part before it gets its name; what cannot be right is removed, so that it is fetched anew."""
     try:
+        if _size(part) < download.least:
+            raise DataError(
+                f"{download.url} sent {_size(part)} bytes, at least {download.least} were expected; it may be the "
+                "log-in page of a network: open the address in a browser"
+            )
+        download.check(part)
         _checked(download, part)
-        part.replace(download.target)
-    finally:
+    except DataError as error:
+        if isinstance(error, _Changed):
+            raise
+        part.unlink(missing_ok=True)
         _tag_file(part).unlink(missing_ok=True)
+        raise DataError(f"{error}; it is removed, the same command fetches it again") from error
+
+
+def _total(headers: Any) -> int | None:
+    """The size of the whole, of an answer that the range asked for is not in it."""
+    told = str(headers.get("Content-Range", "")).rpartition("/")[2]
+    return int(told) if told.isdigit() else None
 
 
 def _receive(download: Download, part: Path, progress: Callable[[int, int | None], None] | None) -> bool:
@@ -133,9 +162,9 @@ def _receive(download: Download, part: Path, progress: Callable[[int, int | None
         length = response.headers.get("Content-Length")
         total = have + int(length) if length is not None and length.isdigit() else None
         _check_room(download, part, have, total)
-        if not continued:
-            _write_tag(part, response.headers)
         with open(part, "ab" if continued else "wb") as stream:
+            if not continued:
+                _write_tag(part, response.headers)  # after the old bytes are gone, before there are new ones
             while piece := response.read(PIECE):
                 have += len(piece)
                 if have > download.most:
@@ -162,27 +191,45 @@ def _check_room(download: Download, part: Path, have: int, total: int | None) ->
         raise PimError(f"{part.parent} has {free >> 20} MiB of free space; {(total - have) >> 20} MiB are to come")
 
 
+class _Changed(DataError):
+    """Another file than the one that was fetched before; only a person can say which is right."""
+
+
 def _checked(download: Download, path: Path) -> str:
-    """The SHA-256 of a complete file, noted and compared.
+    """The SHA-256 of a complete file, compared.
 
     Raises:
-        DataError: if it is another one; a part is removed, since it cannot be continued.
+        DataError: if it is another one.
     """
     digest = sha256_of(path)
-    name = download.target.name
-    known = read_sums(path.parent)
-    wanted = download.sha256 or known.get(name)
-    if wanted is not None and digest != wanted.lower():
-        whence = "expected" if download.sha256 else f"an earlier download had, by {SUMS},"
-        advice = "remove it and fetch it again"
-        if path != download.target:
-            path.unlink()
-            advice = "it is removed; fetch it again"
-        raise DataError(f"{download.url} has SHA-256 {digest}, {whence} {wanted}; {advice}")
-    if known.get(name) != digest:
-        sums = known | {name: digest}
-        write_text(path.parent / SUMS, "".join(f"{sums[key]}  {key}\n" for key in sorted(sums)))
+    noted = read_sums(path.parent).get(download.target.name)
+    if download.sha256 is not None and digest != download.sha256.lower():
+        there = "" if path != download.target else "; remove it and fetch it again"
+        raise DataError(f"{download.url} has SHA-256 {digest}, expected {download.sha256}{there}")
+    if download.sha256 is None and noted is not None and digest != noted:
+        raise _Changed(
+            f"{download.url} has SHA-256 {digest}, an earlier download had, by {SUMS}, {noted}; if the new one is right, "
+            f"remove its line from {path.parent / SUMS}. It is kept as {path.name}"
+        )
     return digest
+
+
+def forget(target: Path) -> None:
+    """Remove a file that proved to be damaged, with the note of its hash, so that it is fetched anew.
+
+    Raises:
+        PimError: if it cannot be removed.
+    """
+    try:
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise PimError(f"cannot remove {target}: {error.strerror or error}") from error
+    _note(target.parent, {name: digest for name, digest in read_sums(target.parent).items() if name != target.name})
+
+
+def _note(folder: Path, sums: dict[str, str]) -> None:
+    if sums != read_sums(folder):
+        write_text(folder / SUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
 def read_sums(folder: Path) -> dict[str, str]:

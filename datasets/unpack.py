@@ -79,13 +79,33 @@ def unpack(
             EOFError,
             NotImplementedError,
         ) as error:
-            raise DataError(f"{archive} is damaged: {error}; fetch it again") from error
+            raise DataError(f"{archive} is damaged: {error}") from error
         _move(workplace, folder)
     except OSError as error:
         raise PimError(f"cannot unpack {archive} into {folder}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return count
+
+
+def check_beginning(name: str, path: Path) -> None:
+    """That a file begins as an archive of this name does; the log-in page of a network does not.
+
+    Raises:
+        DataError: if not.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(tarfile.BLOCKSIZE)
+    ending = name.lower()
+    right = (
+        head.startswith(b"PK")
+        if ending.endswith(".zip")
+        else head.startswith(b"\x1f\x8b")
+        if ending.endswith("gz")
+        else head[257:262] == b"ustar" or not any(head)
+    )
+    if ending.endswith(ENDINGS) and not right:
+        raise DataError(f"{name} is no archive: it begins with {head[:32]!r}")
 
 
 def _extract(archive: Path, workplace: Path, limits: Limits, progress: Callable[[int], None] | None) -> int:
@@ -147,12 +167,12 @@ def _tar_members(tape: tarfile.TarFile, stream: io.BufferedIOBase, archive: Path
     # What follows is padding; reading it makes gzip compare its checksum.
     rest = stream.read(LONGEST_PADDING)
     if stream.read(1):
-        raise DataError(f"{archive} goes on after its end; fetch it again")
+        raise DataError(f"{archive} goes on after its end")
     if isinstance(stream, io.BufferedReader):
         stream.seek(-tarfile.BLOCKSIZE, io.SEEK_END)
         rest = stream.read()
     if rest.strip(b"\0"):
-        raise DataError(f"{archive} is damaged: it lacks its end; fetch it again")
+        raise DataError(f"{archive} is damaged: it lacks its end")
 
 
 def _tar_stream(tape: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pim.core.info import MetricInfo
+from pim.datasets.cells import Rows, read_rows
+from pim.datasets.numerals import numbers
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve
 from pim.metrics.catalogue import BUILT_IN
@@ -16,6 +17,9 @@ from pim.metrics.catalogue import BUILT_IN
 COLUMNS = ("codec", "setting", "images", "bpp")
 ALIASES = {"psnr_rgb": "psnr", "psnr_y": "psnr-y", "msssim_rgb": "ms-ssim", "ms_ssim": "ms-ssim"}
 LUMA = "psnr-y"
+RAW = 48.0  # bits per pixel of pictures with 16 bits per channel
+
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -29,67 +33,120 @@ class RatePoint:
     values: Mapping[str, float]  # by metric, in the metric's own direction
 
 
-def average(points: Sequence[RatePoint]) -> list[RatePoint]:
+def average(points: Sequence[RatePoint], tell: Tell = lambda line: None) -> list[RatePoint]:
     """One point for every codec and setting, in their order: the mean over pictures, each counting alike.
 
-    A metric that some pictures of a setting lack is left out of it.
+    A metric that some pictures of a setting lack is left out of it. A picture that is somewhere coded without loss, so
+    that its PSNR is infinite, counts for no mean, unless all pictures are such: then those values are left out.
+
+    Args:
+        points: Of single pictures; for every codec and setting in one order of the pictures.
+        tell: Called with a line about what is left out.
     """
     groups: dict[tuple[str, str], list[RatePoint]] = {}
     for point in points:
         groups.setdefault((point.codec, point.setting), []).append(point)
-    found = []
-    for (codec, setting), members in groups.items():
-        count = len(members)
-        shared = [name for name in members[0].values if all(name in m.values for m in members)]
-        values = {name: sum(m.values[name] for m in members) / count for name in shared}
-        found.append(RatePoint(codec, setting, count, sum(m.bpp for m in members) / count, values))
-    return found
+    endless = {
+        k for members in groups.values() for k, p in enumerate(members) if math.inf in map(abs, p.values.values())
+    }
+    count = max(map(len, groups.values()), default=0)
+    if endless and len(endless) < count:
+        tell(f"{len(endless)} of {count} pictures are coded without loss by some setting and count for no mean")
+        groups = {key: [p for k, p in enumerate(members) if k not in endless] for key, members in groups.items()}
+    elif endless:
+        tell("all pictures are coded without loss by some setting; where a metric is infinite, it is left out")
+    return [_mean(members) for members in groups.values() if members]
 
 
-def read(path: Path) -> list[RatePoint]:
+def _mean(members: Sequence[RatePoint]) -> RatePoint:
+    count = len(members)
+    shared = [name for name in members[0].values if all(math.isfinite(m.values.get(name, math.inf)) for m in members)]
+    values = {name: sum(m.values[name] for m in members) / count for name in shared}
+    return RatePoint(members[0].codec, members[0].setting, count, sum(m.bpp for m in members) / count, values)
+
+
+def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
     """The points of a table with the columns codec and bpp; every other column of a known metric is read.
 
     `psnr_rgb`, `psnr_y` and `msssim_rgb` are read as psnr, psnr-y and ms-ssim. Empty cells are values that were not
     measured.
 
+    Args:
+        path: As `pim.datasets.cells` reads it.
+        tell: Called with a line about every column that cannot be what it is called, and is left out.
+
     Raises:
-        InputError: if a column is missing or a number cannot be read; it names the row.
+        InputError: if a column is missing, a number cannot be read, or no column of a metric is left; without `tell`
+            also if a column cannot be what it is called. It names the line.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = csv.DictReader(stream)
-            columns = table.fieldnames or []
-            if missing := [name for name in ("codec", "bpp") if name not in columns]:
-                raise InputError(f"{path} lacks the column {missing[0]}; it has {', '.join(columns) or 'none'}")
-            found = [_point(row, f"{path}, line {table.line_num}") for row in table]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} cannot be read as a table: {error}") from error
-    if not found:
+    table = read_rows(path)
+    table.require(("codec", "bpp"))
+    if not len(table):
         raise InputError(f"{path} has no rows")
-    return found
-
-
-def _point(row: Mapping[str, str | None], where: str) -> RatePoint:
-    values = {}
-    for column, cell in row.items():
+    rates = _column(table, "bpp", 0.0, math.inf)
+    counts = _column(table, "images", 0.0, math.inf) if "images" in table.columns else [None] * len(table)
+    values: dict[str, list[float | None]] = {}
+    wrong = []
+    for column in table.columns:
         name = ALIASES.get(column, column)
-        if cell and column not in COLUMNS and scale_of(name) is not None:
-            values[name] = _number(cell, f"{where}, {column}")
-    images = row.get("images") or "0"
-    bpp = _number(row["bpp"] or "", f"{where}, bpp")
-    return RatePoint(
-        row["codec"] or "", row.get("setting") or "", int(_number(images, f"{where}, images")), bpp, values
-    )
+        info = scale_of(name)
+        if column in COLUMNS or info is None:
+            continue
+        try:
+            values[name] = _column(table, column, *info.value_range)
+        except InputError as error:
+            wrong.append(error)
+    if wrong and (tell is None or not values):
+        raise wrong[0]
+    for line in _doubts(path, wrong, values, rates):
+        if tell is not None:
+            tell(line)
+    return [
+        RatePoint(row["codec"], row.get("setting", ""), int(counts[at] or 0), _there(rates[at]), _present(values, at))
+        for at, (_, row) in enumerate(table.records())
+    ]
 
 
-def _number(cell: str, where: str) -> float:
-    try:
-        value = float(cell)
-    except ValueError as error:
-        raise InputError(f"{where}: {cell!r} is not a number") from error
-    if not math.isfinite(value):
-        raise InputError(f"{where}: {cell} is not finite")
+def _column(table: Rows, column: str, low: float, high: float) -> list[float | None]:
+    """The numbers of a column; None for empty cells, which bpp may not have.
+
+    Raises:
+        InputError: if one is none or outside the range of the column.
+    """
+    cells = table.column(column)
+    found = numbers(cells, table.separator)
+    for at, (cell, value) in enumerate(zip(cells, found.values, strict=True)):
+        where = f"{table.path}, line {table.rows[at].line}, {column}"
+        if at in found.ambiguous:
+            raise InputError(f"{where}: {cell!r} can be read in two ways; write a decimal point and no separator else")
+        if value is None and (cell or column == "bpp"):
+            raise InputError(f"{where}: {cell!r} is not a number")
+        if value is not None and not math.isfinite(value):
+            raise InputError(f"{where}: {cell} is not finite")
+        if value is not None and not low <= value <= high:
+            hint = "; values in dB or percent must be converted" if high == 1 else ""
+            raise InputError(f"{where}: {value:g} is outside the range [{low:g}, {high:g}]{hint}")
+    return list(found.values)
+
+
+def _doubts(
+    path: Path, wrong: Sequence[InputError], values: Mapping[str, object], rates: Sequence[float | None]
+) -> Iterator[str]:
+    yield from (f"{error}; the column is left out" for error in wrong)
+    if not values:
+        yield f"{path} has no column of a known metric, so nothing can be compared; pim metrics lists their names"
+    highest = max(rate or 0.0 for rate in rates)
+    if highest > RAW:
+        yield f"{path} has rates of up to {highest:g} bits per pixel, more than raw pictures; are these other units?"
+
+
+def _there(value: float | None) -> float:
+    assert value is not None
     return value
+
+
+def _present(values: Mapping[str, Sequence[float | None]], at: int) -> dict[str, float]:
+    return {name: value for name, column in values.items() if (value := column[at]) is not None}
 
 
 def scale_of(name: str) -> MetricInfo | None:
@@ -101,7 +158,7 @@ def decibels(info: MetricInfo, value: float) -> float:
     """A value as quality in dB, higher is better.
 
     PSNR is that already; of a distance d it is -10 log10 d, of a similarity s whose best value is 1, as SSIM and
-    MS-SSIM, -10 log10(1 - s). Differences of 0 dB count as 1e-12.
+    MS-SSIM, -10 log10(1 - s). The best value is infinite.
 
     >>> from pim.metrics.catalogue import MS_SSIM
     >>> round(decibels(MS_SSIM, 0.99), 6)
@@ -110,21 +167,34 @@ def decibels(info: MetricInfo, value: float) -> float:
     if not info.lower_is_better and info.value_range[1] == math.inf:
         return value
     lacking = value if info.lower_is_better else info.value_range[1] - value
-    return -10 * math.log10(max(lacking, 1e-12))
+    return -10 * math.log10(lacking) if lacking > 0 else math.inf
 
 
-def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo) -> dict[str, Curve]:
+def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell | None = None) -> dict[str, Curve]:
     """The curve of every codec that has the metric in at least two points, by name in their order.
 
+    Args:
+        points: Of all codecs.
+        metric: Its name in the points.
+        info: What is known of it.
+        tell: Called with a line about every codec that has no curve.
+
     Raises:
-        InputError: if the points of a codec do not make a curve.
+        InputError: if the points of a codec do not make a curve, without `tell`.
     """
     groups: dict[str, list[RatePoint]] = {}
     for point in points:
-        if metric in point.values:
-            groups.setdefault(point.codec, []).append(point)
-    return {
-        name: Curve.through(name, [p.bpp for p in members], [decibels(info, p.values[metric]) for p in members])
-        for name, members in groups.items()
-        if len(members) > 1
-    }
+        groups.setdefault(point.codec, []).extend([point] if metric in point.values else [])
+    found = {}
+    for name, members in groups.items():
+        try:
+            if len(members) > 1:
+                quality = [decibels(info, p.values[metric]) for p in members]
+                found[name] = Curve.through(name, [p.bpp for p in members], quality)
+            elif tell is not None:
+                tell(f"{metric}: {name} is not compared; a curve needs two points, it has {len(members)}")
+        except InputError as error:
+            if tell is None:
+                raise
+            tell(f"{metric}: {error}; not compared")
+    return found

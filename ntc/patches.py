@@ -138,14 +138,10 @@ def _pieces(source: Source) -> list[_Piece]:
     block = {picture.name: True for picture in pictures[first : first + count]}
     held_out = tuple(p for p in pictures if (source.splits or block).get(p.name, False))
     kept = tuple(p for p in pictures if p not in set(held_out))
-    decided = {"draw": None, "splits": {}}
+    learned = replace(source, held_out=False, draw=None, splits={})
+    judged = replace(source, name=f"{source.name} (held out)", held_out=True, draw=None, splits={})
     pieces = [
-        _Piece(replace(source, held_out=False, **decided), kept, len(kept) / len(pictures)),
-        _Piece(
-            replace(source, name=f"{source.name} (held out)", held_out=True, **decided),
-            held_out,
-            len(held_out) / len(pictures),
-        ),
+        _Piece(part, chosen, len(chosen) / len(pictures)) for part, chosen in ((learned, kept), (judged, held_out))
     ]
     return [piece for piece in pieces if piece.pictures]
 

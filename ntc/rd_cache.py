@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -62,29 +62,39 @@ class RateCache:
 
 
 @contextmanager
-def rate_cache(folder: Path, measures: Mapping[str, Any]) -> Iterator[RateCache]:
-    """The points kept in a folder.
+def rate_cache(
+    folder: Path, measures: Mapping[str, Any], tell: Callable[[str], None] = lambda line: None
+) -> Iterator[RateCache]:
+    """The points kept in a folder; nothing is kept, and that told, where the folder cannot be written.
 
     Args:
         folder: Made if it is not there.
         measures: What the values of every metric depend on, by name, for JSON.
+        tell: Called with a line if nothing can be kept.
 
     Raises:
-        PimError: if the folder cannot be used or its table is damaged.
+        PimError: if the table is damaged.
     """
     path = folder / FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PimError(f"cannot keep points in {folder}: {error.strerror}; PIM_CACHE names another folder") from error
-    with _named(path):
-        connection = sqlite3.connect(path, timeout=WAIT)
-    try:
+    make = "CREATE TABLE IF NOT EXISTS points (key TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID"
+    with closing(_opened(path, tell)) as connection:
         with _named(path):
-            connection.execute("CREATE TABLE IF NOT EXISTS points (key TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID")
+            connection.execute(make)
         yield RateCache(path, connection, measures)
-    finally:
-        connection.close()
+
+
+def _opened(path: Path, tell: Callable[[str], None]) -> sqlite3.Connection:
+    """The table of points, or one in memory where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(path, timeout=WAIT)
+        connection.execute("BEGIN IMMEDIATE").connection.rollback()
+    except (OSError, sqlite3.OperationalError) as error:
+        tell(f"points cannot be kept in {path} ({error}); PIM_CACHE names another folder")
+        return sqlite3.connect(":memory:")
+    except sqlite3.DatabaseError:
+        pass  # is told with the first statement
+    return connection
 
 
 @contextmanager

@@ -45,6 +45,12 @@ class Handler(BaseHTTPRequestHandler):
         start = 0
         if wanted and plan.ranges and self.headers.get("If-Range") == plan.tag:
             start = int(wanted.removeprefix("bytes=").rstrip("-")) + plan.shift
+            if start >= len(plan.content):
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{len(plan.content)}")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{len(plan.content) - 1}/{len(plan.content)}")
         else:

@@ -104,7 +104,7 @@ def test_straight_lines_agree_whatever_the_interpolation() -> None:
     one = Curve.through("a", [1.0, math.e], [0.0, 1.0])
     found = bd_rate(one, Curve.through("b", [1.0, math.e**2, math.e**4], [0.0, 1.0, 2.0]))
     assert [found.pchip, found.akima] == pytest.approx([100 * math.expm1(0.5)] * 2)
-    assert found.cubic is None
+    assert math.isnan(found.cubic)
     assert "a has only 2 points" in found.notes
 
 
@@ -126,7 +126,8 @@ def test_a_small_overlap_is_told() -> None:
     [
         ([0.1, 0.2], [30.0, 29.0], "needs two points that rise"),
         ([0.0, 0.2], [30.0, 31.0], "rate 0 and quality 30"),
-        ([0.1, 0.2], [30.0, math.inf], "quality inf"),
+        ([0.1, 0.2], [30.0, math.inf], "needs two points that rise in rate and quality; 1 is left"),
+        ([0.1, 0.2], [30.0, -math.inf], "quality -inf"),
         ([0.1, 0.2], [math.nan, 30.0], "quality nan"),
     ],
 )

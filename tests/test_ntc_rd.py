@@ -166,12 +166,12 @@ def test_tables_are_read_with_the_names_that_others_use(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name,bpp\na,1\n", "lacks the column codec; it has name, bpp"),
+        ("name,bpp\na,1\n", "has no column 'codec'"),
         ("codec,bpp,psnr\na,1,30\na,x,31\n", "line 3, bpp: 'x' is not a number"),
         ("codec,bpp,psnr\na,1,inf\n", "line 2, psnr: inf is not finite"),
         ("codec,bpp\n", "has no rows"),
-        ("", "lacks the column codec; it has none"),
-        ("codec,bpp\n\xff,1\n", "cannot be read as a table"),
+        ("", "is empty"),
+        ("codec,bpp\n\0,1\n", "is not a text"),
     ],
 )
 def test_what_is_no_table_of_points_is_refused(tmp_path, text, message) -> None:
@@ -179,7 +179,7 @@ def test_what_is_no_table_of_points_is_refused(tmp_path, text, message) -> None:
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(InputError, match=message):
         read(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot read"):
         read(tmp_path / "missing.csv")
 
 
@@ -187,7 +187,7 @@ def test_decibels_rise_with_quality_for_distances_and_similarities() -> None:
     assert decibels(BUILT_IN["psnr"], 31.0) == 31.0
     assert decibels(BUILT_IN["ms-ssim"], 0.9) == pytest.approx(10.0)
     assert decibels(BUILT_IN["pim-small"], 0.01) == pytest.approx(20.0)
-    assert decibels(BUILT_IN["nlpd"], 0.0) == pytest.approx(120.0)
+    assert decibels(BUILT_IN["nlpd"], 0.0) == math.inf
 
 
 def test_curves_are_made_of_codecs_with_two_points() -> None:

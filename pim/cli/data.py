@@ -167,18 +167,33 @@ def check(
 
 def _get(file: RemoteFile, folder: Path, sha256: str | None, keep: bool, quiet: bool) -> None:
     """Fetch one file, unpack it, and remove the archive."""
-    from pim.datasets.fetch import Download, fetch
-    from pim.datasets.unpack import unpack
+    from functools import partial
+
+    from pim.core.database import alone
+    from pim.datasets.fetch import Download, fetch, forget
+    from pim.datasets.unpack import check_beginning, unpack
 
     archive = folder / file.name
-    limit = file.size * _SLACK or 1 << 40
-    with downloading(file.name, file.size, quiet) as moved:
-        _, digest = fetch(Download(file.url, archive, sha256 or file.sha256, limit), moved)
-    common.note(f"{file.name} has SHA-256 {digest}", quiet)
-    with progress(f"unpack {file.name}", None, unit="files", quiet=quiet) as advance:
-        count = unpack(archive, folder, progress=advance)
-    if not keep:
-        archive.unlink()
+    download = Download(
+        file.url,
+        archive,
+        sha256 or file.sha256,
+        least=file.size // _SLACK,
+        most=file.size * _SLACK or 1 << 40,
+        check=partial(check_beginning, file.name),
+    )
+    with alone(folder / f".{file.name}.get.lock", f"another process is getting {archive}; wait for it"):
+        with downloading(file.name, file.size, quiet) as moved:
+            _, digest = fetch(download, moved)
+        common.note(f"{file.name} has SHA-256 {digest}", quiet)
+        with progress(f"unpack {file.name}", None, unit="files", quiet=quiet) as advance:
+            try:
+                count = unpack(archive, folder, progress=advance)
+            except DataError as error:
+                forget(archive)
+                raise DataError(f"{error}; it is removed, the same command fetches it again") from error
+        if not keep:
+            archive.unlink()
     common.note(f"unpacked {count} files into {folder}", quiet)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -32,8 +33,7 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
         through = _open_through(target)
         if through is None:
             target = Path(os.path.realpath(target))
-            temporary = target.with_name(f".{secrets.token_hex(8)}.part")
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes
+            handle, temporary = _temporary(target.parent)
     except OSError as error:
         raise PimError(f"cannot write {path}: {error.strerror or error}") from error
     if through is not None:
@@ -53,6 +53,31 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _temporary(folder: Path) -> tuple[int, Path]:
+    """A new file, locked for as long as it is open; those that killed processes have left in the folder are removed."""
+    for left in folder.glob(f".{'[0-9a-f]' * 16}.part"):
+        with contextlib.suppress(OSError), left.open("rb") as stream:
+            if _locked(stream.fileno()):
+                left.unlink()
+    while True:
+        path = folder / f".{secrets.token_hex(8)}.part"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)  # less what the umask takes
+        if not _locked(handle) or os.fstat(handle).st_nlink:
+            return handle, path
+        os.close(handle)  # another process took it for one that was left, before it was locked
+
+
+def _locked(handle: int) -> bool:
+    """Whether this handle holds the lock of its file from now on; False also where there are no such locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _open_through(path: Path) -> int | None:

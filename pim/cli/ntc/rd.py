@@ -90,7 +90,7 @@ def rd(
     """
     _check(images, codec, curve, only, plot)
     common.keep_inputs(target, [*(images or []), *map(str, curve or [])])
-    points, failed = rd_output.stored(curve or [], only), 0
+    points, failed = rd_output.stored(curve or [], only, common.note), 0
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
@@ -98,11 +98,12 @@ def rd(
         coders = [*_anchors(anchor), *learned]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
-        points = [*measured, *points]
+        names = {point.codec for point in measured}
+        points = [*measured, *rd_output.renamed([("table", point) for point in points], names, common.note)]
         infos = {**rd_output.known(points), **{m.name: m.info for m in metrics}}
     if not points:
         raise PimError("nothing was measured")
-    result = rd_output.Result(points, infos, against)
+    result = rd_output.Result(points, infos, against, common.note)
     with destination(target) as stream:
         stream.write(result.text(common.chosen_format(form, target)))
     if plot is not None:
@@ -171,7 +172,7 @@ def _measured(
     count = sum(len(coder.settings) for coder in coders)
     depends = {metric.name: describe(metric, device, opening) for metric in metrics}
     with (
-        rate_cache(cache_folder(), depends) as cache,
+        rate_cache(cache_folder(), depends, common.note) as cache,
         progress("rd", len(files) * count, unit="files", quiet=quiet) as advance,
     ):
         for file in files:
@@ -184,4 +185,4 @@ def _measured(
                 advance(count)
                 text = str(error) or "not enough memory"
                 common.note(text if file in text else f"{one_line(file)}: {text}")
-    return average(found), failed
+    return average(found, common.note), failed

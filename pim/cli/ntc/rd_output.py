@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
     from pim.eval.rate_curves import RatePoint
     from pim.images.opener import OpenOptions
 
+Tell = Callable[[str], None]
 
-def stored(tables: Sequence[Path], only: Sequence[str] | None) -> list[RatePoint]:
-    """The points of tables, of the codecs that are wanted.
+
+def stored(tables: Sequence[Path], only: Sequence[str] | None, tell: Tell) -> list[RatePoint]:
+    """The points of tables, of the codecs that are wanted, by names that tell the tables apart.
 
     Raises:
         InputError: if a table cannot be read.
@@ -31,12 +35,32 @@ def stored(tables: Sequence[Path], only: Sequence[str] | None) -> list[RatePoint
     """
     from pim.eval.rate_curves import read
 
-    points = [point for path in tables for point in read(path)]
-    names = list(dict.fromkeys(point.codec for point in points))
+    found = [(path, point) for path in tables for point in read(path, tell)]
+    names = list(dict.fromkeys(point.codec for _, point in found))
     for name in only or []:
         if name not in names:
             raise UsageError(f"no table has the codec {name!r}; {did_you_mean(name, names)}")
-    return [point for point in points if not only or point.codec in only]
+    return renamed([(path.stem, point) for path, point in found if not only or point.codec in only], (), tell)
+
+
+def renamed(found: Sequence[tuple[str, RatePoint]], taken: Collection[str], tell: Tell) -> list[RatePoint]:
+    """Points under names that say where they come from, where codecs of several tables, or a taken name, are alike.
+
+    Args:
+        found: Points with the names of their tables.
+        taken: Names of codecs that were measured now.
+        tell: Called with a line about every codec that gets another name.
+    """
+    tables: dict[str, set[str]] = {}
+    for table_name, point in found:
+        tables.setdefault(point.codec, set()).add(table_name)
+    unclear = {codec for codec, where in tables.items() if len(where) > 1 or codec in taken}
+    for codec in sorted(unclear):
+        tell(
+            f"{codec} is in {' and '.join(sorted(tables[codec]))}{' and was measured' if codec in taken else ''}; "
+            "the names of tables are added to it"
+        )
+    return [replace(p, codec=f"{p.codec} ({name})") if p.codec in unclear else p for name, p in found]
 
 
 def known(points: Sequence[RatePoint]) -> dict[str, MetricInfo]:
@@ -89,12 +113,14 @@ class Result:
     points: Sequence[RatePoint]
     infos: Mapping[str, MetricInfo]
     against: str | None
+    tell: Tell
 
+    @cached_property
     def curves(self) -> dict[str, dict[str, Curve]]:
         """By metric and codec."""
         from pim.eval.rate_curves import curves
 
-        return {name: curves(self.points, name, info) for name, info in self.infos.items()}
+        return {name: curves(self.points, name, info, self.tell) for name, info in self.infos.items()}
 
     def bd_rates(self) -> list[dict[str, Any]]:
         """A row for every metric and codec but the one that the others are compared with.
@@ -107,9 +133,11 @@ class Result:
         if base not in codecs:
             raise UsageError(f"--against {base}: there is no such codec; {did_you_mean(base, codecs)}")
         rows = []
-        for metric, found in self.curves().items():
+        for metric, found in self.curves.items():
             if base in found:
                 rows += [_compared(metric, found[base], found[name]) for name in found if name != base]
+        if not rows and len(codecs) > 1:
+            self.tell(f"no codec is compared with {base}")
         return rows
 
     def text(self, form: FormatName) -> str:
@@ -133,7 +161,7 @@ class Result:
         from pim.eval.rate_plots import draw
 
         codecs = list(dict.fromkeys(point.codec for point in self.points))
-        return draw(self.curves(), self.infos, f"Rate and quality of {', '.join(codecs)}")
+        return draw(self.curves, self.infos, f"Rate and quality of {', '.join(codecs)}")
 
 
 def _row(point: RatePoint, columns: Sequence[str]) -> dict[str, Any]:
@@ -150,5 +178,5 @@ def _compared(metric: str, base: Curve, test: Curve) -> dict[str, Any]:
         found = bd_rate(base, test)
     except InputError as error:
         return {**row, **dict.fromkeys(("pchip", "akima", "cubic", "from_db", "to_db")), "notes": (str(error),)}
-    values = {"pchip": found.pchip, "akima": found.akima, "cubic": found.cubic}
+    values = {"pchip": found.pchip, "akima": found.akima, "cubic": None if isnan(found.cubic) else found.cubic}
     return {**row, **values, "from_db": found.low, "to_db": found.high, "notes": found.notes}
