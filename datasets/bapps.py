@@ -63,7 +63,7 @@ def read_2afc(path: Path, split: Split = "val") -> Dataset:
     records = [
         ForcedChoiceRecord(
             key=f"2afc/{split}/{category.name}/{stem}",
-            group=f"{category.name}/{stem}",  # sources are not published
+            group=f"2afc/{split}/{category.name}/{stem}",  # sources are not published
             subsets=(category.name,),
             reference=category.parts["ref"].files[stem],
             first=category.parts["p0"].files[stem],
@@ -100,7 +100,7 @@ def read_jnd(path: Path) -> Dataset:
     records = [
         SameRecord(
             key=f"jnd/val/{category.name}/{stem}",
-            group=f"{category.name}/{stem}",
+            group=f"jnd/val/{category.name}/{stem}",
             subsets=(category.name,),
             reference=category.parts["p0"].files[stem],
             distorted=category.parts["p1"].files[stem],

@@ -39,8 +39,8 @@ class Download:
     url: str
     target: Path
     sha256: str | None = None  # None: compare with an earlier download
-    least: int = 0  # bytes; a server that sends fewer, or more than the most, is not believed
-    most: int = 1 << 40
+    most: int = 1 << 40  # bytes; a server that sends more, or less than the least, is not believed
+    least: int = 0
     check: Callable[[Path], None] = lambda path: None  # raises DataError if a complete file is not what it should be
 
 
@@ -203,13 +203,13 @@ def _checked(download: Download, path: Path) -> str:
     """
     digest = sha256_of(path)
     noted = read_sums(path.parent).get(download.target.name)
+    again = "; remove it and fetch it again" if path == download.target else ""
     if download.sha256 is not None and digest != download.sha256.lower():
-        there = "" if path != download.target else "; remove it and fetch it again"
-        raise DataError(f"{download.url} has SHA-256 {digest}, expected {download.sha256}{there}")
+        raise DataError(f"{download.url} has SHA-256 {digest}, expected {download.sha256}{again}")
     if download.sha256 is None and noted is not None and digest != noted:
+        kept = f". It is kept as {path.name}; if it is right, remove its line from {path.parent / SUMS}"
         raise _Changed(
-            f"{download.url} has SHA-256 {digest}, an earlier download had, by {SUMS}, {noted}; if the new one is right, "
-            f"remove its line from {path.parent / SUMS}. It is kept as {path.name}"
+            f"{download.url} has SHA-256 {digest}, an earlier download had, by {SUMS}, {noted}{again or kept}"
         )
     return digest
 

@@ -23,7 +23,7 @@ class Record:
     """What the rows of all data sets have in common."""
 
     key: str  # unique within the data set
-    group: str  # rows of one group are not independent: the reference picture, as a rule
+    group: str  # rows of one group are not independent: the reference picture, as a rule; the key if it is not known
     subsets: tuple[str, ...] = ()  # the parts of the data set that the row belongs to
     distortion: str | None = None
     level: int | None = None  # 1 is mildest

@@ -215,7 +215,10 @@ def _choices(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[Ce
     scores = {name: rule(pair[:, 0], pair[:, 1], judge) for name, pair in rows.distances().items()}
     types = parts_of(rows.judgements, rows.about.categories)[1]
     people = min((j.people for j in rows.judgements if j.people is not None), default=None)
-    table = choices.ChoiceTable(rows.about.kind, judge, scores, types, rows.about.categories, rows.clusters, people)
+    known = any(j.group != j.key for j in rows.judgements)
+    table = choices.ChoiceTable(
+        rows.about.kind, judge, scores, types, rows.about.categories, rows.clusters, people, known
+    )
     choices.analyse(table, found)
     return []
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.eval.bootstrap import row_mean_draws
+from pim.eval.bootstrap import TOO_FEW_CLUSTERS, clusters_warning, row_mean_draws
 from pim.eval.estimate import Clusters, Estimate, estimate, from_draws, mean_of, row_mean
 from pim.eval.figures import Collected
 from pim.eval.two_afc import ALGORITHMS, DISTORTIONS, ceiling_scores, one_sided_share, person_scores
@@ -34,11 +34,7 @@ class ChoiceTable:
     expected: tuple[str, ...]  # the categories that "all" stands for; empty: those there are
     clusters: Clusters
     people: int | None = None  # votes of the row with fewest
-
-    @property
-    def clustered(self) -> bool:
-        """Whether some rows belong together; without sources every row stands alone."""
-        return len(self.clusters.names) < len(self.judge)
+    clustered: bool = True  # whether it is known which rows share a source picture; else every row stands alone
 
 
 def analyse(table: ChoiceTable, found: Collected) -> None:
@@ -62,6 +58,8 @@ def _category(table: ChoiceTable, place: int, mask: Mask, lines: Mapping[str, Ar
         used = np.unique(member)
         return {name: estimate(row_mean(values[mask], member), table.clusters, used) for name, values in lines.items()}
     columns = np.stack([values[mask] for values in lines.values()], axis=1)
+    if too_few := clusters_warning(len(columns), "rows") if len(columns) < TOO_FEW_CLUSTERS else None:
+        return {name: Estimate(float(columns[:, i].mean()), None, too_few) for i, name in enumerate(lines)}
     options = table.clusters.options
     draws = row_mean_draws(columns, options.draws, [options.seed, place])
     means = columns.mean(axis=0)

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from pim.core.metric import Metric
-from pim.errors import UsageError, did_you_mean
+from pim.errors import InputError, UsageError, did_you_mean
 from pim.loss import Distortion
 
 PEAK = 255.0  # lambdas are chosen for squared errors on 0..255
+ROUNDING = 1e-3  # above 1, that half precision may add
 KEYS = ("loss", "bpp_loss", "mse_loss", "perceptual_loss")
 
 
@@ -61,12 +62,15 @@ class PerceptualRateDistortion(nn.Module):
             `return_type` that one alone.
 
         Raises:
-            InputError: as `pim.loss.Distortion.terms`.
-            UsageError: if output lacks something.
+            InputError: as `pim.loss.Distortion.terms`, or if a likelihood is no probability above 0.
+            UsageError: if output lacks something, or is none of a codec.
         """
+        if not isinstance(output, Mapping):
+            raise UsageError(f"output must be a mapping with x_hat and likelihoods; got {type(output).__name__}")
         for key in ("x_hat", "likelihoods"):
             if key not in output:
                 raise UsageError(f"the output of the codec must have {key!r}; it has {', '.join(map(repr, output))}")
+        check_likelihoods(output["likelihoods"])
         terms = self.distortion.terms(target, output["x_hat"])
         rate = bits(output["likelihoods"]) / (target.shape[0] * target.shape[-2] * target.shape[-1])
         found = {
@@ -76,6 +80,34 @@ class PerceptualRateDistortion(nn.Module):
             "perceptual_loss": terms.perceptual.mean(),
         }
         return found if self.return_type == "all" else found[self.return_type]
+
+
+def check_likelihoods(likelihoods: object) -> None:
+    """That these are tensors of probabilities by name, all above 0: an impossible symbol has no code.
+
+    Looks at one number for all tensors together, so that a GPU is waited for once; not while a graph is captured.
+
+    Raises:
+        UsageError: if they are no tensors by name.
+        InputError: if a value is none in (0, 1]; it names the latent.
+    """
+    tensors = likelihoods if isinstance(likelihoods, Mapping) else {}
+    if not tensors or not all(isinstance(p, Tensor) and p.is_floating_point() for p in tensors.values()):
+        what = (
+            "an empty mapping" if isinstance(likelihoods, Mapping) and not likelihoods else type(likelihoods).__name__
+        )
+        raise UsageError(f"likelihoods must be tensors of probabilities by name of the latent; got {what}")
+    if torch.compiler.is_compiling():
+        return
+    wrong = torch.stack([((p > 0) & (p <= 1 + ROUNDING)).logical_not().sum() for p in tensors.values()])
+    if wrong.sum() == 0:
+        return
+    for (name, p), count in zip(tensors.items(), wrong.tolist(), strict=True):
+        if count:
+            raise InputError(
+                f"likelihoods of {name!r} must be above 0 and at most 1; {count} of {p.numel()} are not "
+                f"({float(p.min()):g} to {float(p.max()):g}); bound them from below, or compute them in float32"
+            )
 
 
 def bits(likelihoods: Mapping[str, Tensor]) -> Tensor:

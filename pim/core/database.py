@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import time
@@ -97,11 +98,22 @@ class Database:
                 for statement in (*self._layout.schema.split(";"), f"PRAGMA user_version = {self._layout.version}"):
                     self.connection.execute(statement)
             self.connection.execute("COMMIT")
-        if (version := self._version()) != self._layout.version:
-            expected = self._layout.version
+        self._check()
+
+    def _check(self) -> None:
+        """That it is such a file.
+
+        Raises:
+            DataError: if not.
+        """
+        version, expected = self._version(), self._layout.version
+        if version not in (0, expected):
             raise DataError(
                 f"{self.path} has version {version}, this program reads {expected}; {self._layout.otherwise}"
             )
+        there = {name for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not version or not set(re.findall(r"CREATE TABLE (\w+)", self._layout.schema)) <= there:
+            raise DataError(f"{self.path} is a database of another kind; {self._layout.otherwise}")
 
     def _write_ahead(self) -> None:
         """Choose the log; SQLite does not wait by itself while another process is choosing it."""
@@ -126,6 +138,8 @@ class Database:
             return PimError(f"cannot write to {where}: {text}. What was committed is kept; the same command continues")
         if isinstance(error, sqlite3.DatabaseError) and ("malformed" in text or "not a database" in text):
             return DataError(f"{self.path} is damaged ({text}); move it away and run again")
+        if "readonly" in text:
+            return PimError(f"{self.path} cannot be written, only read; copy it elsewhere to go on with it")
         return PimError(f"{self.path}: {text}")
 
 
@@ -164,7 +178,7 @@ def alone(lock: Path, refusal: str) -> Iterator[None]:
         UsageError: with the refusal.
         PimError: if the folder cannot be written to.
     """
-    held = filelock.FileLock(lock)
+    held = filelock.FileLock(lock.parent.resolve() / lock.name)  # whatever links lead there
     try:
         lock.parent.mkdir(parents=True, exist_ok=True)
         held.acquire(timeout=0)

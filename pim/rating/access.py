@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import ipaddress
 import socket
@@ -60,6 +61,8 @@ class Guard:
 
     def __init__(self, app: ASGIApp, access: Access, policy: str) -> None:
         self._app, self._access, self._names = app, access, access.names()
+        # Cookies know no port: studies on one machine need names of their own.
+        self._cookie = f"{COOKIE}-{hashlib.sha256((access.token or '').encode()).hexdigest()[:16]}"
         self._headers = {**HEADERS, "Content-Security-Policy": f"{policy}; frame-ancestors 'none'"}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,9 +105,10 @@ class Guard:
         given = parse_qs(scope["query_string"].decode("latin-1")).get(TOKEN, [""])[0]
         if scope["method"] in SAFE and scope["path"] == "/" and _equal(given, wanted):
             answer = RedirectResponse("/", 303)  # so that the token does not stay in the address
-            answer.set_cookie(COOKIE, wanted, httponly=True, samesite="strict", max_age=30 * 24 * 3600)
+            # Lax: browsers do not send a strict one when a mail or another page led here.
+            answer.set_cookie(self._cookie, wanted, httponly=True, samesite="lax", max_age=30 * 24 * 3600)
             return answer
-        if _equal(_cookie(headers), wanted):
+        if _equal(_cookie(headers, self._cookie), wanted):
             return None
         return PlainTextResponse("open the complete address that pim rate serve printed, with its token\n", 401)
 
@@ -121,9 +125,9 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _cookie(headers: Headers) -> str:
+def _cookie(headers: Headers, name: str) -> str:
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        found = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return "" if found is None else found.value

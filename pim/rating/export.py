@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pim._version import VERSION
 from pim.errors import UsageError, did_you_mean
-from pim.rating.store import Answered, Content
+from pim.rating.store import Answered, Content, folded
 from pim.rating.triplets import Triplet
 
 FORMULA = ("=", "+", "-", "@")  # what spreadsheets take for the beginning of a formula
@@ -34,11 +34,11 @@ def excluded_names(content: Content, names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: if there is no such rater.
     """
-    folded = {name.casefold(): name for name in content.raters}
+    known = {folded(name): name for name in content.raters}
     for name in names:
-        if name.casefold() not in folded:
+        if folded(name) not in known:
             raise UsageError(f"there is no rater {name!r}; {did_you_mean(name, content.raters)}")
-    return tuple(dict.fromkeys(folded[name.casefold()] for name in names))
+    return tuple(dict.fromkeys(known[folded(name)] for name in names))
 
 
 def without(content: Content, excluded: Sequence[str]) -> tuple[Answered, ...]:

@@ -14,7 +14,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
@@ -92,6 +92,8 @@ def _endpoint(study: Study, call: Call) -> Callable[[Request], Awaitable[Respons
             return JSONResponse(asdict(await run_in_threadpool(call, study, body)))
         except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
+        except ClientDisconnect:
+            return Response(status_code=400)  # to nobody: the page sends its answer again
         except UnknownRater as error:
             return JSONResponse({"error": str(error)}, 404)
         except Stale as error:
@@ -161,6 +163,8 @@ def _text(body: dict[str, Any], key: str) -> str:
     value = body.get(key)
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
         raise InputError(f"{key} must be a text of at most {LONGEST_TEXT} characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise InputError(f"{key} holds half a character")
     return value
 
 

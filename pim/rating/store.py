@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ CREATE TABLE answers (
     screen TEXT NOT NULL, received TEXT NOT NULL, withdrawn TEXT);
 CREATE UNIQUE INDEX one_answer ON answers (trial_id) WHERE withdrawn IS NULL;
 """
+_JOINERS = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
 _LAYOUT = Layout(_SCHEMA, 1, "choose another --db", synchronous="FULL")
 
 
@@ -99,6 +101,7 @@ def serving(path: Path) -> Iterator[Database]:
         UsageError: if another process serves it.
         DataError: if it is damaged, something else, or of another version.
     """
+    path = path.resolve()  # a link is the same study
     busy = f"another pim rate serve is at work on {path}; stop it, or choose another --db"
     with alone(path.with_name(f".{path.name}.lock"), busy), closing(Database(path, _LAYOUT, any_thread=True)) as file:
         yield file
@@ -208,6 +211,16 @@ def keep_set(file: Database, given: TripletSet, facts: Mapping[str, Facts]) -> N
         known = {picture.name: picture.picture for picture in pictures(file).values()}
         rows = [(known[t.reference], known[t.a], known[t.b], t.group) for t in given.triplets]
         sql.executemany("INSERT OR IGNORE INTO triplets (reference, a, b, family) VALUES (?, ?, ?, ?)", rows)
+
+
+def tidy(name: str) -> str:
+    """A rater's name as it is kept: composed characters, single spaces, no joiners, which phones put into names."""
+    return " ".join(unicodedata.normalize("NFC", name).translate(_JOINERS).split())
+
+
+def folded(name: str) -> str:
+    """A rater's name as it is compared."""
+    return tidy(name).casefold()
 
 
 def new_tokens(count: int) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,13 +107,13 @@ class Study:
         Raises:
             InputError: if it is no name.
         """
-        name = " ".join(unicodedata.normalize("NFC", name).split())
+        name = store.tidy(name)
         if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
             raise InputError(f"a name has 1 to {LONGEST_NAME} printable characters")
         with self._turn:
-            if not self._file.rows("SELECT 1 FROM raters WHERE folded = ?", name.casefold()):
+            if not self._file.rows("SELECT 1 FROM raters WHERE folded = ?", store.folded(name)):
                 self._add_rater(name)
-            return self.standing(self._file.rows("SELECT token FROM raters WHERE folded = ?", name.casefold())[0][0])
+            return self.standing(self._file.rows("SELECT token FROM raters WHERE folded = ?", store.folded(name))[0][0])
 
     def standing(self, rater: str) -> Standing:
         """What a rater is asked now; the question is chosen if it is a new one, and stays until it is answered.
@@ -190,7 +189,7 @@ class Study:
     def _add_rater(self, name: str) -> None:
         main = min(self._settings.judgements or len(self._triplets), len(self._triplets))
         with self._file.transaction() as sql:
-            values = (*store.new_tokens(1), name, name.casefold(), store.now(), "")
+            values = (*store.new_tokens(1), name, store.folded(name), store.now(), "")
             add = "INSERT INTO raters (token, name, folded, created, kinds) VALUES (?, ?, ?, ?, ?)"
             number = int(sql.execute(add, values).lastrowid or 0)
             order = order_of(main, self._settings, bool(self._catchable), number)
