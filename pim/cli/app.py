@@ -27,7 +27,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from pim._version import VERSION
-from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted
+from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, keeping_inputs
 from pim.cli.output import one_line
 from pim.errors import PimError
 
@@ -115,10 +115,10 @@ def _command(name: str) -> Any:
     parent = typer.Typer(context_settings=HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
     if not isinstance(found, typer.Typer):
         parent.command(name, epilog=module.EXAMPLES)(found)
-        return get_command(parent)
+        return keeping_inputs(get_command(parent))
     parent.add_typer(found, name=name)
     group: Any = get_command(parent)
-    return group.commands[name]
+    return keeping_inputs(group.commands[name])
 
 
 def run(arguments: Sequence[str]) -> int:

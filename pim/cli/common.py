@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -74,6 +76,10 @@ Frame = Annotated[
 ]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
+OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
+BESIDE = (".json", ".ckpt")  # endings of what is written beside an output
+PAGES = (".html", ".svg")  # never inputs
+TABLES = (".csv", ".tsv", ".txt", ".parquet")  # inputs whose .json beside them is one too
 
 
 def open_options(background: str | None, frame: int | None, max_pixels: int) -> OpenOptions:
@@ -92,16 +98,77 @@ def chosen_format(wanted: FormatName | None, output: Path | None) -> FormatName:
 
 
 def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
-    """Refuse to write over an input.
+    """Refuse to write over an input, or over what stands beside one, or a file that is there in a folder of inputs.
+
+    What commands write beside their output counts as output.
 
     Raises:
-        UsageError: if the output file is one of the inputs.
+        UsageError: naming the file that would be lost.
     """
-    if output is None or not output.exists():
+    if output is None:
         return
-    for name in inputs:
-        if os.path.exists(name) and os.path.samefile(name, output):
-            raise UsageError(f"--output {output} would overwrite an input; name another file")
+    written = [path for path in (output, *map(output.with_suffix, BESIDE)) if output.name and path.is_file()]
+    for name in map(Path, inputs):
+        beside = [name.with_suffix(".json")] if name.suffix.lower() in TABLES else []
+        given = [path for path in (name, *beside) if path.is_file()]
+        lost = [path for path in written if any(os.path.samefile(path, other) for other in given)]
+        if name.is_dir() and output in written and output.suffix.lower() not in PAGES:
+            lost += [output] if name.resolve() in output.resolve().parents else []
+        if lost:
+            raise UsageError(f"--output {output} would overwrite an input, {lost[0]}; name another file")
+
+
+def keeping_inputs(command: Any) -> Any:
+    """The same command, or group of commands, which refuses before it begins to write over what it was given."""
+    for inner in getattr(command, "commands", {}).values():
+        keeping_inputs(inner)
+    perform = command.callback
+    outputs = [p.name for p in command.params if OUTPUTS.intersection(p.opts)]
+    if perform is None or not outputs:
+        return command
+    folders = [p.name for p in command.params if p.param_type_name == "argument"]
+
+    @functools.wraps(perform)
+    def kept(**values: Any) -> Any:
+        given = {name: list(_paths(value)) for name, value in values.items() if name not in outputs}
+        inputs = [path for name, paths in given.items() for path in paths if name in folders or os.path.isfile(path)]
+        for name in outputs:
+            if isinstance(values.get(name), Path):
+                keep_inputs(values[name], inputs)
+        return perform(**values)
+
+    command.callback = kept
+    return command
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """What a value of an option may name: itself, and what follows the name in NAME=FILE; each of several."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        yield from (path for path in dict.fromkeys((text, text.partition("=")[2])) if path and os.path.exists(path))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item)
+
+
+@contextlib.contextmanager
+def alone_with(output: Path) -> Iterator[None]:
+    """Keep other processes from an output for as long as the block lasts; of a group of processes the first does.
+
+    Raises:
+        UsageError: if another process is making it.
+    """
+    from pim.core.database import alone
+
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    target = output.resolve()
+    with alone(
+        target.with_name(f".{target.name}.lock"),
+        f"another process is making {output}; wait for it, or name another file",
+    ):
+        yield
 
 
 def load_metrics(names: Sequence[str] | None, device: DeviceName) -> list[Metric]:

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from pim.errors import UsageError
+
 Cell = str | int | float | bool | None
 Row = Mapping[str, Cell]
 
@@ -21,11 +23,14 @@ def destination(path: Path | None) -> Iterator[TextIO]:
     """Where data goes: stdout, or a file that appears only if the block ends without an error.
 
     Raises:
+        UsageError: if something is there that is no text, such as a picture.
         PimError: if the file cannot be written.
     """
     if path is None:
         yield sys.stdout
         return
+    if path.is_file() and _is_binary(path):
+        raise UsageError(f"{path} is there and no text; name another file to write to")
     from pim.core.files import written_whole
 
     with written_whole(path) as stream:
@@ -33,6 +38,14 @@ def destination(path: Path | None) -> Iterator[TextIO]:
         yield text
         text.flush()
         text.detach()
+
+
+def _is_binary(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return b"\0" in stream.read(4096)
+    except OSError:
+        return False
 
 
 def short(value: float) -> str:

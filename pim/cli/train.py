@@ -225,7 +225,8 @@ def train(
         common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
         print(pack)
         return
-    _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
+    with common.alone_with(output):
+        _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
     print(output)
     from pim.pim.training.parallel import leave
 

@@ -120,7 +120,8 @@ def train(
     perceptual = _perceptual(distortion, window)
     patches = _collect(images, cutting, held_out, quiet)
     compared = _distortion(distortion, perceptual, patches, where)
-    _run(Run(patches, output, config, settings, start), compared, where, save_every, quiet)
+    with common.alone_with(output):
+        _run(Run(patches, output, config, settings, start), compared, where, save_every, quiet)
     print(output)
 
 
