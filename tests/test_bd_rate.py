@@ -149,3 +149,15 @@ def test_quality_at_equal_rate_is_the_mean_difference_over_the_common_rates() ->
     assert bd_quality(slope, steeper) == pytest.approx(32.5 - 31.5)
     with pytest.raises(InputError, match="no rate in common: a from 0.1 to 1.1 and b from 2 to 22"):
         bd_quality(reference, Curve.through("b", 20 * RATE, QUALITY))
+
+
+def test_points_without_loss_and_interpolations_that_fall_are_told() -> None:
+    saturated = Curve.through("s", [0.1, 0.2, 0.4], [20.0, 25.0, math.inf])
+    assert (saturated.endless, saturated.dropped, len(saturated.rate)) == (1, 0, 2)
+    plain = Curve.through("p", [0.1, 0.3], [20.0, 26.0])
+    assert any("1 points of s have no loss" in note for note in bd_rate(plain, saturated).notes)
+    odd = Curve.through("o", [0.1, 0.100001, 5.0, 5.00001, 5.00002], [20.0, 30.0, 30.01, 40.0, 50.0])
+    even = Curve.through("e", [0.1, 0.2, 0.4, 0.8], [20.0, 30.0, 40.0, 50.0])
+    notes = " ".join(bd_rate(even, odd).notes)
+    assert "cubic does not rise everywhere" in notes
+    assert "interpolations differ" in notes

@@ -153,3 +153,40 @@ def test_the_examples_of_every_help_text_work_as_typed(
 def test_every_command_shows_an_example(cli: Cli) -> None:
     for command in COMMANDS:
         assert f"\n    pim {' '.join(command)}" in cli(*command, "--help").out, command
+
+
+def test_no_command_writes_over_what_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    inputs = ["t.csv", "t.json", "a.safetensors", "photos/x.png", "c.npz", "photos/labels.csv"]
+    for name in inputs:
+        (tmp_path / name).write_bytes(name.encode() + b"\0")
+    (tmp_path / "link.csv").symlink_to("t.csv")
+    for line in (
+        "eval table t.csv -o t.json",
+        "eval table t.csv --values link.csv",
+        "fit t.csv -o t.safetensors",
+        "train --crops c.npz --pack c.npz",
+        "train photos -o a.safetensors --pack photos/x.png",
+        "ntc rd --curve t.csv --plot t.csv",
+        "ntc rd photos -o photos/labels.csv",
+        "ntc rd photos --codec mine=a.safetensors -o a.safetensors",
+        "ntc train photos --start a.safetensors -o a.safetensors",
+        "weights compress a.safetensors -o a.safetensors",
+        "data check table t.csv -o link.csv",
+        "rate plan t.csv -o t.csv",
+        "metrics -o c.npz",
+    ):
+        assert run(line.split()) == 2, line
+        assert "overwrite an input" in (told := capsys.readouterr().err) or "is there and no text" in told, line
+    for name in inputs:
+        assert (tmp_path / name).read_bytes() == name.encode() + b"\0"
+
+
+def test_two_processes_do_not_train_to_one_output(tmp_path: Path) -> None:
+    with (
+        common.alone_with(tmp_path / "a.safetensors"),
+        pytest.raises(UsageError, match=r"another process is making .*a\.safetensors"),
+        common.alone_with(tmp_path / "a.safetensors"),
+    ):
+        pass

@@ -155,3 +155,50 @@ def test_two_processes_do_not_fetch_one_file(plan: Plan, tmp_path: Path) -> None
         pytest.raises(PimError, match="another process is fetching"),
     ):
         get(plan, tmp_path)
+
+
+def test_a_part_that_was_complete_when_its_process_was_killed_is_taken(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").write_bytes(CONTENT)
+    (tmp_path / "set.tar.gz.part.tag").write_text('"v1"\n')
+    assert get(plan, tmp_path)[1] == DIGEST
+    assert plan.asked == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_part_that_is_longer_than_the_whole_is_fetched_anew(plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "set.tar.gz.part").write_bytes(CONTENT + b"more")
+    (tmp_path / "set.tar.gz.part.tag").write_text('"v1"\n')
+    assert get(plan, tmp_path)[1] == DIGEST
+
+
+def test_what_cannot_be_the_file_is_never_believed(plan: Plan, tmp_path: Path) -> None:
+    def refuse(path: Path) -> None:
+        if path.read_bytes() != CONTENT:
+            raise DataError("this is a page")
+
+    plan.content = b"<html>please pay</html>"
+    for options, told in (({"least": 1000}, "sent 23 bytes, at least 1000"), ({"check": refuse}, "this is a page")):
+        with pytest.raises(DataError, match=f"{told}.*; it is removed, the same command fetches it again"):
+            get(plan, tmp_path, **options)
+        assert not list(tmp_path.glob("*set*.part*"))
+        assert read_sums(tmp_path) == {}
+    plan.content = CONTENT
+    assert get(plan, tmp_path, least=1000, check=refuse)[1] == DIGEST
+
+
+def test_another_file_than_the_first_is_kept_until_a_person_decides(plan: Plan, tmp_path: Path) -> None:
+    get(plan, tmp_path)[0].unlink()
+    plan.content = CONTENT[::-1]
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"kept as set\.tar\.gz\.part; if it is right, remove its line"):
+            get(plan, tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    sent = len(plan.asked)
+    assert get(plan, tmp_path)[0].read_bytes() == CONTENT[::-1]
+    assert plan.asked[sent:] == [f"bytes={len(CONTENT)}-"]
+
+
+def test_a_file_that_proved_damaged_is_forgotten(plan: Plan, tmp_path: Path) -> None:
+    path, _ = get(plan, tmp_path)
+    module.forget(path)
+    assert not path.exists()
+    assert read_sums(tmp_path) == {}

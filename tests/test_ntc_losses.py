@@ -152,3 +152,20 @@ def test_the_ten_lines_of_the_document_train_a_model_of_compressai(compressai) -
     ran: dict[str, object] = {}
     exec(compile(code, "docs/training-loss.md", "exec"), ran)
     assert sorted(ran["found"]) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.5, float("nan"), float("inf")])
+def test_likelihoods_that_are_no_probabilities_are_named(images, criterion, value) -> None:
+    output = Fake()(images)
+    output["likelihoods"]["z"] = output["likelihoods"]["z"].detach().clone()
+    output["likelihoods"]["z"][0, 0] = value
+    with pytest.raises(InputError, match="likelihoods of 'z' must be above 0 and at most 1; 1 of 4 are not"):
+        criterion(output, images)
+
+
+@pytest.mark.parametrize("likelihoods", [[], {}, None, torch.ones(2), {"y": torch.ones(2, dtype=torch.int64)}])
+def test_what_came_in_place_of_likelihoods_is_told(images, criterion, likelihoods) -> None:
+    with pytest.raises(UsageError, match="likelihoods must be tensors of probabilities by name"):
+        criterion({"x_hat": images, "likelihoods": likelihoods}, images)
+    with pytest.raises(UsageError, match="output must be a mapping"):
+        criterion(images, {})

@@ -200,3 +200,50 @@ def test_curves_are_made_of_codecs_with_two_points() -> None:
 def test_options_of_a_format_are_part_of_its_identity() -> None:
     one, other = (PillowCoder("jpeg", "JPEG", {"subsampling": s}) for s in ("4:2:0", "4:4:4"))
     assert one.identity != other.identity
+
+
+def test_a_picture_without_loss_counts_for_no_mean_and_is_told() -> None:
+    points = [
+        RatePoint("a", "1", 1, 0.2, {"psnr": 30.0}),
+        RatePoint("a", "2", 1, 0.6, {"psnr": 35.0}),
+        RatePoint("a", "1", 1, 0.01, {"psnr": 50.0}),
+        RatePoint("a", "2", 1, 0.01, {"psnr": math.inf}),
+    ]
+    told: list[str] = []
+    assert [(p.images, p.bpp, p.values) for p in average(points, told.append)] == [
+        (1, 0.2, {"psnr": 30.0}),
+        (1, 0.6, {"psnr": 35.0}),
+    ]
+    assert "1 of 2 pictures" in told[0]
+    assert [p.values for p in average(points[2:])] == [{"psnr": 50.0}, {}]
+
+
+def test_values_that_are_no_such_metric_are_told_and_the_others_compared(tmp_path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("Codec;BPP;PSNR;MS-SSIM\na;0,5;30,5;96,5\na;1000;33;97\n")
+    told: list[str] = []
+    found = read(path, told.append)
+    assert found[0] == RatePoint("a", "", 0, 0.5, {"psnr": 30.5})
+    assert "line 2, ms-ssim: 96.5 is outside the range [0, 1]; values in dB or percent" in told[0]
+    assert "other units" in told[1]
+    path.write_text("codec,bpp,ssim\na,1,-1.5\n")
+    with pytest.raises(InputError, match="outside the range"):
+        read(path, told.append)
+
+
+def test_a_codec_without_a_curve_is_named() -> None:
+    points = [RatePoint("a", "", 0, r, {"psnr": 30 + r}) for r in (1.0, 2.0)]
+    points += [RatePoint("b", "", 0, 1.0, {"psnr": 30.0}), RatePoint("c", "", 0, 1.0, {})]
+    points += [RatePoint("d", "", 0, r, {"psnr": 40 - r}) for r in (1.0, 2.0)]
+    told: list[str] = []
+    assert list(curves(points, "psnr", BUILT_IN["psnr"], told.append)) == ["a"]
+    assert [name in line for name, line in zip(("b is", "c is", "d: a curve"), told, strict=True)] == [True] * 3
+
+
+def test_a_place_where_points_cannot_be_kept_is_done_without(tmp_path, picture) -> None:
+    (tmp_path / "file").write_text("")
+    told: list[str] = []
+    with rate_cache(tmp_path / "file" / "cache", {}, told.append) as cache:
+        assert cache.get(picture, Counting(), "1", ("psnr",)) is None
+        cache.put(picture, Counting(), RatePoint("counting", "1", 1, 0.5, {"psnr": 30.0}))
+    assert "points cannot be kept" in told[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import http.client
 import json
 import os
@@ -281,3 +282,14 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
     server.start()
     assert call(server, "enter", {"name": "ANN"})[1] == after
     server.stop()
+
+
+def test_a_broken_connection_and_half_a_character_leave_no_traceback(server: Server) -> None:
+    own = {"Origin": f"http://127.0.0.1:{server.port}", "Content-Type": "application/json"}
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as wire:
+        head = "".join(f"{key}: {value}\r\n" for key, value in own.items())
+        wire.sendall(f"POST /api/enter HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n{head}\r\n{{".encode())
+    for name in ("rater", "name"):
+        for path in ("/api/standing", "/api/enter"):
+            assert ask(server, "POST", path, f'{{"{name}": "\\udfff"}}'.encode(), own)[0] == 400
+    assert call(server, "enter", {"name": "Zoë\u200c \u2068"[:4]})[0] == 200

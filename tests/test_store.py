@@ -169,3 +169,23 @@ def test_no_committed_row_is_lost_when_the_writer_is_killed(tmp_path: Path) -> N
         assert len(scores) >= told
         assert len(scores) % 50 == 0
         assert store._rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_database_of_another_kind_with_the_same_version_is_named(tmp_path: Path) -> None:
+    from pim.rating import store as ratings
+
+    with ratings.serving(tmp_path / TABLE):
+        pass
+    with pytest.raises(DataError, match=r"is a database of another kind; choose another --run"), reading(tmp_path):
+        pass
+
+
+def test_a_run_folder_is_one_under_every_link(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    with (
+        writing(tmp_path / "run"),
+        pytest.raises(UsageError, match="another process is at work"),
+        writing(tmp_path / "link"),
+    ):
+        pass
