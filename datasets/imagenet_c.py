@@ -97,7 +97,7 @@ def read(path: Path, clean: Path | None, crop: bool = True, variant: Variant = "
         path: The folder with groups or corruptions, one corruption, or a folder up to two levels away.
         clean: The clean pictures, flat or by class.
         crop: Prepare clean pictures as those of ImageNet-C were (shorter side 256, centre 224). Switch
-            it off for pictures that already are as large as the corrupted ones, as in Tiny-ImageNet-C.
+            it off for pictures that already are as large as the corrupted ones; those of Tiny-ImageNet-C are.
         variant: Which of the two benchmarks.
 
     Raises:
@@ -112,7 +112,9 @@ def read(path: Path, clean: Path | None, crop: bool = True, variant: Variant = "
     twins, about_clean = _clean(clean)
     stems = Counter(_stem(file) for cell in cells for file in cell.files)
     lonely = set(stems) - set(twins)
-    rows = _Published(cells, twins, crop, sum(count for stem, count in stems.items() if stem in twins))
+    rows = _Published(
+        cells, twins, crop and variant == "imagenet-c", sum(count for stem, count in stems.items() if stem in twins)
+    )
     found = {f"{cell.corruption} {cell.severity}": len(cell.files) for cell in cells}
     return Dataset(
         name=variant,

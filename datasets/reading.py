@@ -49,7 +49,7 @@ _READERS = {
         lambda path, options: (imagenet_c.read(path, options.clean, options.crop),), ("clean", "crop")
     ),
     "tiny-imagenet-c": _Reader(
-        lambda path, options: (imagenet_c.read(path, options.clean, False, "tiny-imagenet-c"),), ("clean",)
+        lambda path, options: (imagenet_c.read(path, options.clean, variant="tiny-imagenet-c"),), ("clean",)
     ),
     "kadid10k": _Reader(lambda path, _: (kadid10k.read(path),)),
     "csiq": _Reader(lambda path, _: (csiq.read(path),)),

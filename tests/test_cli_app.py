@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from pim import __version__
+from pim.cli import common
+from pim.cli.app import run
 from pim.core.weights import shipped
+from pim.errors import UsageError
 from pim.metrics.catalogue import DEFAULT
 
 ROOT = Path(__file__).resolve().parents[1]

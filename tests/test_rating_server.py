@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import socket
 import http.client
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
