@@ -6,15 +6,17 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from pim.datasets.dataset import Dataset, Finding, finding
-from pim.datasets.records import Picture
-from pim.datasets.rendered import CROP, RenderedPicture
 from pim.errors import InputError
 from pim.images.opener import OpenOptions, open_image
 from pim.images.raster import orientation_of
+
+if TYPE_CHECKING:
+    from pim.datasets.records import Picture
 
 Size = tuple[int, int]  # width, height
 SIZES_NAMED = 5
@@ -82,8 +84,11 @@ def _inside(path: Path, dataset: Dataset) -> str:
 
 def _shown(picture: Picture, size: Size | str) -> Size | str:
     """The size that a metric will see."""
-    cropped = isinstance(picture, RenderedPicture) and picture.crop and not isinstance(size, str)
-    return (CROP, CROP) if cropped else size
+    if isinstance(picture, Path) or isinstance(size, str) or not picture.crop:
+        return size
+    from pim.datasets.rendered import CROP
+
+    return CROP, CROP
 
 
 def _header_size(path: Path) -> Size | str:

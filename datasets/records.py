@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pim.datasets.rendered import RenderedPicture
+if TYPE_CHECKING:
+    from pim.datasets.rendered import RenderedPicture
+
+    Picture = Path | RenderedPicture
+    PicturePair = tuple[Picture, Picture]
 
 Kind = Literal["opinion", "two_afc", "quadruple", "jnd", "severity"]
-Picture = Path | RenderedPicture
-PicturePair = tuple[Picture, Picture]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.eval import choices, opinions, sameness, severities
+from pim.eval import choices, opinions, sameness
 from pim.eval.estimate import Clusters, IntervalOptions
 from pim.eval.figures import Collected, Comparison, Figure, as_records, compare
 from pim.eval.judgements import About, Judgement
-from pim.eval.severities import CellAgreement
 from pim.eval.two_afc import quadruple_scores, row_scores
 
 Array = NDArray[np.float64]
@@ -39,6 +38,10 @@ class MetricValues:
     def lower_is_better(self) -> bool:
         """Whether it is a distance."""
         return bool(self.description["lower_is_better"])
+
+
+if TYPE_CHECKING:
+    from pim.eval.severities import CellAgreement
 
 
 @dataclass(frozen=True)
@@ -231,6 +234,8 @@ def _sameness(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[C
 
 
 def _severities(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[CellAgreement]:
+    from pim.eval import severities
+
     table = severities.SeverityTable(
         corruption=[j.distortion or "" for j in rows.judgements],
         severity=[j.level or 0 for j in rows.judgements],

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pim.core.device import choose
 from pim.core.metric import Metric
 from pim.datasets.dataset import Dataset
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.estimate import IntervalOptions
-from pim.eval.flips import Flips, flips
 from pim.eval.plan import Treatment, plan_of
 from pim.eval.rated import EVERYTHING, Progress, RatedSet, Selection, datasets, looked_at, with_floor
 from pim.eval.run import Advance, RunOptions
@@ -20,6 +20,9 @@ from pim.eval.scoring import Engine, InThisProcess
 from pim.eval.session import Outcome
 from pim.eval.session import evaluate as evaluate_plan
 from pim.scoring.engine import Metrics, load_metrics
+
+if TYPE_CHECKING:
+    from pim.eval.flips import Flips
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ def evaluate(
             continue
         each = {s: scoring.outcome(dataset, place / f"shift-{s}", Treatment(side, s)) for s in (0, *shifts)}
         outcomes += each.values()
+        from pim.eval.flips import flips
+
         for shift in shifts:
             both = zip(each[0].run.values, each[shift].run.values, strict=True)
             flipped += [flips(each[shift].run.judgements, still, moved, shift) for still, moved in both]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pim.datasets import records
 from pim.datasets.dataset import Dataset
-from pim.datasets.imagenet_c import jpeg_floor
 from pim.errors import UsageError
 from pim.eval.judgements import About, Judgement, Plan, PlannedPair, StampedPicture
 from pim.scoring.pictures import FilePicture
@@ -89,6 +88,8 @@ def plan_of(
 
 def with_jpeg_floor(dataset: Dataset) -> Dataset:
     """Corrupted pictures and, as severity 0 of "jpeg floor", the clean ones after the JPEG of the published files."""
+    from pim.datasets.imagenet_c import jpeg_floor
+
     clean: dict[str, records.SeverityRecord] = {}
     for record in dataset.records():
         if isinstance(record, records.SeverityRecord):

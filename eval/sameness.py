@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pim.eval.estimate import Clusters, Estimate, estimate, mean_of, undefined
 from pim.eval.figures import Collected
-from pim.eval.jnd import average_precision_draws, in_given_order
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -49,6 +48,8 @@ def analyse(table: SameTable, found: Collected) -> None:
 
 
 def _category(table: SameTable, mask: Mask, metric: str, found: Collected) -> Estimate:
+    from pim.eval.jnd import average_precision_draws, in_given_order
+
     distance, same, member = table.distances[metric][mask], table.same[mask], table.clusters.member[mask]
     if not same.any():
         return undefined("nobody answered same")

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pim.eval import choices, opinions, sameness
 from pim.eval.analysis import Analysis, MetricValues
 from pim.eval.bootstrap import LEVEL, smallest_p
 from pim.eval.figures import Comparison, Figure
-from pim.eval.flips import Flips
 from pim.eval.judgements import About, Judgement
 from pim.eval.published import Published, by_source, published
+
+if TYPE_CHECKING:
+    from pim.eval.flips import Flips
 
 WIDTH = 110
 SMALL_P = 0.01  # where adjusted p values cannot be as small, the reader is told

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pim._version import VERSION as __version__
-
 if TYPE_CHECKING:
     from pim import loss as loss
+    from pim._version import VERSION as __version__
     from pim.core.metric import Metric as Metric
     from pim.eval.evaluate import evaluate as evaluate
     from pim.eval.rated import RatedSet as RatedSet
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from pim.scoring.engine import score as score
 else:
     _HOMES = {
+        "__version__": "pim._version",
         "Accumulator": "pim.scoring.accumulator",
         "evaluate": "pim.eval.evaluate",
         "RatedSet": "pim.eval.rated",
@@ -52,7 +52,7 @@ else:
         import importlib
 
         home = importlib.import_module(_HOMES[name])
-        return home if name == "loss" else getattr(home, name)
+        return home if name == "loss" else getattr(home, {"__version__": "VERSION"}.get(name, name))
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -26,7 +26,6 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pim._version import VERSION
 from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, keeping_inputs
 from pim.cli.output import one_line
 from pim.errors import PimError
@@ -95,6 +94,8 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from pim._version import VERSION
+
         print(f"pim {VERSION}")
         raise typer.Exit
 

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pim._version import VERSION
 from pim.cli.common import note
 from pim.cli.output import csv_line, json_text, one_line, short
 
@@ -183,5 +182,7 @@ def describe(metric: Metric) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """The versions that a value may depend on."""
+    from pim._version import VERSION
+
     packages = {name: version(name) for name in ("torch", "numpy", "pillow")}
     return {"pim": VERSION, "python": platform.python_version(), **packages}

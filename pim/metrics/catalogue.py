@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from math import inf
+from typing import TYPE_CHECKING, Any
 
 from pim.core.info import MetricInfo
 from pim.errors import UsageError, did_you_mean
-from pim.metrics.peer_catalogue import PEERS
-from pim.metrics.vgg_catalogue import VGGS
 
 _OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
 _PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
@@ -108,8 +108,23 @@ SHIPPED: dict[str, MetricInfo] = {
 }
 DEFAULT = PIM_TINY.name
 MAP_DEFAULT = PIM_SMALL.name  # the other one sees a quarter of the positions, and shows mostly the worst
-# Every name: those that work as installed, those that need a backbone, those of other packages.
-BUILT_IN = {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}
+if TYPE_CHECKING:
+    BUILT_IN: dict[str, MetricInfo]  # every name: shipped ones, those that need a backbone, those of other packages
+
+
+def __getattr__(name: str) -> Any:
+    if name != "BUILT_IN":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return built_in()
+
+
+@functools.cache
+def built_in() -> dict[str, MetricInfo]:
+    """Every built-in metric by its name: shipped ones, those that need a backbone, those of other packages."""
+    from pim.metrics.peer_catalogue import PEERS
+    from pim.metrics.vgg_catalogue import VGGS
+
+    return {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}
 
 
 def check_name(name: str) -> None:
@@ -118,8 +133,8 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
-    if name not in BUILT_IN and ":" not in name and not name.endswith(".safetensors"):
-        raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, BUILT_IN)}")
+    if name not in SHIPPED and ":" not in name and not name.endswith(".safetensors") and name not in built_in():
+        raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
 
 
 def missing_weights(info: MetricInfo) -> str:

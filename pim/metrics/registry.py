@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.core import weights
-from pim.core.files import sha256_of
 from pim.core.info import MetricInfo
 from pim.errors import MetricUnavailable, WeightsError
 from pim.metrics import catalogue
-from pim.metrics.peer_catalogue import PEERS, missing
 
 if TYPE_CHECKING:
+    from pim.core import weights
     from pim.core.metric import Metric
 
 # What makes the metric of a weight file, by the kind that its header names, and what reads the file alone.
@@ -86,6 +84,9 @@ def check_weights(path: str | Path) -> tuple[weights.WeightHeader, str]:
     Raises:
         WeightsError: with what is wrong.
     """
+    from pim.core import weights
+    from pim.core.files import sha256_of
+
     header = weights.read_header(path)
     _by_kind(_CHECKS, header, path)(Path(path))
     return header, sha256_of(path)
@@ -106,9 +107,12 @@ def _by_kind(table: dict[str, str], header: weights.WeightHeader, path: str | Pa
 def _find(name: str) -> Metric:
     catalogue.check_name(name)
     made: Metric
-    if name in catalogue.BUILT_IN:
-        made = _built_in(catalogue.BUILT_IN[name])
+    info = catalogue.SHIPPED.get(name) or catalogue.BUILT_IN.get(name)
+    if info is not None:
+        made = _built_in(info)
     elif name.endswith(".safetensors"):
+        from pim.core import weights
+
         made = _by_kind(_LOADERS, weights.read_header(name), name)(Path(name))
     else:
         made = resolve("pim.metrics.custom:load")(name)
@@ -116,13 +120,20 @@ def _find(name: str) -> Metric:
 
 
 def _built_in(info: MetricInfo) -> Metric:
-    if info.weights is not None and weights.shipped_file(info.weights) is None:
-        raise MetricUnavailable(catalogue.missing_weights(info))
+    if info.weights is not None:
+        from pim.core.weights import shipped_file
+
+        if shipped_file(info.weights) is None:
+            raise MetricUnavailable(catalogue.missing_weights(info))
     made: Metric = resolve(info.home)(info)
     return made
 
 
 def _status(info: MetricInfo) -> MetricStatus:
+    from pim.core import weights
+    from pim.core.files import sha256_of
+    from pim.metrics.peer_catalogue import PEERS, missing
+
     if info.name in PEERS:
         return MetricStatus(info, missing(info.name), None)
     if info.weights is None:

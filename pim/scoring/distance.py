@@ -44,9 +44,13 @@ def distance(
     return float(ensure_finite(value, chosen.info, [" and ".join(picture.name for picture in pictures)]))
 
 
+def _ships(name: str) -> bool:
+    return name in catalogue.SHIPPED or name in catalogue.BUILT_IN
+
+
 def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
     if isinstance(metric, Metric):
         return metric if device is None else metric.to(device)
     name = catalogue.DEFAULT if metric is None else metric
     # A user's file or code may change between two calls; what ships does not.
-    return registry.load_kept(name, device) if name in catalogue.BUILT_IN else registry.load(name, device=device)
+    return registry.load_kept(name, device) if _ships(name) else registry.load(name, device=device)

@@ -13,12 +13,11 @@ from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.images.opener import OpenOptions
 from pim.metrics import registry
-from pim.scoring.pairs import Pair
 from pim.scoring.pictures import ImageLike, Picture, as_picture
-from pim.scoring.reading import Batch, Item, Reading, opened
+from pim.scoring.reading import Batch, Item, PicturePair, Reading, opened
 from pim.scoring.scorer import Score, Scorer
 
-Asked = TypeVar("Asked", bound=Pair | tuple[ImageLike, ImageLike])
+Asked = TypeVar("Asked", bound=PicturePair | tuple[ImageLike, ImageLike])
 Metrics = str | Metric | Sequence[str | Metric] | None
 
 
@@ -105,7 +104,7 @@ def _scores(
 
 
 def _numbered(pair: Any, number: int) -> _Numbered:
-    if isinstance(pair, Pair):
+    if hasattr(pair, "both"):
         return _Numbered(pair, *pair.both())
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         raise UsageError(f"pair {number} must be (reference, distorted); got {type(pair).__name__}")

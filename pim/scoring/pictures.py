@@ -19,7 +19,6 @@ from torch import Tensor
 from pim.core.files import sha256_of
 from pim.errors import InputError
 from pim.images import opener
-from pim.images.arrays import pixels_of
 from pim.images.opener import Decoding, OpenedImage, OpenOptions, Pixels
 
 ImageLike = str | os.PathLike[str] | BinaryIO | PIL.Image.Image | np.ndarray[Any, Any] | Tensor
@@ -143,6 +142,8 @@ class Given:
             InputError: if it is an array or a batch of another shape.
         """
         if isinstance(self.image, np.ndarray):
+            from pim.images.arrays import pixels_of
+
             return torch.from_numpy(pixels_of(self.image, self.name)).permute(2, 0, 1)
         if not isinstance(self.image, Tensor):
             return None
