@@ -31,6 +31,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"P5", "PPM"),
     (0, b"P6", "PPM"),
 )
+_JPEG_TABLES = {0xDB, 0xC4, 0xF8, 0xFE, *range(0xE0, 0xF0)}  # segments that may stand before a frame
 _SUFFIXES = {
     "PNG": (".png", ".apng"),
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -56,7 +57,6 @@ _REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"Pf", "floating-point PFM", _HDR),
     (0, b"\xff\x0a", "JPEG XL", _CONVERT),
     (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _CONVERT),
-    (0, b"\xff\xd8\xff\xf7", "JPEG-LS", _CONVERT),
     (0, b"II\xbc", "JPEG XR", _CONVERT),
     (_FTYP, b"ftyphei", "HEIC", _CONVERT),
     (_FTYP, b"ftyphev", "HEIC", _CONVERT),
@@ -99,6 +99,8 @@ def identify(head: bytes, name: str) -> str:
     """
     if head[_FTYP:].startswith(b"ftyp") and _brands(head) & _BRANDS:
         return "AVIF"
+    if _is_jpeg_ls(head):
+        raise InputError(f"is JPEG-LS, which cannot be read: {_CONVERT}")
     for offset, signature, kind, advice in _REFUSED:
         if head.startswith(signature, offset):
             raise InputError(f"is {kind}, which cannot be read: {advice}")
@@ -116,6 +118,14 @@ def _brands(head: bytes) -> set[bytes]:
     """The major and the compatible brands of an ISO media file."""
     listed = head[8 : int.from_bytes(head[:4], "big")]
     return {listed[i : i + 4] for i in range(0, len(listed), 4) if i != 4}  # the second word is a version
+
+
+def _is_jpeg_ls(head: bytes) -> bool:
+    """Whether the frame of a JPEG is that of JPEG-LS; what stands before it is the same."""
+    at = 2 if head.startswith(b"\xff\xd8\xff") else len(head)
+    while head[at : at + 1] == b"\xff" and head[at + 1] in _JPEG_TABLES:
+        at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
+    return head[at : at + 2] == b"\xff\xf7"
 
 
 def mismatch(kind: str, name: str) -> str | None:

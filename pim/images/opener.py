@@ -32,6 +32,7 @@ Pixels = NDArray[np.float32]
 Source = str | os.PathLike[str] | Image.Image | BinaryIO
 
 _UNKNOWN = re.compile("unsupported|not supported|cannot handle|unknown (TGA|BMP|mode)", re.IGNORECASE)  # to Pillow
+_INVISIBLE = ("all pixels are transparent: only the background is seen",)
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -188,13 +189,16 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
     stored = as_stored(pixels, raster.orientation)
     to_srgb = conversion(raster.space, raster.peak, raster.tags)
     colours = CHANNELS[raster.space]
-    transparent = False
+    transparent, seen = False, not raster.alpha
     for rows, columns in blocks(raster.width, raster.height):
         samples = raster.block(rows, columns)
         values = to_srgb.convert(samples[..., :colours])
         if raster.alpha and (alpha := samples[..., colours:]).min() < raster.peak:
             values = _over(options.background, values, alpha.astype(np.float32) / np.float32(raster.peak))
             transparent = True
+            seen = seen or bool(alpha.max())
+        else:
+            seen = True
         stored[rows, columns] = values
     decoding = Decoding(
         path=name,
@@ -208,7 +212,7 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
         alpha="none" if not raster.alpha else f"over {options.background}" if transparent else "opaque",
         frame=raster.frame,
         frames=raster.frames,
-        notes=tuple(map(_one_line, (*raster.notes, *to_srgb.notes, *_frame_note(raster, options)))),
+        notes=tuple(map(_one_line, (*raster.notes, *to_srgb.notes, *_frame_note(raster, options), *_INVISIBLE[seen:]))),
     )
     return OpenedImage(pixels, decoding)
 

@@ -74,6 +74,7 @@ _READ_AS: dict[str, tuple[str, Space, bool]] = {
     "I;16L": ("I;16", "GRAY", False),
     "I;16B": ("I;16B", "GRAY", False),
 }
+_RLE8, _RLE4, _DELTA = 1, 2, 2  # compressions of a BMP, and what moves on without pixels
 _WEBP_HEAD = 1 << 20  # bytes, in which the first frame begins unless a profile is larger
 _WARNINGS = threading.Lock()
 
@@ -123,7 +124,7 @@ def _with_boxes(raster: Raster, stream: BinaryIO) -> Raster:
 
 
 def _check_canvas(picture: ImageFile.ImageFile, stream: BinaryIO) -> None:
-    """That an animation begins with a picture, not with a part of one on an empty canvas."""
+    """That a file has all its pixels: animations can begin with a part of the picture, runs of a BMP leave some out."""
     width, height = picture.size
     covered = picture.size
     if isinstance(picture, GifImagePlugin.GifImageFile) and picture.tile:
@@ -136,11 +137,34 @@ def _check_canvas(picture: ImageFile.ImageFile, stream: BinaryIO) -> None:
         stream.seek(position)
         if (at := head.find(b"ANMF")) > 0:
             covered = tuple(int.from_bytes(head[i : i + 3], "little") + 1 for i in (at + 14, at + 17))
+    elif isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.info["compression"] in (_RLE8, _RLE4):
+        position = stream.seek(picture.tile[0].offset)
+        covered = (width, _runs(stream.read(), width, picture.info["compression"] == _RLE4) // width)
+        stream.seek(position)
     if covered != (width, height):
         raise InputError(
-            f"is an animation of {width} x {height} whose first frame covers {covered[0]} x {covered[1]} of it; "
+            f"is a picture of {width} x {height} that has pixels for {covered[0]} x {covered[1]} of it only; "
             "programs differ in what they show around that, save it as PNG"
         )
+
+
+def _runs(content: bytes, width: int, four_bits: bool) -> int:
+    """How many pixels the runs of a BMP cover."""
+    covered = x = at = 0
+    while at + 1 < len(content):
+        count, value = content[at], content[at + 1]
+        at += 2
+        if count or value > _DELTA:  # a run, or so many pixels as they are, padded to an even number of bytes
+            x += count or value
+            size = (value + 1) // 2 if four_bits else value
+            at += 0 if count else size + size % 2
+        elif value == _DELTA:
+            at += 2
+        else:  # the end of a line or of the picture
+            covered, x = covered + min(x, width), 0
+            if value:
+                break
+    return covered + min(x, width)
 
 
 def of_picture(picture: Image.Image) -> Raster:

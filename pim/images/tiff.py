@@ -48,8 +48,8 @@ _UNSIGNED, _CMYK_INKS = 1, 1
 _PREMULTIPLIED, _ALPHA = 1, 2
 _JPEG = (COMPRESSION.OJPEG, COMPRESSION.JPEG)
 _JPEG_END = b"\xff\xd9"
-_NUMBERS = {2: "signed integers", 3: "floating-point numbers", 4: "of an undefined type", 5: "complex", 6: "complex"}
-_INK_SET, _RAW_PHOTO = 332, 50706  # tags
+_NUMBERS = {2: "signed integers", 3: "floating-point numbers", 5: "complex integers", 6: "complex numbers"}
+_PHOTOMETRIC, _INK_SET, _RAW_PHOTO = 262, 332, 50706  # tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +132,14 @@ def _layout(page: tifffile.TiffPage) -> _Layout:
     """
     if _RAW_PHOTO in page.tags:
         raise InputError("is a raw photo (DNG), which cannot be read: develop it to PNG or TIFF first")
+    if _PHOTOMETRIC not in page.tags:
+        raise InputError("is a TIFF that does not say what its numbers are (PhotometricInterpretation); save it anew")
     if page.photometric not in _SPACES:
         raise InputError(f"is a TIFF of {_called(page.photometric)}, which cannot be read; save it as RGB or gray")
     for kind in _each(page.sampleformat):
         if kind != _UNSIGNED:
             raise InputError(
-                f"holds {_NUMBERS.get(kind, 'samples of an unknown type')}, whose black and white are not defined; "
+                f"holds {_NUMBERS.get(kind, 'samples of no stated type')}, whose black and white are not defined; "
                 "scale to [0, 1] and pass an array, or save with 8 or 16 bits"
             )
     depths = set(_each(page.bitspersample))
@@ -150,8 +152,8 @@ def _layout(page: tifffile.TiffPage) -> _Layout:
             f"is a TIFF packed with {_called(page.compression)} ({int(page.compression)}), which cannot be read; "
             "save it with LZW, Deflate or no compression"
         )
-    if page.predictor > 2:
-        raise InputError(f"uses the TIFF predictor {int(page.predictor)}, which cannot be read for integers")
+    if page.predictor > 2 or (page.predictor == 2 and depth not in (8, 16)):
+        raise InputError(f"uses the TIFF predictor {int(page.predictor)} on {depth} bits, which cannot be read")
     if page.imagedepth != 1:
         raise InputError("is a TIFF of volumes, which cannot be read; save it slice by slice")
     if space == "CMYK" and page.tags.valueof(_INK_SET, _CMYK_INKS) != _CMYK_INKS:
@@ -204,6 +206,8 @@ def _unpacked(stream: BinaryIO, page: tifffile.TiffPage, number: int) -> Samples
             segment, (plane, _, top, left, _), _ = page.decode(content, index, **tables)
         except Exception as error:  # every codec raises its own
             raise InputError("is a TIFF of which a strip or tile cannot be unpacked; save it anew") from error
+        if segment.dtype.kind not in "bu" or segment.itemsize > picture.itemsize:
+            raise InputError("is a TIFF of which a strip or tile has more bits than the file says; save it anew")
         place = picture[top : top + segment.shape[1], left : left + segment.shape[2]]
         place = place[..., plane : plane + 1] if page.planarconfig == 2 else place
         place[:] = segment[0, : place.shape[0], : place.shape[1]]

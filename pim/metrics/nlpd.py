@@ -103,9 +103,14 @@ def _kernel(image: Tensor) -> Tensor:
     return torch.outer(row, row)[None, None]
 
 
-def _lowpassed(rest: Tensor) -> Tensor:
+def _lowpassed(rest: Tensor, tile: int | None = None) -> Tensor:
     """The next level, with one more value at each border than the pyramid keeps, from (N, 1, H, W)."""
-    return F.conv2d(F.pad(rest, [_MARGIN] * 4, mode="reflect"), _kernel(rest), stride=2)
+    padded, kernel = F.pad(rest, [_MARGIN] * 4, mode="reflect"), _kernel(rest)
+    if tile is None:
+        return F.conv2d(padded, kernel, stride=2)
+    height = (padded.shape[-2] - len(LOWPASS)) // 2 + 1
+    parts = [padded[..., 2 * top : 2 * min(top + tile, height) + len(LOWPASS) - 2, :] for top in range(0, height, tile)]
+    return torch.cat([F.conv2d(part, kernel, stride=2) for part in parts], -2)
 
 
 def _band(rest: Tensor, low: Tensor, where: Place = WHOLE) -> Tensor:
@@ -168,7 +173,7 @@ def _tiled_squares(first: Tensor, second: Tensor) -> Tensor:
     rests = [luminance(255 * channel)[None, None] for channel in (first, second)]
     squares = []
     for _ in range(LEVELS - 1):
-        lows = [_lowpassed(rest) for rest in rests]
+        lows = [_lowpassed(rest, TILE) for rest in rests]
         total = rests[0].new_zeros(())
         for where in grid(rests[0].shape[-2:], TILE):
             a, b = (_band(rest, low, where) for rest, low in zip(rests, lows, strict=True))

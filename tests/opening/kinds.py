@@ -334,6 +334,9 @@ def _tiff_refused() -> Iterator[Kind]:
     yield Kind("TIFF", "a strip that is too short", tiff([RGB.tobytes()[:-50]], whole))
     yield Kind("TIFF", "a strip beyond the end of the file", tiff([RGB.tobytes()], whole | {273: (9000,)}))
     yield Kind("TIFF", "palette picture without a palette", tiff([GRAY.tobytes()], {258: (8,), 262: (3,), 277: (1,)}))
+    yield Kind("TIFF", "numbers of no stated meaning", tiff([GRAY.tobytes()], {258: (8,), 277: (1,)}))
+    twelve = {258: (12,) * 3, 262: (2,), 277: (3,), 317: (2,)}
+    yield Kind("TIFF", "a predictor on 12 bits", tiff([packed(RGB.astype(int) * 16, 12)], twelve))
     black = {258: (8,), 262: (3,), 277: (1,), 320: (0,) * 768}
     yield Kind("TIFF", "palette of one colour", tiff([GRAY.tobytes()], black))
 
@@ -409,10 +412,33 @@ def _others() -> Iterator[Kind]:
     yield Kind("WEBP", "lossless", saved(RGB, "WEBP", lossless=True), RGB / 255)
     yield Kind("WEBP", "animation that begins with a part of the picture", _animated_webp())
     yield Kind("JPEG", "RGB", saved(RGB, "JPEG", quality=100, subsampling=0), RGB / 255, 0.02)
+    yield from _runs_of_bmp()
+    yield Kind("JPEG", "JPEG-LS", imagecodecs.jpegls_encode(RGB))
+    yield Kind("JPEG", "12 bits", imagecodecs.jpeg8_encode(DEEP >> 4, level=95, bitspersample=12))
     yield Kind("JPEG", "gray", saved(GRAY, "JPEG", quality=100), GRAY / 255, 0.01)
     whole = saved(Image.fromarray(RGB).quantize(200), "GIF")
     yield Kind("GIF", "palette", whole, np.asarray(Image.fromarray(RGB).quantize(200).convert("RGB")) / 255)
     yield Kind("GIF", "begins with a part of the picture", whole[:6] + struct.pack("<HH", 40, 30) + whole[10:])
+
+
+def _runs_of_bmp() -> Iterator[Kind]:
+    levels = np.arange(256)
+    colours = np.stack([levels, 255 - levels, levels // 2], -1)
+    palette = np.dstack([colours[None, :, ::-1], np.zeros((1, 256, 1), int)]).astype(np.uint8).tobytes()
+
+    def bmp(lines: Sequence[bytes]) -> bytes:
+        body = b"".join(line + b"\0\0" for line in lines) + b"\0\1"
+        start = 54 + len(palette)
+        sizes = (40, WIDTH, HEIGHT, 1, 8, 1, len(body), 0, 0, 0, 0)
+        head = b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + struct.pack("<IiiHHIIiiII", *sizes)
+        return head + palette + body
+
+    single = [bytes(v for level in row for v in (1, level)) for row in GRAY[::-1]]
+    as_they_are = [bytes([0, WIDTH, *row]) for row in GRAY[::-1]]
+    for lines, name in ((single, "runs"), (as_they_are, "runs of length one")):
+        yield Kind("BMP", f"palette, {name}", bmp(lines), colours[GRAY] / 255)
+    yield Kind("BMP", "runs that end early", bmp(single[:9]))
+    yield Kind("BMP", "runs that leave lines short", bmp([line[:20] for line in single]))
 
 
 def _animated_webp() -> bytes:

@@ -296,3 +296,61 @@ def test_a_transfer_function_that_is_a_power_is_undone_as_one(png, transfer, gam
     light = (samples / 255) ** gamma
     want = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     np.testing.assert_allclose(opened.pixels, want, atol=2e-6)
+
+
+def curved(icc: bytes, *table: int) -> bytes:
+    """A profile whose three curves are a table of numbers to 65535."""
+    curve = struct.pack(f">4s4xI{len(table)}H", b"curv", len(table), *table)
+    content = struct.pack(">I", len(icc) + len(curve)) + icc[4:] + curve
+    for name in (b"rTRC", b"gTRC", b"bTRC"):
+        at = content.index(name) + 4
+        content = content[:at] + struct.pack(">II", len(icc), len(curve)) + content[at + 8 :]
+    return content
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [(0, 0, 0)] * 3,
+        [(0, 0, 0), (-0.5, 0, 0), (0, 0, 0)],
+        [tuple(30 * value for value in column) for column in SRGB],
+        [SRGB[0], SRGB[0], SRGB[0]],
+        [(0.9642, 1, 0.8249), (0, 0, 0), (0, 0, 0)],
+    ],
+)
+def test_profile_whose_colours_make_no_sense_is_ignored_with_a_note(matrix_profile, noise, columns):
+    opened = open_image(as_file(noise, matrix_profile(2.2, columns)))
+    assert np.array_equal(opened.pixels, noise.astype(np.float32) / np.float32(255))
+    assert opened.decoding.icc is None
+    assert any("cannot be used" in note for note in opened.decoding.notes)
+
+
+@pytest.mark.parametrize("table", [(0, 0, 0), (65535, 65535), (30000, 30000, 30000), (65535, 0), (0, 0, 0, 0, 65535)])
+def test_curve_that_makes_pictures_alike_is_ignored_with_a_note(matrix_profile, noise, table):
+    opened = open_image(as_file(noise, curved(matrix_profile(2.2, SRGB), *table)))
+    assert opened.decoding.icc is None
+    assert np.array_equal(opened.pixels, noise.astype(np.float32) / np.float32(255))
+
+
+def test_gray_curve_and_tables_that_make_pictures_alike_are_ignored(gray_profile, table_profile, noise):
+    ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    opened = open_image(as_file(ramp, gray_profile(0)))
+    assert np.array_equal(opened.pixels[..., 0], ramp.astype(np.float32) / np.float32(255))
+    assert any("cannot be used" in note for note in opened.decoding.notes)
+    opened = open_image(as_file(noise, table_profile(b"RGB ", 3, lambda _: (128, 128, 128))))
+    assert np.array_equal(opened.pixels, noise.astype(np.float32) / np.float32(255))
+    inks = noise.repeat(2, 0)[:40, :40].repeat(2, -1)[..., :4].copy()
+    buffer = io.BytesIO()
+    icc = table_profile(b"CMYK", 4, lambda _: (255, 128, 128))
+    Image.frombytes("CMYK", (40, 40), inks.tobytes()).save(buffer, "TIFF", icc_profile=icc)
+    buffer.seek(0)
+    opened = open_image(buffer)
+    assert np.ptp(opened.pixels) > 0.5
+    assert any("cannot be used" in note for note in opened.decoding.notes)
+
+
+@pytest.mark.parametrize("gamma", [0, 1e-5, 0.01, 400.0])
+def test_gamma_that_makes_pictures_black_or_white_is_ignored_with_a_note(png, noise, gamma):
+    opened = open_image(io.BytesIO(png(noise, before=[gamma_chunk(gamma)])))
+    assert np.array_equal(opened.pixels, noise.astype(np.float32) / np.float32(255))
+    assert any("makes no sense" in note for note in opened.decoding.notes)
