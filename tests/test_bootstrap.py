@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from pim.errors import InputError, UsageError
 from pim.eval.bootstrap import (
@@ -45,6 +46,13 @@ def test_given_draws_give_the_golden_intervals(golden: Golden) -> None:
     plain, corrected = percentile_interval(values), bca_interval(values, estimate, left_out)
     np.testing.assert_allclose((plain.low, plain.high), stats["boot_percentile_a"], atol=1e-12)
     np.testing.assert_allclose((corrected.low, corrected.high), stats["boot_bca_a"], atol=1e-9)
+
+
+def test_draws_equal_to_the_estimate_count_half_below_it() -> None:
+    bias, acceleration = bca_constants(np.array([1.0, 2.0, 2.0, 2.0, 3.0]), 2.0, np.array([1.0, 2.0, 3.0]))
+    assert (bias, acceleration) == pytest.approx((0, 0), abs=1e-15)  # one below, three equal, one above: 1/2
+    bias, _ = bca_constants(np.array([1.0, 2.0, 3.0, 4.0]), 2.0, np.array([1.0, 2.0, 3.0]))
+    assert bias == pytest.approx(scipy.stats.norm.ppf(1.5 / 4))
 
 
 def test_given_draws_give_the_golden_paired_difference(golden: Golden) -> None:
