@@ -36,7 +36,8 @@ class Displacement:
     @classmethod
     def of(cls, warp: Tensor, size: tuple[int, int], overlap: float, reason: str | None = None) -> Displacement:
         """The displacement of a warp (2, 3) about the middle of a picture of `size`, height and width."""
-        linear, shift = warp.double()[:, :2].cpu(), warp.double()[:, 2].cpu()
+        warp = warp.cpu().double()
+        linear, shift = warp[:, :2], warp[:, 2]
         middle = torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], dtype=torch.float64)
         offset = middle + shift - linear @ middle
         ends = torch.tensor([[x, y] for y in (0.0, size[0] - 1) for x in (0.0, size[1] - 1)], dtype=torch.float64)

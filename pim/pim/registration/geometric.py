@@ -16,7 +16,7 @@ from pim.pim.registration.warp import Lattice, identity, inside, plus_identity, 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 SEARCHED = 96  # longest side of the copies on which everything is tried
 LARGEST = 1 << 19  # blocks of the finest copy
-STARTS = 4
+STARTS = 4  # beside that of no motion
 STEPS = (10, 5, 4)  # on the smallest copies, on those between, on the pictures
 
 STILL = 0.1  # pixels in the mean: less is taken for none
@@ -69,7 +69,7 @@ def register(reference: Tensor, distorted: Tensor) -> list[Displacement]:
                 reasons[pair] = reason
                 if reason is None:
                     warps[pair], overlap[pair] = warp, share
-        return [Displacement.of(w, size, s, why) for w, s, why in zip(warps, overlap, reasons, strict=True)]
+        return [Displacement.of(w, size, s, why) for w, s, why in zip(warps.cpu(), overlap, reasons, strict=True)]
 
 
 def _search(first: Copies, second: Copies) -> Tensor:

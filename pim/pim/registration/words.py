@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pim.pim.registration.displacement import Displacement
+from pim.pim.registration.geometric import LUMA
 from pim.pim.registration.tone import Tone
-
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 def describe(displacement: Displacement, tone: Tone) -> str:
