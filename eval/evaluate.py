@@ -43,6 +43,7 @@ def evaluate(
     asked: RatedSet,
     metrics: Metrics = None,
     *,
+    align: bool | None = None,
     run: str | Path | None = None,
     selection: Selection = EVERYTHING,
     resize: int | None = None,
@@ -57,6 +58,7 @@ def evaluate(
     Args:
         asked: The data set.
         metrics: As `pim.score` takes them.
+        align: As in `pim.score`.
         run: Folder where every value is kept; by default runs/ and the name of the data set.
         selection: Which rows to take.
         resize: Shorter side that pictures are resized to; 0: none; None: what the data set is known for.
@@ -73,7 +75,7 @@ def evaluate(
     """
     options = options or RunOptions(device=str(choose("auto")))
     here = engine is None or isinstance(engine, InThisProcess)  # actors elsewhere move metrics to their own device
-    chosen = load_metrics(metrics, options.device if here else None)
+    chosen = load_metrics(metrics, options.device if here else None, align)
     folder = folder_of(asked, run)
     scoring = _Scoring(asked, chosen, selection, options, analysis or AnalysisOptions(IntervalOptions()), engine, watch)
     outcomes: list[Outcome] = []

@@ -74,6 +74,14 @@ Frame = Annotated[
     int | None,
     typer.Option("--frame", min=0, metavar="N", show_default=False, help="Which picture of a file with several."),
 ]
+Align = Annotated[
+    bool | None,
+    typer.Option(
+        "--align/--no-align",
+        show_default=False,
+        help="Find displacement and change of tone, take both back, and charge for them instead; by default pim does.",
+    ),
+]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
 OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
@@ -171,7 +179,7 @@ def alone_with(output: Path) -> Iterator[None]:
         yield
 
 
-def load_metrics(names: Sequence[str] | None, device: DeviceName) -> list[Metric]:
+def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | None = False) -> list[Metric]:
     """The metrics asked for, once each, in that order; the default metric for none.
 
     Raises:
@@ -185,7 +193,7 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName) -> list[Metric
         check_name(name)
     from pim.scoring.engine import load_metrics as load
 
-    return load(wanted, chosen_device(device))
+    return load(wanted, chosen_device(device), align)
 
 
 def chosen_device(name: DeviceName) -> str:

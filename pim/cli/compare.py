@@ -46,6 +46,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", show_default=False, help="A distorted image.")],
     b: Annotated[str, typer.Argument(metavar="B", show_default=False, help="Another one.")],
     metric: common.Metrics = None,
+    align: common.Align = None,
     background: common.Background = None,
     frame: common.Frame = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
@@ -57,10 +58,10 @@ def compare(
     pairs = from_files(reference, [a, b])
     common.keep_inputs(target, (reference, a, b))
     opening = common.open_options(background, frame, max_pixels)
-    metrics = common.load_metrics(metric, device)
+    metrics = common.load_metrics(metric, device, align)
     from pim.scoring.engine import score
 
-    found = list(score(pairs.items, metrics, device=common.chosen_device(device), opening=opening))
+    found = list(score(pairs.items, metrics, device=common.chosen_device(device), opening=opening, align=False))
     for error in (error for pair in found for error in pair.errors.values()):
         raise error
     first, second = (pair.values for pair in found)

@@ -30,6 +30,7 @@ def evaluate(
     name: Annotated[Name, typer.Argument(show_default=False, help="Which data set; run: a run that was made before.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", show_default=False, help="Its folder, or the table.")],
     metric: common.Metrics = None,
+    align: common.Align = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -190,12 +191,13 @@ def evaluate(
         verify=verify,
     )
     with evaluation.chosen_engine(engine, actors, workers) as chosen:
-        metrics = common.load_metrics(metric, "cpu" if far else device)
+        metrics = common.load_metrics(metric, "cpu" if far else device, align)
         common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
         try:
             result = evaluate_set(
                 asked,
                 metrics,
+                align=False,  # they are what was asked for
                 run=run,
                 selection=Selection(tuple(subset or ()), tuple(distortion or ()), tuple(level or ())),
                 resize=resize,

@@ -17,10 +17,12 @@ from pim.cli.output import csv_line, json_text, one_line, short
 if TYPE_CHECKING:
     from pim.core.metric import Metric
     from pim.images.opener import OpenOptions
+    from pim.scoring.aligned import Change
     from pim.scoring.pairs import Pair
     from pim.scoring.scorer import Score
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
+CHANGES = ("left", "displacement_px", "turn_deg", "zoom_percent", "contrast", "brightness")  # what was taken back
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,11 @@ class Report:
         self.stream, self.form, self.metrics, self.settings = stream, form, metrics, settings
         self.records: list[dict[str, Any]] = []
         self.decoding: dict[str, dict[str, Any]] = {}
+        self.explains = any(metric.explains for metric in metrics)
         if form == "csv":
+            changes = CHANGES if self.explains else ()
             resize = ("resized_from",) if settings.resize else ()
-            stream.write(csv_line([*COLUMNS, *resize, *columns]))
+            stream.write(csv_line([*COLUMNS, *changes, *resize, *columns]))
 
     def add(self, score: Score[Pair]) -> None:
         """Write the values of a pair; text and CSV leave out what has none, JSON says why."""
@@ -72,7 +76,9 @@ class Report:
                 self.stream.write(csv_line(self._record(score, metric).values()))
             else:
                 cells = [short(score.values[metric.name]), metric.name, one_line(score.pair.distorted)]
-                self.stream.write("\t".join(cells if len(self.metrics) > 1 else cells[::2]) + "\n")
+                cells = cells if len(self.metrics) > 1 else cells[::2]
+                said = score.changes.get(metric.name)
+                self.stream.write("\t".join([*cells, *([] if said is None else [str(said)])]) + "\n")
         if self.form != "json":
             self.stream.flush()
         else:
@@ -108,6 +114,11 @@ class Report:
         pair, number = score.pair, score.values.get(metric.name)
         cells = (pair.reference, pair.distorted, metric.name, number, metric.lower_is_better)
         record: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
+        if self.explains and self.form == "csv":
+            record.update(_changes(score.changes.get(metric.name)))
+        elif metric.explains:
+            change = score.changes.get(metric.name)
+            record["change"] = None if change is None else change.as_dict()
         if self.settings.resize:
             before = score.resized_from
             record["resized_from"] = None if before is None else f"{before[0]}x{before[1]}"
@@ -117,6 +128,22 @@ class Report:
         elif self.form == "json" and number == math.inf:
             record["infinite"] = True
         return record
+
+
+def _changes(change: Change | None) -> dict[str, Any]:
+    """What was taken back, as cells of a table; nothing where nothing was."""
+    if change is None:
+        return dict.fromkeys(CHANGES)
+    place, tone = change.displacement, change.tone
+    found = (
+        change.left,
+        place and place.pixels,
+        place and place.turn,
+        place and place.zoom,
+        tone and tone.contrast,
+        tone and sum(tone.brightness) / 3,
+    )
+    return dict(zip(CHANGES, found, strict=True))
 
 
 class Tally:

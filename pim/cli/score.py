@@ -40,6 +40,7 @@ def score(
         ),
     ] = None,
     metric: common.Metrics = None,
+    align: common.Align = None,
     allow_unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in both folders.")
     ] = False,
@@ -73,12 +74,19 @@ def score(
     _tell_left_out(chosen, quiet)
     form = common.chosen_format(form, target)
     opening = common.open_options(background, frame, max_pixels)
-    metrics = common.load_metrics(metric, device)
+    metrics = common.load_metrics(metric, device, align)
     where = common.chosen_device(device)
     from pim.scoring.engine import score as score_pairs
 
     scores = score_pairs(
-        chosen.items, metrics, device=where, batch_size=batch_size, workers=workers, opening=opening, resize=resize
+        chosen.items,
+        metrics,
+        device=where,
+        batch_size=batch_size,
+        workers=workers,
+        opening=opening,
+        resize=resize,
+        align=False,
     )
     tally = Tally(len(chosen.items), quiet)
     rows_show_progress = target is None and sys.stdout.isatty()

@@ -16,6 +16,7 @@ class MetricInfo:
     min_size: int = 1  # smallest image side in pixels
     symmetric: bool = True  # d(a, b) == d(b, a) up to rounding
     differentiable: bool = True  # gradients reach both images
+    aligned: bool = False  # by default displacement and tone are taken back before pictures are compared
     spatial: bool = False  # offers a map that averages to the value
     operations: float | None = None  # multiply-adds per pixel and image
     licence: str = "Apache-2.0"  # of code and weights

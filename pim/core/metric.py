@@ -45,6 +45,7 @@ class Metric(nn.Module):
     info: MetricInfo
     _loaded: tuple[str, tuple[int, ...]] | None = None  # SHA-256 of the weight file, and counts of changes
     _number: int | None = None  # tells metrics apart whose weights are from no file
+    explains: bool = False  # offers `explain`
     trained_on: tuple[str, ...] = ()  # rated data sets that it was trained or tuned on: no blind test for it
 
     @property
@@ -161,6 +162,14 @@ class Metric(nn.Module):
             UsageError: if the metric has no maps by layer.
         """
         raise UsageError(f"{self.name} has no maps by layer; the metrics on VGG-16 have")
+
+    def explain(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Any]]:
+        """Compute the values, and for each pair what was taken back before, for metrics that look for that.
+
+        Raises:
+            UsageError: if the metric compares pictures as they are.
+        """
+        raise UsageError(f"{self.name} compares pictures as they are; pim.score(..., align=True) looks for changes")
 
     def _checked(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Any, Tensor]:
         """The features of a prepared reference, or the reference as a batch; and the distorted batch."""

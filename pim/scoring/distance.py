@@ -8,6 +8,7 @@ from pim.core.device import choose
 from pim.core.metric import Metric, ensure_finite
 from pim.images.opener import OpenOptions
 from pim.metrics import catalogue, registry
+from pim.scoring.engine import load_metrics
 from pim.scoring.pictures import ImageLike, as_picture, load
 
 
@@ -16,6 +17,7 @@ def distance(
     distorted: ImageLike,
     metric: str | Metric | None = None,
     *,
+    align: bool | None = None,
     background: str | None = None,
     device: str | None = None,
 ) -> float:
@@ -26,6 +28,8 @@ def distance(
             (uint8, uint16, or floating point in [0, 1]), or a tensor (3, H, W) or (1, 3, H, W) in [0, 1].
         distorted: The same size, in any of these forms.
         metric: A metric, or a name as `load` takes it; without it the default metric, loaded once.
+        align: Find displacement and change of tone, take both back and charge for them; None: if the metric does so by
+            default.
         background: Colour (white, black or #rrggbb) on which transparent files are put; without it they are refused.
         device: Where to compute, "auto" for a GPU where there is one; a metric is moved there. By default where the
             metric's weights are.
@@ -35,7 +39,7 @@ def distance(
         PimError: if the metric cannot be loaded, or gives no usable value.
     """
     where = None if device is None else choose(device)
-    chosen = _loaded(metric, None if where is None else str(where))
+    (chosen,) = load_metrics([_loaded(metric, None if where is None else str(where))], None, align)
     where = where or chosen.device or torch.device("cpu")
     pictures = [as_picture(reference, "reference"), as_picture(distorted, "distorted")]
     first, second = (load(picture, OpenOptions(background=background)).pixels.to(where) for picture in pictures)

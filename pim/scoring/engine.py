@@ -30,6 +30,7 @@ def score(
     workers: int = 2,
     opening: OpenOptions | None = None,
     resize: bool = False,
+    align: bool | None = None,
 ) -> Generator[Score[Asked], None, None]:
     """Score any number of pairs, one after the other; a pair that fails does not end the rest.
 
@@ -46,6 +47,8 @@ def score(
         workers: Threads that open pictures ahead; 0 opens when a score is asked for.
         opening: How files are opened: background of transparent ones, frame, largest number of pixels.
         resize: Scale distorted pictures to the size of their reference, bicubic and antialiased.
+        align: Find displacement and change of tone, take both back and charge for them, for every metric; None: for
+            those that do so by default.
 
     Returns:
         One score for every pair, in their order, as it is asked for.
@@ -55,17 +58,18 @@ def score(
         PimError: if a metric cannot be loaded.
     """
     where = choose(device)
-    chosen = load_metrics(metrics, str(where))
+    chosen = load_metrics(metrics, str(where), align)
     reading = Reading(opening or OpenOptions(), resize, workers)
     return _scores(pairs, Scorer(chosen, str(where)), reading, batch_size)
 
 
-def load_metrics(metrics: Metrics, device: str | None) -> list[Metric]:
+def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None) -> list[Metric]:
     """Load the metrics that are given by name, and move all to a device.
 
     Args:
         metrics: Names or metrics; None: the default one.
         device: As torch names it; None: leave them where they are.
+        align: Whether they look for displacement and tone first; None: those that do so by default.
 
     Raises:
         UsageError: if a name is unknown, or two metrics are called alike.
@@ -73,11 +77,22 @@ def load_metrics(metrics: Metrics, device: str | None) -> list[Metric]:
     """
     named = [metrics] if metrics is None or isinstance(metrics, str | Metric) else list(dict.fromkeys(metrics))
     loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
-    found = loaded if device is None else [metric.to(device) for metric in loaded]
+    moved = loaded if device is None else [metric.to(device) for metric in loaded]
+    found = [_aligned(metric) if _wanted(metric, align) else metric for metric in moved]
     called = [metric.name for metric in found]
     if repeated := sorted({name for name in called if called.count(name) > 1}):
         raise UsageError(f"two metrics are called {repeated[0]!r}; rename one file, or score them one after the other")
     return found
+
+
+def _wanted(metric: Metric, align: bool | None) -> bool:
+    return metric.info.aligned if align is None else align
+
+
+def _aligned(metric: Metric) -> Metric:
+    from pim.scoring.aligned import Aligned
+
+    return metric if isinstance(metric, Aligned) else Aligned(metric)
 
 
 @dataclass(frozen=True)

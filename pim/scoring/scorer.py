@@ -6,8 +6,8 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,11 +19,15 @@ from pim.images.opener import Decoding
 from pim.scoring.pictures import Loaded, Picture
 from pim.scoring.reading import Item, OpenedBatch, OpenedPair
 
+if TYPE_CHECKING:
+    from pim.scoring.aligned import Change
+
 CHEAP = 100  # multiply-adds a pixel below which a metric takes no longer than the opening of its pictures
 KEPT = 512 << 20  # bytes of analysed pictures that all metrics together keep
 COPIED = 1 << 22  # pixels up to which a picture is copied to where metrics read it fastest; of larger ones none is
 Asked = TypeVar("Asked")
 Kept = TypeVar("Kept")
+_Found = tuple["float | PimError", "Change | None"]  # of a pair
 _REQUESTED = re.compile(r"allocate ([\d.]+ ?\w+)")  # in the messages of torch and NumPy
 
 
@@ -37,6 +41,7 @@ class Score(Generic[Asked]):
     decodings: tuple[Decoding | None, Decoding | None] = (None, None)  # of reference and distorted, where opened
     resized_from: tuple[int, int] | None = None  # width and height of the distorted picture before
     identical: bool | None = None  # whether both are equal in every pixel; None if they cannot be compared
+    changes: Mapping[str, Change] = field(default_factory=dict)  # by metric: displacement and tone that it took back
 
 
 class Scorer:
@@ -63,56 +68,65 @@ class Scorer:
         """
         values: list[dict[str, float]] = [{} for _ in batch.pairs]
         errors: list[dict[str, PimError]] = [{} for _ in batch.pairs]
+        changes: list[dict[str, Change]] = [{} for _ in batch.pairs]
         for number, metric in enumerate(self.metrics):
             asked = [i for i, p in enumerate(batch.pairs) if wanted is None or wanted(number, p.pair)]
             with _sparing(metric):
                 found = self._by_size(metric, [batch.pairs[i] for i in asked], batch.recurring)
-            for i, value in zip(asked, found, strict=True):
+            for i, (value, change) in zip(asked, found, strict=True):
                 if isinstance(value, PimError):
                     errors[i][metric.name] = value
                 else:
                     values[i][metric.name] = value
-        return [_score(*row) for row in zip(batch.pairs, values, errors, strict=True)]
+                if change is not None:
+                    changes[i][metric.name] = change
+        return [_score(*row) for row in zip(batch.pairs, values, errors, changes, strict=True)]
 
     def _by_size(
         self, metric: Metric, pairs: Sequence[OpenedPair[Item]], recurring: frozenset[Picture]
-    ) -> list[float | PimError]:
-        found: list[float | PimError | None] = [pair.error for pair in pairs]
+    ) -> list[_Found]:
+        found: list[_Found | None] = [None if pair.error is None else (pair.error, None) for pair in pairs]
         for places in of_one_size(pairs):
             values = self._batch(metric, [pairs[place] for place in places], recurring)
             for place, value in zip(places, values, strict=True):
                 found[place] = value
         return [value for value in found if value is not None]
 
-    def _batch(
-        self, metric: Metric, pairs: Sequence[OpenedPair[Item]], recurring: frozenset[Picture]
-    ) -> list[float | PimError]:
+    def _batch(self, metric: Metric, pairs: Sequence[OpenedPair[Item]], recurring: frozenset[Picture]) -> list[_Found]:
         """The value of every pair of one size; a batch that fails is halved until the pair to blame is alone."""
         try:
             with torch.inference_mode():
-                computed = exact(self._compute(metric, pairs, recurring))
+                values, changes = self._compute(metric, pairs, recurring)
+                computed = exact(values)
             if computed.shape != (len(pairs),):
                 raise UsageError(f"{metric.name} must return ({len(pairs)},); got {tuple(computed.shape)}")
-            return [_checked(value, metric, pair) for value, pair in zip(computed, pairs, strict=True)]
+            return [
+                (_checked(value, metric, pair), change)
+                for value, change, pair in zip(computed, changes, pairs, strict=True)
+            ]
         except UsageError:
             raise
         except (PimError, MemoryError, RuntimeError) as error:
             reason = explained(error, pairs[0])  # no more of the error: its frames hold the memory of the batch
         if len(pairs) == 1:
-            return [reason]
+            return [(reason, None)]
         self._known.clear()
         half = len(pairs) // 2
         return [*self._batch(metric, pairs[:half], frozenset()), *self._batch(metric, pairs[half:], frozenset())]
 
-    def _compute(self, metric: Metric, pairs: Sequence[OpenedPair[Item]], recurring: frozenset[Picture]) -> Tensor:
+    def _compute(
+        self, metric: Metric, pairs: Sequence[OpenedPair[Item]], recurring: frozenset[Picture]
+    ) -> tuple[Tensor, Sequence[Change | None]]:
         first, second = zip(*(pair.pair.both() for pair in pairs), strict=True)
         references, candidates = [p.reference for p in pairs], [p.distorted for p in pairs]
-        if len(pairs) == 1 and recurring.issuperset(second):
-            return metric.compare(self._analysed(metric, first, references), self._analysed(metric, second, candidates))
+        nothing = [None] * len(pairs)
+        if len(pairs) == 1 and recurring.issuperset(second) and not metric.explains:
+            both = self._analysed(metric, first, references), self._analysed(metric, second, candidates)
+            return metric.compare(*both), nothing
         known = recurring.issuperset(first)
         reference = self._analysed(metric, first, references) if known else together(references, self.device)
-        values: Tensor = metric(reference, together(candidates, self.device))
-        return values
+        candidate = together(candidates, self.device)
+        return metric.explain(reference, candidate) if metric.explains else (metric(reference, candidate), nothing)
 
     def _analysed(self, metric: Metric, pictures: tuple[Picture, ...], images: Sequence[Loaded | PimError]) -> Prepared:
         return self._known.get((metric.name, pictures), lambda: metric.prepare(together(images, self.device)))
@@ -205,11 +219,13 @@ def pixels_of(image: Loaded | PimError) -> Tensor:
     return image.pixels
 
 
-def _score(pair: OpenedPair[Item], values: dict[str, float], errors: dict[str, PimError]) -> Score[Item]:
+def _score(
+    pair: OpenedPair[Item], values: dict[str, float], errors: dict[str, PimError], changes: dict[str, Change]
+) -> Score[Item]:
     both = (pair.reference, pair.distorted)
     first, second = (image.decoding if isinstance(image, Loaded) else None for image in both)
     identical = torch.equal(*map(pixels_of, both)) if pair.error is None else None
-    return Score(pair.pair, values, errors, (first, second), pair.resized_from, identical)
+    return Score(pair.pair, values, errors, (first, second), pair.resized_from, identical, changes)
 
 
 def _called(pair: OpenedPair[Item]) -> str:
