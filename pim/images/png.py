@@ -160,7 +160,8 @@ def _palette(header: PngHeader, indices: Samples) -> Samples:
         colours = np.concatenate([colours, opacity], 1)
     step = 255 // ((1 << header.depth) - 1)
     check_palette(colours, (int(indices.min()) // step, int(indices.max()) // step))
-    return colours[np.minimum(np.arange(256) // step, len(colours) - 1)]
+    whole: Samples = colours[np.minimum(np.arange(256) // step, len(colours) - 1)]
+    return whole
 
 
 def _clean(stream: BinaryIO, header: PngHeader) -> bytes:
