@@ -130,7 +130,8 @@ def read(stream: BinaryIO, header: PngHeader) -> Raster:
 
     def through_palette(rows: slice, columns: slice) -> Samples:
         assert palette is not None
-        return palette[samples[rows, columns, 0]]
+        colours: Samples = palette[samples[rows, columns, 0]]
+        return colours
 
     mode = "1" if (header.colour_type, header.depth) == (_GRAY, 1) else _MODES[header.colour_type]
     return Raster(
