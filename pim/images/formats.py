@@ -123,7 +123,7 @@ def _brands(head: bytes) -> set[bytes]:
 def _is_jpeg_ls(head: bytes) -> bool:
     """Whether the frame of a JPEG is that of JPEG-LS; what stands before it is the same."""
     at = 2 if head.startswith(b"\xff\xd8\xff") else len(head)
-    while head[at : at + 1] == b"\xff" and head[at + 1] in _JPEG_TABLES:
+    while at + 1 < len(head) and head[at] == 0xFF and head[at + 1] in _JPEG_TABLES:
         at += 2 + int.from_bytes(head[at + 2 : at + 4], "big")
     return head[at : at + 2] == b"\xff\xf7"
 

@@ -130,7 +130,8 @@ def read(stream: BinaryIO, header: PngHeader) -> Raster:
 
     def through_palette(rows: slice, columns: slice) -> Samples:
         assert palette is not None
-        return palette[samples[rows, columns, 0]]
+        colours: Samples = palette[samples[rows, columns, 0]]
+        return colours
 
     mode = "1" if (header.colour_type, header.depth) == (_GRAY, 1) else _MODES[header.colour_type]
     return Raster(
@@ -160,7 +161,8 @@ def _palette(header: PngHeader, indices: Samples) -> Samples:
         colours = np.concatenate([colours, opacity], 1)
     step = 255 // ((1 << header.depth) - 1)
     check_palette(colours, (int(indices.min()) // step, int(indices.max()) // step))
-    return colours[np.minimum(np.arange(256) // step, len(colours) - 1)]
+    whole: Samples = colours[np.minimum(np.arange(256) // step, len(colours) - 1)]
+    return whole
 
 
 def _clean(stream: BinaryIO, header: PngHeader) -> bytes:

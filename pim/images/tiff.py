@@ -175,7 +175,7 @@ def _palette(page: tifffile.TiffPage, samples: Samples, notes: list[str]) -> Sam
     """The colours of a palette, (entries, 3), 8 bits."""
     if page.colormap is None:
         raise InputError("is a damaged TIFF: it has a palette picture and no palette")
-    colours = page.colormap.reshape(3, -1).T
+    colours: Samples = page.colormap.reshape(3, -1).T
     if colours.max() < 256:
         notes.append("its palette ends at 255: taken as 8 bits, not as the 16 of the TIFF standard")
     else:
@@ -199,13 +199,14 @@ def _unpacked(stream: BinaryIO, page: tifffile.TiffPage, number: int) -> Samples
         stream.seek(0)
         samples = imagecodecs.tiff_decode(stream.read(), index=number)  # libtiff knows coefficients and subsampling
         return np.asarray(samples).reshape(*shape[:2], -1)[..., :3]
-    picture = np.empty(shape, np.uint8 if max(_each(page.bitspersample)) <= 8 else np.uint16)
+    picture: Samples = np.empty(shape, np.uint8 if max(_each(page.bitspersample)) <= 8 else np.uint16)
     for index, content in enumerate(_packed(stream, page)):
         tables = {"jpegtables": page.jpegtables, "jpegheader": page.jpegheader} if page.compression in _JPEG else {}
         try:
             segment, (plane, _, top, left, _), _ = page.decode(content, index, **tables)
         except Exception as error:  # every codec raises its own
             raise InputError("is a TIFF of which a strip or tile cannot be unpacked; save it anew") from error
+        assert segment is not None  # as its content is not
         if segment.dtype.kind not in "bu" or segment.itemsize > picture.itemsize:
             raise InputError("is a TIFF of which a strip or tile has more bits than the file says; save it anew")
         place = picture[top : top + segment.shape[1], left : left + segment.shape[2]]
