@@ -1,4 +1,4 @@
-"""Draw docs/images/vgg-maps.jpg: what the first layers of VGG-16 respond to in a face, a text and a plain area.
+"""Draw docs/images/vgg-maps.jpg: what shallow and deep layers of VGG-16 respond to in a face, a text and a plain area.
 
     python examples/make_vgg_maps.py PHOTO -o docs/images/vgg-maps.jpg
 
@@ -20,12 +20,15 @@ import PIL.ImageDraw
 import PIL.ImageFont
 import torch
 
-import pim
-from pim.core.metric import Metric
 from pim.images.heatmap import draw
+from vggmetric import VGGMetric
+from vggmetric.head import uniform
 
 WIDTH, HEIGHT = 480, 320  # of the scene
-SHOWN = (340, 256)  # of each panel
+SHOWN = (272, 204)  # of each panel
+HEIGHT_OF_MAP = 236  # with its caption
+GAP = 12
+SHOWN_BLOCKS = ("block 1", "block 3", "block 5")  # layers that see 5, 40 and 196 pixels at most
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
@@ -86,14 +89,19 @@ def rows(photo: Path) -> dict[str, Row]:
     }
 
 
-def maps(row: Row, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """Squared error and map of the metric, (H, W) each."""
+def maps(row: Row, metric: VGGMetric) -> dict[str, np.ndarray]:
+    """Squared error, and the maps of three blocks of layers, (H, W) each."""
     x, y = (
         torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() / 255
         for pixels in (row.reference, row.distorted)
     )
+    found = {"squared error": (x - y).square().mean(1)[0].numpy()}
     with torch.no_grad():
-        return (x - y).square().mean(1)[0].numpy(), metric(x, y, spatial=True)[0, 0].numpy()
+        for layer, values in metric.layer_maps(x, y):
+            block = f"block {layer[4]}"
+            if block in SHOWN_BLOCKS:
+                found[block] = found.get(block, 0) + values[0, 0].numpy()
+    return found
 
 
 def panel(values: np.ndarray, box: Box, caption: str) -> PIL.Image.Image:
@@ -103,37 +111,36 @@ def panel(values: np.ndarray, box: Box, caption: str) -> PIL.Image.Image:
         return PIL.Image.fromarray(values[top:bottom, left:right]).resize(SHOWN, PIL.Image.Resampling.LANCZOS)
     highest = float(np.quantile(values, 0.998))
     cut = PIL.Image.fromarray(values[top:bottom, left:right]).resize(SHOWN, PIL.Image.Resampling.BOX)
-    return draw(np.asarray(cut), 0, highest, caption)
+    drawn = draw(np.asarray(cut), 0, highest, caption)
+    return drawn.resize(
+        (round(drawn.width * HEIGHT_OF_MAP / drawn.height), HEIGHT_OF_MAP), PIL.Image.Resampling.LANCZOS
+    )
 
 
 def main() -> None:
     """Draw and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("photo", type=Path)
-    parser.add_argument("--metric", default="vgg-oxford12-uniform")
     parser.add_argument("--output", "-o", type=Path, required=True)
     asked = parser.parse_args()
-    metric = pim.load(asked.metric)
+    metric = VGGMetric(uniform("tv1k"))
     lines = []
     for name, row in rows(asked.photo).items():
-        error, found = maps(row, metric)
-        pictures = [panel(p, row.shown, "") for p in (row.reference, row.distorted)]
-        drawn = [panel(error, row.shown, f"{name}: squared error"), panel(found, row.shown, metric.name)]
-        lines.append((pictures, drawn))
+        found = maps(row, metric)
+        panels = [panel(pixels, row.shown, "") for pixels in (row.reference, row.distorted)]
+        panels += [panel(found[block], row.shown, f"{name}: {block}") for block in SHOWN_BLOCKS]
+        lines.append(panels)
         for area, (left, top, right, bottom) in row.areas.items():
-            shares = [values[top:bottom, left:right].mean() / values.mean() for values in (error, found)]
-            sys.stdout.write(f"{name}\t{area}\tsquared error {shares[0]:.2f}\t{metric.name} {shares[1]:.2f}\n")
-    width = sum(SHOWN[0] + 16 for _ in range(2)) + sum(d.width for d in lines[0][1]) + 40
-    height = max(d.height for d in lines[0][1])
+            shares = {of: values[top:bottom, left:right].mean() / values.mean() for of, values in found.items()}
+            sys.stdout.write("\t".join([name, area, *(f"{of} {share:.2f}" for of, share in shares.items())]) + "\n")
+    width = sum(p.width + GAP for p in lines[0]) + GAP
+    height = max(p.height for p in lines[0])
     canvas = PIL.Image.new("RGB", (width, height * len(lines)), "white")
-    for number, (pictures, drawn) in enumerate(lines):
-        left = 16
-        for picture in pictures:
-            canvas.paste(picture, (left, number * height + drawn[0].height - SHOWN[1] - 14))
-            left += SHOWN[0] + 16
-        for picture in drawn:
-            canvas.paste(picture, (left, number * height))
-            left += picture.width
+    for number, panels in enumerate(lines):
+        left = GAP
+        for drawn in panels:
+            canvas.paste(drawn, (left, number * height + (height - drawn.height) // 2))
+            left += drawn.width + GAP
     canvas.save(asked.output, quality=75)
 
 

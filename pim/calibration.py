@@ -55,7 +55,6 @@ MEASURED = {
     "nlpd": Calibration(0.007187, 0.4808),
     "ssim": Calibration(0.003948, 0.6085),
     "ms-ssim": Calibration(0.008255, 0.3990),
-    "vgg-oxford12-uniform": Calibration(0.0005388, 0.3110),
 }
 
 

@@ -63,7 +63,8 @@ class Network(nn.Module):
         self.taps = TAPS[: convolutions + 1]
         widths = [CHANNELS[tap] for tap in self.taps]
         self.convolutions = nn.ModuleList(
-            skip_init(nn.Conv2d, before, after, 3, padding=1) for before, after in zip(widths, widths[1:], strict=False)
+            skip_init(nn.Conv2d, before, after, 3, padding=1)  # type: ignore[no-untyped-call]
+            for before, after in zip(widths, widths[1:], strict=False)
         )
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(list(values)).view(1, 3, 1, 1), persistent=False)

@@ -63,7 +63,6 @@ class VGGMetric(Metric):
         super().__init__()
         self.head = head
         self.info = describe(head, "vgg") if info is None else info
-        self.weights_hash = head.sha256
         self.trained_on = tuple(head.story.get("trained_on", ()))
         network = loading.load(head.backbone, backbone, pool=head.pool)
         self._tensors = weights.digest_of(network.state_dict())
@@ -72,6 +71,7 @@ class VGGMetric(Metric):
         for tap in self.taps:
             self.register_buffer(_BUFFER + tap, head.weights[tap].clone())
         self.eval().requires_grad_(False)
+        self.weights_hash = head.sha256  # last: it holds for the weights that are here now
 
     @classmethod
     def from_head(

@@ -139,7 +139,7 @@ def digest_of(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         values = tensors[name].contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
-        digest.update(values.numpy())
+        digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -29,8 +29,8 @@ def _vgg(name: str, summary: str, head: str, licence: str, source: str) -> Metri
 
 VGG = _vgg(
     "vgg",
-    "distance in the layers of VGG-16, weighted by our own fit to what people said about three sets of pictures",
-    *("lpips-vgg", "Apache-2.0", _SPIRIT),
+    "distance in VGG-16 features with the head that we suggest, which may change: at present that of lpips-vgg",
+    *("lpips-vgg", "BSD-2-Clause", f"{_SPIRIT}; {_LPIPS}"),
 )
 LPIPS_VGG = _vgg(
     "lpips-vgg",
