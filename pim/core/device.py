@@ -33,8 +33,9 @@ def choose(name: str) -> torch.device:
     if name == "auto":
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
         name = next(kind for kind in _KINDS if there[kind])
+    own = name == "cuda" and "LOCAL_RANK" in os.environ
     try:
-        device = torch.device(f"cuda:{local_rank()}" if name == "cuda" and local_rank() else name)
+        device = torch.device(f"cuda:{local_rank()}" if own else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
