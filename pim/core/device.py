@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pim.core.float32 import Float32
 from pim.errors import UsageError
 
 _WITH_FLOAT64 = ("cpu", "cuda")
@@ -83,6 +82,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     plain = torch.autocast(device.type, enabled=False)
     if device.type != "cuda" or torch.compiler.is_compiling():
         return plain
+    from pim.core.float32 import Float32
+
     both = ExitStack()
     both.enter_context(plain)
     both.enter_context(Float32())
