@@ -69,7 +69,7 @@ def objective(asked: argparse.Namespace, twin: str) -> Distortion:
     """What a twin is trained to keep, on the scale of the MSE of 0..255."""
     if twin != "metric":
         return mse
-    loss = pim.loss.Distortion(asked.metric, mse_weight=asked.mse_weight, jitter=asked.jitter, seed=asked.seed)
+    loss = pim.loss.Distortion(asked.metric, mse_weight=asked.mse_weight, jitter=asked.jitter)
     return lambda reference, distorted: PEAK**2 * loss.terms(reference, distorted).loss
 
 

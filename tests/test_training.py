@@ -14,7 +14,7 @@ import torch
 from conftest import ROOT
 
 from pim import PIM, PIMConfig
-from pim.core import weights
+from pim.core import device, weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
 from pim.pim.training import batches, checkpoint, loop, weighing
@@ -318,12 +318,36 @@ def test_the_two_frames_of_a_pair_are_jittered_independently(crops):
     assert centred.abs().mean() == pytest.approx(float(near), rel=0.3)
 
 
+def test_a_process_cuts_and_draws_its_share_of_the_same_minibatch(crops):
+    cpu, jittered = torch.device("cpu"), replace(SETTINGS, chroma_noise=0.2)
+    whole = batches.pairs_at(crops, jittered, batches.TRAIN, 3, 16, cpu)
+    share = batches.pairs_at(crops, jittered, batches.TRAIN, 3, 16, cpu, slice(4, 8))
+    for side, part in zip(whole, share, strict=True):
+        torch.testing.assert_close(side[4:8], part, rtol=0, atol=1e-6)
+    shape = torch.Size([16, 4, 5, 6])
+    noise = batches.draw_noise(shape, SETTINGS, batches.TRAIN, 3, 1)
+    assert torch.equal(noise[4:8], batches.draw_noise(shape, SETTINGS, batches.TRAIN, 3, 1, slice(4, 8)))
+    assert abs(noise.mean()) < 0.1
+    assert noise.std() == pytest.approx(1, abs=0.05)
+
+
+def test_each_process_of_torchrun_takes_its_own_device(monkeypatch):
+    tried = []
+    monkeypatch.setattr(device.torch, "empty", lambda *size, device: tried.append(str(device)))
+    for rank in ("0", "3"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        device.choose("cuda")
+        device.choose("cuda:1")
+        device.choose("cpu")
+    assert tried == ["cuda:0", "cuda:1", "cpu", "cuda:3", "cuda:1", "cpu"]
+
+
 def test_noise_of_colour_differences_leaves_luma_alone(crops):
     bare = SETTINGS.bare()
     noisy = replace(bare, chroma_noise=0.2)
-    device = torch.device("cpu")
-    still, _ = batches.pairs_at(crops, bare, batches.TRAIN, 0, 16, device)
-    moved, other = batches.pairs_at(crops, noisy, batches.TRAIN, 0, 16, device)
+    cpu = torch.device("cpu")
+    still, _ = batches.pairs_at(crops, bare, batches.TRAIN, 0, 16, cpu)
+    moved, other = batches.pairs_at(crops, noisy, batches.TRAIN, 0, 16, cpu)
     difference = (moved - still).double()
     luma = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
     assert difference.std() > 0.05

@@ -259,9 +259,11 @@ def _run(
 ) -> None:
     import torch
 
+    from pim.core.device import train_in_float32
     from pim.pim.training.loop import steps_done
     from pim.pim.training.train import train
 
+    train_in_float32()
     if threads:
         torch.set_num_threads(threads)
     try:

@@ -104,7 +104,7 @@ def check_values(images: dict[str, Tensor]) -> None:
             torch._assert_async(ok, "images must be finite and lie in [0, 1]")
         return
     bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(image.detach())])
-    values = bounds.tolist()
+    values = bounds.cpu().tolist()
     for i, name in enumerate(images):
         low, high = values[2 * i], values[2 * i + 1]
         if low >= -ROUNDING and high <= 1 + ROUNDING:

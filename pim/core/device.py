@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pim.core.float32 import Float32
 from pim.errors import UsageError
 
 _WITH_FLOAT64 = ("cpu", "cuda")
@@ -33,8 +32,9 @@ def choose(name: str) -> torch.device:
     if name == "auto":
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
         name = next(kind for kind in _KINDS if there[kind])
+    own = name == "cuda" and "LOCAL_RANK" in os.environ
     try:
-        device = torch.device(f"cuda:{local_rank()}" if name == "cuda" and local_rank() else name)
+        device = torch.device(f"cuda:{local_rank()}" if own else name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
@@ -82,6 +82,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     plain = torch.autocast(device.type, enabled=False)
     if device.type != "cuda" or torch.compiler.is_compiling():
         return plain
+    from pim.core.float32 import Float32
+
     both = ExitStack()
     both.enter_context(plain)
     both.enter_context(Float32())

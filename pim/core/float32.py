@@ -54,8 +54,13 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(image: Tensor, weight: Tensor, options: _Options) -> Tensor:
-        exactly = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.enabled, False
-        return torch._convolution(image, weight, None, *options, False, *exactly)
+        how = (
+            False,
+            torch.are_deterministic_algorithms_enabled(),
+            torch.backends.cudnn.enabled,
+            False,
+        )  # the last: TF32
+        return torch._convolution(image, weight, None, *options, *how)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Options], output: Tensor) -> None:
@@ -84,7 +89,7 @@ class _Product(torch.autograd.Function):
     def forward(a: Tensor, b: Tensor) -> Tensor:
         count, n, k = a.shape
         options = _Options((1, 1), (0, 0), (1, 1), False, (0, 0), count)
-        out = _Convolution.apply(b.reshape(1, count * k, -1, 1), a.reshape(count * n, k, 1, 1), options)
+        out: Tensor = _Convolution.apply(b.reshape(1, count * k, -1, 1), a.reshape(count * n, k, 1, 1), options)
         return out.reshape(count, n, -1)
 
     @staticmethod
@@ -141,7 +146,7 @@ def _biased(image: Tensor, weight: Tensor, bias: Tensor | None, options: _Option
 def _multiply(a: Tensor, b: Tensor) -> Tensor:
     if a.ndim < 2 or b.ndim < 2:  # by a vector: sums, which are never rounded
         return torch.matmul(a, b)
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])  # type: ignore[no-untyped-call]
     flat = [side.expand(*batch, *side.shape[-2:]).reshape(-1, *side.shape[-2:]) for side in (a, b)]
     out: Tensor = _Product.apply(*flat)
     return out.reshape(*batch, *out.shape[-2:])

@@ -257,7 +257,7 @@ class Metric(nn.Module):
         return {**self.__dict__, "_loaded": self.weights_hash, "_number": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.weights_hash = state["_loaded"]  # a copy counts the changes of its weights anew
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Metric:

@@ -18,9 +18,10 @@ TRAIN, VALIDATE, START, UNRELATED = 0, 1, 2, 3  # streams of random numbers that
 COLOUR_DIFFERENCES = np.array([[0.0, -0.344136, 1.772], [1.402, -0.714136, 0.0]])
 
 
-def generator(settings: TrainSettings, stream: int, step: int) -> np.random.Generator:
-    """The random numbers of one step."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([settings.seed, stream, step])))
+def generator(settings: TrainSettings, stream: int, step: int, *pair: int) -> np.random.Generator:
+    """Start the random numbers of one step, or of one pair of its minibatch."""
+    sequence = np.random.SeedSequence([settings.seed, stream, step], spawn_key=pair)
+    return np.random.Generator(np.random.PCG64(sequence))
 
 
 def choose(crops: Crops, settings: TrainSettings, rng: np.random.Generator, count: int) -> NDArray[np.int64]:
@@ -38,23 +39,42 @@ def choose(crops: Crops, settings: TrainSettings, rng: np.random.Generator, coun
 
 
 def pairs_at(
-    crops: Crops, settings: TrainSettings, stream: int, step: int, count: int, device: torch.device
+    crops: Crops,
+    settings: TrainSettings,
+    stream: int,
+    step: int,
+    count: int,
+    device: torch.device,
+    mine: slice = slice(None),
 ) -> tuple[Tensor, Tensor]:
-    """The two sides x, y of a minibatch, (count, 3, window, window) each, sRGB; jitter can leave [0, 1]."""
+    """Cut and jitter the two sides x, y of a minibatch, (n, 3, window, window) each, sRGB; jitter can leave [0, 1].
+
+    Args:
+        crops: To choose from.
+        settings: What a pair may differ by.
+        stream: Of random numbers.
+        step: Of the training.
+        count: Pairs in the minibatch, over all processes.
+        device: Where they go.
+        mine: Which n of them this process needs; what they are does not depend on it.
+    """
     rng = generator(settings, stream, step)
     size = crops.pairs.shape[-1]
     window = min(settings.window, size)
     index = choose(crops, settings, rng, count)
     first = rng.integers(0, size - window + 1, (count, 2))
     second = (first + rng.integers(-settings.shift, settings.shift + 1, (count, 2))).clip(0, size - window)
-    raw = np.stack([_windows(crops.pairs[i], a, b, window) for i, a, b in zip(index, first, second, strict=True)])
-    for i, (mirror, turn) in enumerate(rng.random((count, 2)) < 0.5):
+    turns = rng.random((count, 2)) < 0.5
+    chosen = zip(index[mine], first[mine], second[mine], strict=True)
+    raw = np.stack([_windows(crops.pairs[i], a, b, window) for i, a, b in chosen])
+    for i, (mirror, turn) in enumerate(turns[mine]):
         if mirror:
             raw[i] = raw[i, ..., ::-1]
         if turn:
             raw[i] = raw[i].swapaxes(-1, -2)
     both = torch.from_numpy(np.ascontiguousarray(raw)).to(device).float() / 255
-    return _jitter(both[:, 0], settings, rng), _jitter(both[:, 1], settings, rng)
+    rows = [generator(settings, stream, step, row) for row in range(count)[mine]]
+    return _jitter(both[:, 0], settings, rows), _jitter(both[:, 1], settings, rows)
 
 
 def unrelated(crops: Crops, settings: TrainSettings, count: int) -> tuple[Tensor, Tensor]:
@@ -66,10 +86,22 @@ def unrelated(crops: Crops, settings: TrainSettings, count: int) -> tuple[Tensor
     return torch.from_numpy(x).float() / 255, torch.from_numpy(y).float() / 255
 
 
-def draw_noise(shape: torch.Size, settings: TrainSettings, stream: int, step: int, band: int) -> Tensor:
-    """Standard normal noise for z, on the CPU so that every device sees the same."""
-    seed = np.random.SeedSequence([settings.seed, stream, step, band]).generate_state(1, np.uint64)[0]
-    return torch.randn(shape, generator=torch.Generator().manual_seed(int(seed >> np.uint64(1))))
+def draw_noise(
+    shape: torch.Size, settings: TrainSettings, stream: int, step: int, band: int, mine: slice = slice(None)
+) -> Tensor:
+    """Draw standard normal noise for z, on the CPU so that every device sees the same.
+
+    Args:
+        shape: For the whole minibatch, (N, D, h, w).
+        settings: For the seed.
+        stream: Of random numbers.
+        step: Of the training.
+        band: Index of the band.
+        mine: Which rows this process needs.
+    """
+    seeds = np.random.SeedSequence([settings.seed, stream, step, band]).generate_state(shape[0], np.uint64)[mine]
+    draw = torch.Generator()
+    return torch.stack([torch.randn(shape[1:], generator=draw.manual_seed(int(s >> np.uint64(1)))) for s in seeds])
 
 
 def _windows(
@@ -80,22 +112,20 @@ def _windows(
     return np.stack([crop[:, t : t + window, s : s + window] for crop, (t, s) in corners])
 
 
-def _jitter(image: Tensor, settings: TrainSettings, rng: np.random.Generator) -> Tensor:
+def _jitter(image: Tensor, settings: TrainSettings, rows: list[np.random.Generator]) -> Tensor:
     """Contrast around the mean, brightness, white and colour noise, independent for each image."""
-    count = len(image)
-    gain = np.exp(settings.gain * rng.standard_normal((count, 1, 1, 1)))
-    offset = settings.offset * rng.standard_normal((count, 1, 1, 1))
-    deviation = settings.noise * rng.random((count, 1, 1, 1))
-    noise = deviation * rng.standard_normal(image.shape, dtype=np.float32)
+    drawn = [_drawn(settings, rng, image.shape[1:]) for rng in rows]
+    gain, offset, noise = (torch.from_numpy(np.stack(values)).to(image) for values in zip(*drawn, strict=True))
     mean = image.mean((1, 2, 3), keepdim=True)
-    changed = (image - mean) * _like(gain, image) + mean + _like(offset, image)
-    changed = changed + _like(noise, image)
+    return (image - mean) * gain + mean + offset + noise
+
+
+def _drawn(settings: TrainSettings, rng: np.random.Generator, shape: torch.Size) -> tuple[NDArray[np.float32], ...]:
+    """The gain and offset of one image, (1, 1, 1), and its noise (3, h, w)."""
+    gain = np.exp(settings.gain * rng.standard_normal((1, 1, 1)))
+    offset = settings.offset * rng.standard_normal((1, 1, 1))
+    noise = settings.noise * rng.random() * rng.standard_normal(shape, dtype=np.float32)
     if settings.chroma_noise:
-        deviation = settings.chroma_noise * rng.random((count, 1, 1, 1))
-        signals = deviation * rng.standard_normal((count, 2, *image.shape[2:]))
-        changed = changed + _like(np.einsum("nshw,sc->nchw", signals, COLOUR_DIFFERENCES), image)
-    return changed
-
-
-def _like(values: NDArray[np.float64], image: Tensor) -> Tensor:
-    return torch.from_numpy(values).to(image)
+        signals = settings.chroma_noise * rng.random() * rng.standard_normal((2, *shape[1:]))
+        noise = noise + np.einsum("shw,sc->chw", signals, COLOUR_DIFFERENCES)
+    return gain.astype(np.float32), offset.astype(np.float32), noise.astype(np.float32)

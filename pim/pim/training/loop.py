@@ -16,6 +16,7 @@ from torch import Tensor
 
 from pim._version import VERSION
 from pim.core import weights
+from pim.core.device import choose
 from pim.datasets.crops import Crops
 from pim.errors import TrainingError
 from pim.pim import objective
@@ -83,7 +84,7 @@ def train(
         output: Where the weights go, a .safetensors file.
         config: The network.
         settings: Objective, batches, optimiser, seed.
-        device: "cpu", "cuda", "cuda:1", ...
+        device: As torch names it, or "auto"; with `torchrun` each process takes its own.
         half: Convolutions in bfloat16; densities stay in float32.
         compiled: Run the network through torch.compile.
         save_every: Seconds between checkpoints.
@@ -92,7 +93,7 @@ def train(
     Raises:
         TrainingError: if there are too few crops, the loss is not finite, or a checkpoint is another run's.
     """
-    run = _Run(crops, Path(output), config, settings, torch.device(device), half, compiled)
+    run = _Run(crops, Path(output), config, settings, choose(device), half, compiled)
     return run.execute(watch, save_every)
 
 
@@ -198,16 +199,16 @@ class _Run:
     def _bound(
         self, crops: Crops, settings: TrainSettings, stream: int, step: int
     ) -> tuple[list[objective.BandTerms], Tensor]:
-        x, y = batches.pairs_at(crops, settings, stream, step, settings.batch, self.device)
         share = settings.batch // self.team.size
         mine = slice(self.team.rank * share, (self.team.rank + 1) * share)
+        x, y = batches.pairs_at(crops, settings, stream, step, settings.batch, self.device, mine)
 
         @torch.compiler.disable  # type: ignore[untyped-decorator]  # seeded draws are not for a compiler
         def noise(band: int, shape: torch.Size) -> Tensor:
             whole = torch.Size([settings.batch, *shape[1:]])
-            return batches.draw_noise(whole, settings, stream, step, band)[mine].to(self.device)
+            return batches.draw_noise(whole, settings, stream, step, band, mine).to(self.device)
 
-        terms = self.forward(x[mine], y[mine], noise, settings.bound, self.team.gather)
+        terms = self.forward(x, y, noise, settings.bound, self.team.gather)
         return terms, objective.bound(terms, settings.bound)
 
     @torch.no_grad()
@@ -217,7 +218,7 @@ class _Run:
             return []
         larger = replace(settings, batch=max(settings.batch, VALIDATION_BATCH // self.team.size * self.team.size))
         rows = [self._bound(self.held_out, larger, batches.VALIDATE, i)[1] for i in range(VALIDATION_BATCHES)]
-        mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).tolist()
+        mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).cpu().tolist()
         return mean
 
     def _start_images(self) -> Tensor:

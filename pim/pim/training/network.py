@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,7 @@ class TrainingNetwork(nn.Module):
         for i, lazy in enumerate(bands):
             band = self.pim.normalised(i, lazy)
             # Only here: the finest bands and the densities need all digits.
-            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=self.low_precision):
+            with torch.autocast(x.device.type, dtype=torch.bfloat16) if self.low_precision else nullcontext():
                 features = convolve(self.pim.cnn[i], band)
             features = features.float() if self.low_precision else features
             f_x, f_y = features.chunk(2)

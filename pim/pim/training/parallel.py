@@ -53,11 +53,13 @@ class Team:
 
 
 def join(device: torch.device) -> Team:
-    """Join the processes that `torchrun` started; alone without it."""
+    """Join the processes that `torchrun` started, with the device of this one; alone without it."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team()
     if not dist.is_initialized():
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # NCCL takes the current one
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return Team(dist.get_rank(), dist.get_world_size())
 
