@@ -25,6 +25,7 @@ class PIMConfig:
     pyramid: Literal["steerable", "laplacian", "none"] = "steerable"
     scales: int = 3  # levels of the pyramid
     filter_set: Literal["sp0", "sp1", "sp3", "sp5"] = "sp1"  # taps of the steerable pyramid
+    grouped: bool = False  # the orientations of a scale are one band, with one network; as published each is its own
     high_pass: bool = True  # steerable: keep the high-pass rest as a band
     residual: bool = True  # Laplacian: keep the low-pass rest as a band
     surround: int = 0  # side of the window of divisive normalisation; 0: none, as published
@@ -58,6 +59,8 @@ class PIMConfig:
                 raise UsageError(f"{name} must be odd; got {side}")
         if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):
             raise UsageError('detail needs a reduction of 2 or more and the steerable pyramid with padding "same"')
+        if self.grouped and self.pyramid != "steerable":
+            raise UsageError("only the steerable pyramid has orientations to group")
         if not self.high_pass and self.pyramid != "steerable":
             raise UsageError("only the steerable pyramid has a high-pass rest to leave out")
         if not self.filters or min(self.filters) < 1:
@@ -80,11 +83,18 @@ class PIMConfig:
             raise UsageError('surround, stride and scope need the steerable pyramid with padding "same"')
 
     @property
+    def pictures(self) -> tuple[int, ...]:
+        """How many filtered pictures, of three colours each, every band consists of, coarsest first."""
+        if self.pyramid != "steerable":
+            return (1,) * (self.scales if self.pyramid == "laplacian" else 1)
+        orientations = FILTER_SETS[self.filter_set]
+        scale = (orientations,) if self.grouped else (1,) * orientations
+        return (1, *scale * self.scales, *(1,) * (self.high_pass + self.detail))
+
+    @property
     def bands(self) -> int:
         """Number of bands, each with its own network."""
-        if self.pyramid == "steerable":
-            return self.scales * FILTER_SETS[self.filter_set] + 1 + self.high_pass + self.detail
-        return self.scales if self.pyramid == "laplacian" else 1
+        return len(self.pictures)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for JSON."""

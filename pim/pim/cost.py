@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pim.pim import pyramid
-from pim.pim.config import PIMConfig
+from pim.pim.config import FILTER_SETS, PIMConfig
 from pim.pim.networks import CHANNELS, MarginalEncoder, band_network
 
 
@@ -27,28 +27,42 @@ def smallest_side(config: PIMConfig) -> int:
 
 def count_operations(config: PIMConfig) -> float:
     """Multiply-adds per pixel and image: pyramid, convolutions and encoders (pooling is left out)."""
+    networks = sum(
+        share * _network(config, pictures) for share, pictures in zip(_shares(config), config.pictures, strict=True)
+    )
+    # Differences along rows and columns, and their squares, are taken at every pixel.
+    return (networks + _filters(config)) / config.reduction**2 + (4 * CHANNELS if config.detail else 0)
+
+
+def _network(config: PIMConfig, pictures: int) -> float:
+    """At one position of a band."""
     with torch.device("meta"):
-        convolutions = sum(layer.weight.numel() for layer in band_network(config))
+        convolutions = sum(layer.weight.numel() for layer in band_network(config, pictures))
         dense = sum(layer.weight.numel() for layer in MarginalEncoder(config).modules() if isinstance(layer, nn.Linear))
     # Squares and quotients of three colours, and sums over windows along rows and columns.
-    surround = 2 * (3 + config.surround) if config.surround else 0
-    network = (convolutions + dense) / config.stride**2 + surround
-    operations = _operations_per_position(config, network) / config.reduction**2
-    # Differences along rows and columns, and their squares, are taken at every pixel.
-    return operations + (network / config.reduction**2 + 4 * CHANNELS if config.detail else 0)
+    surround = 2 * pictures * (3 + config.surround) if config.surround else 0
+    return (convolutions + dense) / config.stride**2 + surround
 
 
-def _operations_per_position(config: PIMConfig, network: float) -> float:
-    """Of all bands, per position of the finest one, when a network needs so many at each position of its band."""
+def _shares(config: PIMConfig) -> list[float]:
+    """How many positions every band has, coarsest first, for each position of the finest."""
     if config.pyramid == "none":
-        return network
+        return [1.0]
+    scales = [4.0**-scale for scale in reversed(range(config.scales))]
+    if config.pyramid == "laplacian":
+        return scales
+    each = 1 if config.grouped else FILTER_SETS[config.filter_set]
+    oriented = [share for share in scales for _ in range(each)]
+    return [4.0**-config.scales, *oriented, *[1.0] * (config.high_pass + config.detail)]
+
+
+def _filters(config: PIMConfig) -> float:
+    """Of the pyramid, at one position of the finest band."""
+    if config.pyramid == "none":
+        return 0.0
     quarters = [4.0**-scale for scale in range(config.scales + 1)]
     if config.pyramid == "laplacian":
-        filters = 3 * 9 * (sum(quarters[1:]) + sum(quarters[:-1]))
-        return sum(quarters[:-1]) * network + filters
+        return 3 * 9 * (sum(quarters[1:]) + sum(quarters[:-1]))
     taps = pyramid.steerable_filters(config.filter_set)
-    orientations = len(taps.oriented)
-    positions = config.high_pass + orientations * sum(quarters[:-1]) + quarters[-1]
     filters = 3 * (taps.lo0.numel() + config.high_pass * taps.hi0.numel())
-    filters += 3 * (taps.oriented.numel() * sum(quarters[:-1]) + taps.lo.numel() * sum(quarters[1:]))
-    return positions * network + filters
+    return filters + 3 * (taps.oriented.numel() * sum(quarters[:-1]) + taps.lo.numel() * sum(quarters[1:]))

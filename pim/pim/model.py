@@ -78,12 +78,13 @@ class PIM(Metric):
             min_size=max(cost.smallest_side(config), info.min_size),
         )
         self.pyramid = Pyramid(config)
-        self.cnn = Modules(band_network(config) for _ in range(config.bands))
+        self.cnn = Modules(band_network(config, pictures) for pictures in config.pictures)
         self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
         # The coarsest band is brightness and colour, which masks nothing.
         self.surround = Modules(
-            DivisiveNormalisation(config.surround) for _ in range(config.bands - 1 if config.surround else 0)
+            DivisiveNormalisation(config.surround, pictures)
+            for pictures in (config.pictures[1:] if config.surround else ())
         )
         self.weighting = Constants(bands=torch.tensor(config.band_weights, dtype=torch.float64))
         self._noise: Tensor | None

@@ -52,32 +52,34 @@ def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
 
 
 class DivisiveNormalisation(nn.Module):
-    """Divide a band by the strength of its surround, as neurons do: masking, and tolerance to contrast.
+    """Divide the pictures of a band by the strength of their surround, as neurons do: masking, tolerance to contrast.
 
-    y = x / sqrt(c^2 + mean of x^2 over colours and a square around each position), with a learned constant c.
+    y = x / sqrt(c^2 + mean of x^2 over colours and a square around each position), with a learned c for each picture.
     Source: Carandini and Heeger, Nature Reviews Neuroscience 13:51, 2012; PIM as published has none.
     """
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, side: int, pictures: int = 1) -> None:
         super().__init__()
         self.side = side
-        self.log_constant = nn.Parameter(torch.zeros((), dtype=torch.float32))
+        self.log_constant = nn.Parameter(torch.zeros((pictures,) if pictures > 1 else (), dtype=torch.float32))
 
     def forward(self, band: Tensor) -> Tensor:
-        """Shapes: (N, 3, h, w) -> the same."""
-        return band * (self.log_constant.exp().square() + self.energy(band)).rsqrt()
+        """Shapes: (N, 3 S, h, w) -> the same."""
+        pictures, squares = band.split(CHANNELS, 1), self.log_constant.exp().square().reshape(-1)
+        divided = [p * (c + self.energy(p)).rsqrt() for p, c in zip(pictures, squares.unbind(0), strict=True)]
+        return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 
     def energy(self, band: Tensor) -> Tensor:
-        """Mean square of the surround, (N, 1, h, w), with zeros beyond the border."""
+        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w), with zeros beyond the border."""
         # Views of channels: a reduction takes three times as long on a CPU.
         squares = sum_of([channel * channel for channel in band.unbind(1)])[:, None]
         return window_sums(squares, self.side) / (band.shape[1] * self.side**2)
 
 
-def band_network(config: PIMConfig) -> Modules[nn.Conv2d]:
-    """The convolutions of one band, to be run by `convolve`."""
+def band_network(config: PIMConfig, pictures: int = 1) -> Modules[nn.Conv2d]:
+    """The convolutions of a band of so many pictures, to be run by `convolve`."""
     pad = config.kernel // 2 if config.padding == "same" else 0
-    widths = (CHANNELS, *config.filters)
+    widths = (CHANNELS * pictures, *config.filters)
     strides = (config.stride, *[1] * (len(config.filters) - 1))
     shapes = zip(widths[:-1], widths[1:], strides, strict=True)
     return Modules(nn.Conv2d(a, b, config.kernel, padding=pad, stride=s, dtype=torch.float32) for a, b, s in shapes)
@@ -88,7 +90,7 @@ def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
 
     Args:
         network: From `band_network`.
-        band: (N, 3, h, w).
+        band: (N, 3 S, h, w).
 
     Returns:
         Features, (N, filters[-1], ceil(h / stride), ceil(w / stride)) for padding "same".

@@ -61,12 +61,14 @@ class Band:
     """
 
     source: Tensor  # (N, 3, h, w)
-    filters: tuple[Tensor, ...]  # (k, k) each, applied in order with stride 1
+    filters: tuple[Tensor, ...]  # (k, k) each, applied in order with stride 1; the last may be several, (S, k, k)
 
     def compute(self, padding: Padding = "same") -> Tensor:
-        """The band, (N, 3, h', w'), with h' = h for padding "same"."""
+        """The band, (N, 3, h', w'), with h' = h for padding "same"; with S filters (N, 3 S, h', w'), the last first."""
         out = self.source
         for taps in self.filters:
+            if taps.ndim == 3:
+                return torch.cat([correlate(out, one, padding) for one in reversed(taps.unbind(0))], 1)
             out = correlate(out, taps, padding)
         return out
 
@@ -127,7 +129,13 @@ def _squared_gradient(image: Tensor) -> Tensor:
 
 
 def steerable(
-    image: Tensor, filters: SteerableFilters, scales: int, padding: Padding = "same", *, frugal: bool = False
+    image: Tensor,
+    filters: SteerableFilters,
+    scales: int,
+    padding: Padding = "same",
+    *,
+    grouped: bool = False,
+    frugal: bool = False,
 ) -> list[Band]:
     """Split images into oriented bands, a low-pass and a high-pass rest.
 
@@ -139,17 +147,19 @@ def steerable(
         filters: From `steerable_filters`.
         scales: n, how often every second sample is dropped; sizes are rounded up.
         padding: Of every filter; zeros again at each stage, not once around the image.
+        grouped: All orientations of a scale are one band, (N, C S, ...).
         frugal: Do not store the full-size low-pass image, filter it again for each band instead.
 
     Returns:
-        n * S + 2 bands, coarsest first.
+        n * S + 2 bands, or n + 2 if grouped, coarsest first.
     """
     finest_first = [Band(image, (filters.hi0,))]
     low = Band(image, (filters.lo0,))
     if not frugal:
         low = Band(low.compute(padding), ())
     for _ in range(scales):
-        finest_first += [Band(low.source, (*low.filters, taps)) for taps in filters.oriented]
+        each = [filters.oriented] if grouped else filters.oriented.unbind(0)
+        finest_first += [Band(low.source, (*low.filters, taps)) for taps in each]
         low = Band(_halve(low, filters.lo, padding), ())
     return [low, *reversed(finest_first)]
 
@@ -235,7 +245,7 @@ class Pyramid(Constants):
         config = self.config
         if config.pyramid == "steerable":
             filters = SteerableFilters(self["lo0"], self["hi0"], self["lo"], self["oriented"])
-            bands = steerable(image, filters, config.scales, config.padding, frugal=frugal)
+            bands = steerable(image, filters, config.scales, config.padding, grouped=config.grouped, frugal=frugal)
             return bands if config.high_pass else bands[:-1]
         if config.pyramid == "laplacian":
             return laplacian(image, self["binomial"], config.scales, config.residual)

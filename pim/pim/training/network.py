@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pim.pim import objective
 from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
-from pim.pim.networks import JointEncoder, Modules, convolve, glorot_, per_position
+from pim.pim.networks import CHANNELS, JointEncoder, Modules, convolve, glorot_, per_position
 from pim.pim.objective import BandTerms, BoundForm
 
 Gather = Callable[[Tensor], Tensor]
@@ -83,8 +83,9 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):
         if network.pim.config.surround and i:
             surround = network.pim.surround[i - 1]
-            energy = surround.energy(band.compute(network.pim.config.padding))
-            surround.log_constant.fill_(math.log(MILD) + 0.5 * float(energy.mean().log()))
+            pictures = band.compute(network.pim.config.padding).split(CHANNELS, 1)
+            starts = [math.log(MILD) + 0.5 * float(surround.energy(p).mean().log()) for p in pictures]
+            surround.log_constant.copy_(torch.tensor(starts).reshape(surround.log_constant.shape))
         hidden = network.pim.normalised(i, band)
         for j, layer in enumerate(network.pim.cnn[i]):
             _normalise(layer, layer(hidden), 0.0)
