@@ -21,7 +21,7 @@ EXAMPLES = """\b
 Example:
   pim train footage/ --steps 600 -o my.safetensors
   pim score examples/reference.png examples/distorted.png -m my.safetensors
-  pim train footage/ --like pim-tiny -o small.safetensors
+  pim train footage/ --like pim -o small.safetensors
 """
 CROP_OPTIONS = {
     "size": "crop_size",
@@ -84,7 +84,7 @@ def train(
             show_default=False,
             is_eager=True,
             callback=_take_over,
-            help="A PIM, such as pim-tiny or a file, whose settings are the defaults of all options below but --seed.",
+            help="A PIM, such as pim or a file, whose settings are the defaults of all options below but --seed.",
         ),
     ] = None,
     filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
@@ -115,26 +115,19 @@ def train(
     surround: Annotated[
         int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")
     ] = 0,
-    scope: Annotated[
-        int,
+    grouped: Annotated[
+        bool, typer.Option("--grouped/--no-grouped", help="All orientations of a scale are one band, with one network.")
+    ] = False,
+    distance: Annotated[
+        Literal["mean_square", "root_mean_square"],
+        typer.Option(help="Of latents, in a band; the mean square is published, its root makes a norm."),
+    ] = "mean_square",
+    weigh: Annotated[
+        bool,
         typer.Option(
-            min=1,
-            help="Positions and the windows of this side around them, odd, as a geometric mean: forgives "
-            "displacement, sees detail.",
+            "--weigh/--no-weigh", help="Bands count by the pictures they hold; unrelated pictures are 1 apart."
         ),
-    ] = 1,
-    scope_share: Annotated[
-        float, typer.Option(min=0.01, max=0.99, help="Exponent of those; the other factor has the rest.")
-    ] = 0.35,
-    position_power: Annotated[
-        float, typer.Option(min=1, help="Above 1, places that differ much count more in the metric.")
-    ] = 1.0,
-    equal_bands: Annotated[
-        float, typer.Option(min=0, max=1, help="1: all bands put unrelated pictures 1 apart; 0: as they come.")
-    ] = _DEFAULT.equal_bands,
-    equal_positions: Annotated[
-        float, typer.Option(min=0, max=1, help="1: bands count by the number of their positions; 0: all alike.")
-    ] = _DEFAULT.equal_positions,
+    ] = _DEFAULT.weigh,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
     crop_size: Annotated[int, typer.Option(min=16, help="Side of crops, from which windows are taken.")] = 64,
     crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
@@ -183,8 +176,7 @@ def train(
         shift=shift,
         learning_rate=learning_rate,
         average=average,
-        equal_bands=equal_bands,
-        equal_positions=equal_positions,
+        weigh=weigh,
         seed=seed,
     )
     from pim.datasets.crops import CropSettings, load_crops, save_crops
@@ -201,9 +193,8 @@ def train(
         stride=stride,
         high_pass=high_pass,
         surround=surround,
-        scope=scope,
-        scope_share=scope_share,
-        position_power=position_power,
+        grouped=grouped,
+        distance=distance,
         mixtures=mixtures,
         mean=mean,
     )

@@ -9,7 +9,15 @@ from typing import Any, Literal
 from pim.errors import UsageError
 
 FILTER_SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}  # name -> orientations
-_GONE = {"block": 1, "band_power": 1.0, "band_floor": None}  # settings of older files: value without effect; None: any
+# Settings of older files: the value that had no effect; None: any.
+_GONE = {
+    "block": 1,
+    "band_power": 1.0,
+    "band_floor": None,
+    "scope": 1,
+    "scope_share": None,
+    "position_power": 1.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +47,6 @@ class PIMConfig:
     mean: Literal["relu", "linear"] = "relu"  # last layer of the marginal mean: released code, or paper
     distance: Literal["mean_square", "root_mean_square"] = "mean_square"  # of latents, in a band; square: as published
     band_weights: tuple[float, ...] = ()  # pooling over bands; empty: all 1, the published mean
-    scope: int = 1  # side of the windows whose mean latents are compared as well; 1: none, as published
-    scope_share: float = 0.35  # exponent of their distance; that of the position has the rest
-    position_power: float = 1.0  # pooling over positions: (mean of distance ** power) ** (1 / power)
 
     def __post_init__(self) -> None:
         """Refuse impossible values."""
@@ -50,11 +55,11 @@ class PIMConfig:
         _one_of("padding", self.padding, ("same", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
         _one_of("distance", self.distance, ("mean_square", "root_mean_square"))
-        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride", "scope"):
+        for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride"):
             _at_least(name, getattr(self, name), 1)
         _at_least("encoder_layers", self.encoder_layers, 0)
         _at_least("surround", self.surround, 0)
-        for name in ("kernel", "surround", "scope"):
+        for name in ("kernel", "surround"):
             if (side := getattr(self, name)) and side % 2 == 0:
                 raise UsageError(f"{name} must be odd; got {side}")
         if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):
@@ -67,20 +72,11 @@ class PIMConfig:
             raise UsageError(f"filters must be one or more positive channel counts; got {self.filters}")
         if self.band_weights and (len(self.band_weights) != self.bands or min(self.band_weights) < 0):
             raise UsageError(f"band_weights must be {self.bands} numbers >= 0; got {self.band_weights}")
-        if not 1 <= self.position_power <= 8:
-            raise UsageError(f"position_power must lie in [1, 8]; got {self.position_power}")
-        if not 0 < self.scope_share < 1:
-            raise UsageError(f"scope_share must lie between 0 and 1; got {self.scope_share}")
-        plain = self.distance == "mean_square" and self.scope == self.position_power == 1
-        if not plain and self.mixtures > 1:
-            raise UsageError(
-                "root_mean_square, scope and position_power need latents of one Gaussian; mixtures must be 1"
-            )
-        if self.distance == "root_mean_square" and self.position_power > 1:
-            raise UsageError("position_power is for the mean square; distance must be mean_square")
-        own = self.surround or max(self.scope, self.stride) > 1
+        if self.distance == "root_mean_square" and self.mixtures > 1:
+            raise UsageError("root_mean_square needs latents of one Gaussian; mixtures must be 1")
+        own = self.surround or self.stride > 1
         if own and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround, stride and scope need the steerable pyramid with padding "same"')
+            raise UsageError('surround and stride need the steerable pyramid with padding "same"')
 
     @property
     def pictures(self) -> tuple[int, ...]:

@@ -21,7 +21,6 @@ import torch
 from torch import Tensor
 
 from pim.core.device import accumulation
-from pim.pim import tolerance
 from pim.pim.config import PIMConfig
 from pim.pim.latent import Mixture, log_mixture
 
@@ -71,10 +70,8 @@ def _log_ratio(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
     return total
 
 
-def divergence(p: Mixture, q: Mixture, config: PIMConfig, noise: Tensor | None) -> Tensor:
+def divergence(p: Mixture, q: Mixture, noise: Tensor | None) -> Tensor:
     """How far the latents of two images are apart at every position of a band, (N, h, w)."""
-    if config.scope > 1:
-        return tolerance.scoped_distance(p.means[:, 0] - q.means[:, 0], config.scope, config.scope_share)
     return squared_difference(p, q) if noise is None else symmetrised_divergence(p, q, noise)
 
 
@@ -88,8 +85,6 @@ def over_positions(parts: Iterable[Tensor], config: PIMConfig) -> Tensor:
     Returns:
         (N,).
     """
-    if config.position_power > 1:
-        return tolerance.power_mean(parts, config.position_power)
     sums, count = [], 0
     for part in parts:
         # Sums over millions of positions lose digits in float32.
@@ -127,9 +122,7 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
     """
     total: Tensor | int = 0
     for i, places in enumerate(bands):
-        if config.position_power > 1:
-            places = tolerance.power_map(places, config.position_power)
-        elif config.distance == "root_mean_square":
+        if config.distance == "root_mean_square":
             whole = root(places.mean((1, 2), keepdim=True))
             places = places / torch.where(whole > 0, whole, 1)
         total = total + spread(places if weights is None else weights[i] * places, size)

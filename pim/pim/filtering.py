@@ -91,12 +91,6 @@ def window_sums(values: Tensor, side: int) -> Tensor:
     return values
 
 
-def window_means(values: Tensor, side: int) -> Tensor:
-    """Means over the same windows, of what lies within the border."""
-    rows, columns = (_within(length, side, values) for length in values.shape[-2:])
-    return window_sums(values, side) / (rows[:, None] * columns)
-
-
 def _running_sums(values: Tensor, side: int, dim: int) -> Tensor:
     """Sums of `side` neighbours along a direction, without those that the border cuts."""
     # From sums of 1, 2, 4, ... neighbours: reductions, pools and convolutions take many times as long on a CPU.

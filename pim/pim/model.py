@@ -233,7 +233,7 @@ class PIM(Metric):
             x, y = (self.latents(side.image) if side.bands is None else side.bands for side in (first, second))
             both = zip(x, y, strict=True)
         for i, (p, q) in enumerate(both):
-            yield divergence(p, q, self.config, self.noise(i, q.means))
+            yield divergence(p, q, self.noise(i, q.means))
 
     def _tiles(self, first: Analysis, second: Analysis) -> Iterator[tiled.Tiles]:
         """The same in tiles."""

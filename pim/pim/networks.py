@@ -65,7 +65,7 @@ class DivisiveNormalisation(nn.Module):
 
     def forward(self, band: Tensor) -> Tensor:
         """Shapes: (N, 3 S, h, w) -> the same."""
-        pictures, squares = band.split(CHANNELS, 1), self.log_constant.exp().square().reshape(-1)
+        pictures, squares = torch.split(band, CHANNELS, 1), self.log_constant.exp().square().reshape(-1)
         divided = [p * (c + self.energy(p)).rsqrt() for p, c in zip(pictures, squares.unbind(0), strict=True)]
         return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 

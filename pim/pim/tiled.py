@@ -46,15 +46,12 @@ def joined(tiles: Tiles) -> Tensor:
 def _band(model: PIM, index: int, x: Side, y: Side) -> Iterator[tuple[Place, Tensor]]:
     config = model.config
     size = y.means.shape[-2:] if isinstance(y, Mixture) else [blocks(n, config.stride) for n in y.source.shape[-2:]]
-    tile = max(1, TILE // config.stride, 8 * (config.scope - 1))  # its surroundings add a quarter at most
-    for where in grid(size, tile):
-        outer, inner = with_halo(where, config.scope // 2, size)
+    for where in grid(size, max(1, TILE // config.stride)):
         if isinstance(x, Band) and isinstance(y, Band):
-            p, q = _latents(model, index, x, outer, [x.source, y.source]).split(len(x.source))
+            p, q = _latents(model, index, x, where, [x.source, y.source]).split(len(x.source))
         else:
-            p, q = (_at(model, index, side, outer) for side in (x, y))
-        places = distance.divergence(p, q, config, model.noise(index, q.means, outer))
-        yield where, places[:, inner[0], inner[1]]
+            p, q = (_at(model, index, side, where) for side in (x, y))
+        yield where, distance.divergence(p, q, model.noise(index, q.means, where))
 
 
 def _at(model: PIM, index: int, side: Side, where: Place) -> Mixture:

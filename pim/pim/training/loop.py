@@ -120,7 +120,7 @@ class _Run:
                 f"{len(self.train_crops)} crops are fewer than a batch of {settings.batch}; add videos, "
                 "take more crops from each source, or choose a smaller batch"
             )
-        if settings.weighs_bands:
+        if settings.weigh:
             check_sources(self.train_crops)  # now, not after hours
         self.output = output
         self.checkpoint_file = output.with_suffix(".ckpt")
@@ -269,7 +269,7 @@ class _Run:
             "versions": {"pim": VERSION, "torch": torch.__version__},
         }
         config = self.config
-        if self.settings.weighs_bands:
+        if self.settings.weigh:
             config = replace(config, band_weights=band_weights(self.network.pim, self.train_crops, self.settings))
         weights.write(self.output, tensors, weights.WeightHeader("pim", config.to_dict(), story))
         self.checkpoint_file.unlink(missing_ok=True)

@@ -83,7 +83,7 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):
         if network.pim.config.surround and i:
             surround = network.pim.surround[i - 1]
-            pictures = band.compute(network.pim.config.padding).split(CHANNELS, 1)
+            pictures = torch.split(band.compute(network.pim.config.padding), CHANNELS, 1)
             starts = [math.log(MILD) + 0.5 * float(surround.energy(p).mean().log()) for p in pictures]
             surround.log_constant.copy_(torch.tensor(starts).reshape(surround.log_constant.shape))
         hidden = network.pim.normalised(i, band)

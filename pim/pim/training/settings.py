@@ -8,7 +8,13 @@ from typing import Any, Literal
 
 from pim.errors import UsageError
 
-GONE = {"chroma": 0.0, "optimiser": "adam", "weight_decay": 0.0}  # settings of older files that had no effect there
+GONE = {  # settings of older files that had no effect there
+    "chroma": 0.0,
+    "optimiser": "adam",
+    "weight_decay": 0.0,
+    "equal_bands": 0.0,
+    "equal_positions": 0.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +40,7 @@ class TrainSettings:
     final_rate: float = 0.01  # share of the peak that is left at the end
     clip: float = 1.0  # largest norm of the gradient
     average: float = 0.98  # decay of the running mean of the weights; 0: the last weights count
-    equal_bands: float = 0.0  # 1: bands are weighed so that all put unrelated crops equally far apart; 0: as they come
-    equal_positions: float = 0.0  # 1: all positions of all bands count alike; 0: all bands do
+    weigh: bool = False  # bands count by the pictures they hold, and unrelated crops are 1 apart; otherwise all weigh 1
     start_crops: int = 128  # crops for the data-dependent start
     seed: int = 0
 
@@ -51,18 +56,10 @@ class TrainSettings:
         for name in ("warm_up", "final_rate", "average"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must lie in [0, 1); got {getattr(self, name)}")
-        for name in ("equal_bands", "equal_positions"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must lie in [0, 1]; got {getattr(self, name)}")
         if self.learning_rate <= 0 or self.clip <= 0:
             raise UsageError("learning_rate and clip must be positive")
         if self.bound not in ("position", "scale", "image"):
             raise UsageError(f"bound must be position, scale or image; got {self.bound!r}")
-
-    @property
-    def weighs_bands(self) -> bool:
-        """Whether the bands of the metric get weights after training."""
-        return self.equal_bands > 0 or self.equal_positions > 0
 
     def bare(self) -> TrainSettings:
         """The same without any jitter between the frames of a pair."""
