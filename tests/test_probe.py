@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from vgg_cases import random_metric
 
 from pim.errors import InputError, UsageError
 from pim.eval.boxes import BRIGHTNESS, FLAT, OVERLAP, TEXTURE, Box, controls, luma
@@ -298,3 +299,20 @@ def test_the_command_draws_sensitivity(cli, tmp_path):
     assert "noise costs ssim" in ran.out
     with Image.open(target) as drawn:
         assert drawn.width > 130
+
+
+def test_layers_answer_for_themselves_and_add_up():
+    metric = random_metric(last=2)
+    target = Target("toy", texture(6), BOX)
+    options = ProbeOptions(("noise",), "none", layers=True)
+    found, refused = probe(target, [metric, load("psnr")], options)
+    assert not refused
+    by_name = {response.metric: response for response in found}
+    assert list(by_name) == ["vgg", "vgg pixels", "vgg relu1_1", "vgg relu1_2", "psnr"]
+    parts = [by_name[f"vgg {tap}"] for tap in metric.taps]
+    assert np.isclose(sum(part.inside for part in parts), by_name["vgg"].inside)
+    whole, _ = probe(target, [metric], ProbeOptions(("noise",), "none"))
+    assert np.allclose(
+        [*whole[0].controls, whole[0].inside], [*by_name["vgg"].controls, by_name["vgg"].inside], rtol=1e-4
+    )
+    assert by_name["vgg pixels"].ratio == pytest.approx(1, rel=0.02)  # weighted squared errors
