@@ -135,9 +135,9 @@ def _from_profile(space: Space, peak: int, icc: bytes) -> Conversion:
         raise ValueError(f"it is for {icc[16:20].decode('ascii', 'replace').strip()}, the picture is {space}")
     shaper = shaper_of(icc)
     if shaper is not None:
-        convert = _shaped(space, peak, shaper)
-        _check_sense(convert, space, peak)
-        return Conversion(convert, name)
+        shaped = _shaped(space, peak, shaper)
+        _check_sense(shaped, space, peak)
+        return Conversion(shaped, name)
     managed = _managed(holds or space, profile)
 
     def convert(samples: Samples) -> NDArray[np.float32]:

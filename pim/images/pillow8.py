@@ -136,7 +136,8 @@ def _check_canvas(picture: ImageFile.ImageFile, stream: BinaryIO) -> None:
         head = stream.read(_WEBP_HEAD)
         stream.seek(position)
         if (at := head.find(b"ANMF")) > 0:
-            covered = tuple(int.from_bytes(head[i : i + 3], "little") + 1 for i in (at + 14, at + 17))
+            across, down = (int.from_bytes(head[i : i + 3], "little") + 1 for i in (at + 14, at + 17))
+            covered = (across, down)
     elif isinstance(picture, BmpImagePlugin.BmpImageFile) and picture.info["compression"] in (_RLE8, _RLE4):
         position = stream.seek(picture.tile[0].offset)
         covered = (width, _runs(stream.read(), width, picture.info["compression"] == _RLE4) // width)

@@ -143,4 +143,5 @@ def standard_picture() -> Tensor:
     colours = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(STANDARD, STANDARD))
     gray = colours.mean(0, keepdim=True)  # colours of photographs are much alike
     mixed = gray + 0.3 * (colours - gray)
-    return (0.5 + 0.2 * (mixed - mixed.mean()) / mixed.std()).clamp(0, 1)[None].float()
+    picture: Tensor = (0.5 + 0.2 * (mixed - mixed.mean()) / mixed.std()).clamp(0, 1)
+    return picture[None].float()
