@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--loss", action="append", help="train only this one, such as MSE; may be repeated")
-    parser.add_argument("--metric", default="pim-small")
+    parser.add_argument("--metric", default="pim")
     parser.add_argument("--mse-weight", type=float, default=0.5)
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--rate", type=float, default=2e-3)

@@ -33,7 +33,7 @@ from pim.core.files import written_whole
 from pim.loss import Distortion, clamp
 
 ANCHORED, JITTERED = " + anchor", " + jitter"
-METRICS = ("mse", "ssim", "ms-ssim", "nlpd", "pim-small", f"pim-small{JITTERED}", f"pim-small{ANCHORED}", "pim-1")
+METRICS = ("mse", "ssim", "ms-ssim", "nlpd", "pim", f"pim{JITTERED}", f"pim{ANCHORED}", "pim-1")
 JITTER = 8  # pixels
 STARTS = ("noise", "jpeg")
 Loss = Callable[[Tensor], Tensor]

@@ -2,7 +2,7 @@
 
     python benchmarks/harness.py --metric psnr --metric ssim --output cheap.csv
     python benchmarks/harness.py --metric pim-1 --size 128x96 --rounds 3 --output dear.csv
-    python benchmarks/harness.py --metric psnr --metric pim-small --pairs 400 --size 128x96 --rounds 3 --ray
+    python benchmarks/harness.py --metric psnr --metric pim --pairs 400 --size 128x96 --rounds 3 --ray
 
 The loop opens both files of each pair with Pillow, makes tensors and calls the metric, pair after pair. The
 harness opens files ahead in threads, analyses a reference once, commits every value to its table and computes

@@ -37,7 +37,7 @@ from pim.eval.rate_plots import draw
 from pim.images.opener import OpenOptions
 
 TWINS = ("mse", "metric")
-JUDGES = ("psnr", "ms-ssim", "ssim", "nlpd", "pim-small")
+JUDGES = ("psnr", "ms-ssim", "ssim", "nlpd", "pim")
 
 
 def trained(asked: argparse.Namespace, patches: Patches, twin: str) -> Path:
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("videos", type=Path)
     parser.add_argument("pictures", type=Path, help="a folder of .png files to measure on")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--metric", default="pim-small")
+    parser.add_argument("--metric", default="pim")
     parser.add_argument("--mse-weight", type=float, default=0.5)
     parser.add_argument("--jitter", type=int, default=8)
     parser.add_argument("--lambda", dest="lambdas", type=float, nargs="+", default=[0.0035, 0.0067, 0.013, 0.025])

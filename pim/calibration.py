@@ -49,8 +49,7 @@ class Calibration(NamedTuple):
 
 # On 64 crops of video frames by `python benchmarks/loss_calibration.py`; of other metrics by `Distortion.calibrate`.
 MEASURED = {
-    "pim-small": Calibration(0.003823, 0.1940),
-    "pim-tiny": Calibration(0.003994, 0.05829),
+    "pim": Calibration(0.003823, 0.1940),
     "pim-1": Calibration(0.004532, 0.1499),
     "nlpd": Calibration(0.007187, 0.4808),
     "ssim": Calibration(0.003948, 0.6085),

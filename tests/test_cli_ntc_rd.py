@@ -172,7 +172,7 @@ def test_learned_codecs_are_measured_at_their_lambdas(cli, photos, codecs, tmp_p
 @pytest.mark.slow
 def test_a_killed_measurement_goes_on_where_it_was(process, cli, photos, tmp_path) -> None:
     cache = tmp_path / "cache" / FILE
-    command = ("ntc", "rd", photos, "-m", "psnr", "-m", "pim-small", "--format", "csv", "--quiet")
+    command = ("ntc", "rd", photos, "-m", "psnr", "-m", "pim", "--format", "csv", "--quiet")
     running = process(*command, PIM_CACHE=str(cache.parent))
     deadline = time.monotonic() + 120
     while not (cache.is_file() and kept(cache)) and time.monotonic() < deadline and running.poll() is None:

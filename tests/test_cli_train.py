@@ -64,7 +64,7 @@ def test_like_takes_over_all_settings_but_what_is_typed(cli, footage, tmp_path):
     assert (header.config["detail"], header.config["high_pass"], header.config["reduction"]) == (False, True, 2)
 
 
-@pytest.mark.parametrize("name", ["pim-1", "pim-5", "pim-small", "pim-tiny"])
+@pytest.mark.parametrize("name", ["pim-1", "pim-5", "pim"])
 def test_every_pim_that_ships_can_be_taken_as_a_model(cli, name):
     ran = cli("train", "--like", name, "--help")
     assert ran.code == 0

@@ -139,12 +139,12 @@ def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, 
 
 
 def test_a_file_called_like_a_shipped_metric_has_no_calibration(tiny_pim, tmp_path) -> None:
-    namesake = tmp_path / "pim-small.safetensors"
+    namesake = tmp_path / "pim.safetensors"
     namesake.write_bytes(tiny_pim.read_bytes())
     loss = Distortion(str(namesake))
-    assert loss.metric.name == "pim-small"
+    assert loss.metric.name == "pim"
     assert loss.calibration is None
-    assert Distortion("pim-small").calibration == MEASURED["pim-small"]
+    assert Distortion("pim").calibration == MEASURED["pim"]
 
 
 def test_the_weights_follow_when_the_anchor_is_set_between_steps(pair) -> None:
@@ -440,7 +440,7 @@ def test_copies_and_pickles_give_the_same_loss(pair, small) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["pim-small", "nlpd"])
+@pytest.mark.parametrize("name", ["pim", "nlpd"])
 @pytest.mark.usefixtures("fresh_compiler")
 def test_the_loss_compiles_into_one_graph_with_its_checks(random_images, name) -> None:
     torch.compiler.reset()

@@ -82,7 +82,7 @@ def test_weights_go_through_the_command_line(tiny_pim, cli, tmp_path):
 @pytest.mark.slow
 def test_agreement_is_measured_on_rated_tables(tmp_path, tiny_pim, monkeypatch):
     monkeypatch.setattr(pim_weights, "SIDE", 32)
-    monkeypatch.setattr(weights, "shipped", lambda: {"pim-small": tiny_pim})
+    monkeypatch.setattr(weights, "shipped", lambda: {"pim": tiny_pim})
     folder = tmp_path / "set"
     folder.mkdir()
     rng = np.random.default_rng(0)

@@ -39,7 +39,7 @@ def images(random_images) -> Tensor:
 
 @pytest.fixture
 def criterion() -> PerceptualRateDistortion:
-    return PerceptualRateDistortion("pim-small", lmbda=0.02)
+    return PerceptualRateDistortion("pim", lmbda=0.02)
 
 
 def test_the_loss_is_bits_per_pixel_and_weighted_distortion(images, criterion) -> None:
@@ -68,9 +68,9 @@ def test_every_part_of_a_codec_gets_a_gradient_and_the_metric_none(images, crite
 
 def test_one_key_can_be_returned_alone(images) -> None:
     output = Fake()(images)
-    every = PerceptualRateDistortion("pim-small")(output, images)
+    every = PerceptualRateDistortion("pim")(output, images)
     for key in KEYS:
-        assert torch.equal(PerceptualRateDistortion("pim-small", return_type=key)(output, images), every[key])
+        assert torch.equal(PerceptualRateDistortion("pim", return_type=key)(output, images), every[key])
 
 
 def test_half_precision_likelihoods_are_summed_in_float32(images, criterion) -> None:
@@ -89,7 +89,7 @@ def test_half_precision_likelihoods_are_summed_in_float32(images, criterion) -> 
 )
 def test_what_cannot_be_right_is_refused(arguments, message) -> None:
     with pytest.raises(UsageError, match=message):
-        PerceptualRateDistortion(**{"distortion": "pim-small", **arguments})
+        PerceptualRateDistortion(**{"distortion": "pim", **arguments})
 
 
 def test_output_and_target_are_checked(images, criterion) -> None:
@@ -114,7 +114,7 @@ def test_with_the_mse_alone_it_is_the_criterion_of_compressai(compressai, images
     torch.manual_seed(0)
     output = Fake()(images)
     theirs = compressai.losses.RateDistortionLoss(lmbda=0.013)(output, images)
-    ours = PerceptualRateDistortion(Distortion("pim-small", mse_weight=1.0), lmbda=0.013)(output, images)
+    ours = PerceptualRateDistortion(Distortion("pim", mse_weight=1.0), lmbda=0.013)(output, images)
     assert {"loss", "bpp_loss", "mse_loss"} <= set(theirs)
     for key, value in theirs.items():
         assert ours[key].item() == pytest.approx(value.item(), rel=1e-6)
@@ -124,7 +124,7 @@ def test_with_the_mse_alone_it_is_the_criterion_of_compressai(compressai, images
 def test_a_model_of_compressai_trains_with_one_line_changed(compressai, random_images) -> None:
     torch.manual_seed(0)
     model = compressai.models.ScaleHyperprior(8, 12).train()
-    criterion = PerceptualRateDistortion("pim-small", lmbda=0.01)
+    criterion = PerceptualRateDistortion("pim", lmbda=0.01)
     main = [p for name, p in model.named_parameters() if not name.endswith(".quantiles")]
     rest = [p for name, p in model.named_parameters() if name.endswith(".quantiles")]
     optimiser, auxiliary = torch.optim.Adam(main, 1e-3), torch.optim.Adam(rest, 1e-3)

@@ -186,7 +186,7 @@ def test_what_is_no_table_of_points_is_refused(tmp_path, text, message) -> None:
 def test_decibels_rise_with_quality_for_distances_and_similarities() -> None:
     assert decibels(BUILT_IN["psnr"], 31.0) == 31.0
     assert decibels(BUILT_IN["ms-ssim"], 0.9) == pytest.approx(10.0)
-    assert decibels(BUILT_IN["pim-small"], 0.01) == pytest.approx(20.0)
+    assert decibels(BUILT_IN["pim"], 0.01) == pytest.approx(20.0)
     assert decibels(BUILT_IN["nlpd"], 0.0) == math.inf
 
 

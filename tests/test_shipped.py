@@ -11,7 +11,7 @@ from pim.core import weights
 from pim.datasets import corruptions
 
 SIDE = 224
-FAMILY = ("pim-tiny", "pim-small", "pim-1")  # pim-5 takes too long for curves over photographs
+FAMILY = ("pim", "pim", "pim-1")  # pim-5 takes too long for curves over photographs
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 METRICS: dict[Preset, tuple[str, ...]] = {
-    "quick": (catalogue.PIM_SMALL.name,),
-    "full": (catalogue.PIM_SMALL.name, catalogue.PIM_1.name),
+    "quick": (catalogue.PIM.name,),
+    "full": (catalogue.PIM.name, catalogue.PIM_1.name),
 }
 STEPS = (0.25, 0.5, 1.0)  # in units of the root mean square of a tensor
 ROWS: dict[Preset, int | None] = {"quick": 300, "full": None}  # of a table, at most

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  pim eval table ratings.csv -m pim-small -m ssim -m psnr
-  pim eval tid2013 ~/data/tid2013 -m pim-small --run runs/tid2013
+  pim eval table ratings.csv -m pim -m ssim -m psnr
+  pim eval tid2013 ~/data/tid2013 -m pim --run runs/tid2013
   pim eval bapps ~/data/bapps --shift 1 --shift 2
   pim eval imagenet-c photos --generate --corruption fog --corruption gaussian_blur
   pim eval run runs/tid2013 --format json

@@ -10,7 +10,7 @@ import typer
 from pim.cli import common
 from pim.cli.output import one_line, short
 from pim.errors import InputError, PimError, UsageError, did_you_mean
-from pim.metrics.catalogue import MAP_DEFAULT
+from pim.metrics.catalogue import DEFAULT
 from pim.scoring.pairs import from_files
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ def map(
         ),
     ],
     metric: Annotated[
-        str, typer.Option("--metric", "-m", metavar="NAME", help="A metric with a map; pim-tiny has a coarse one.")
-    ] = MAP_DEFAULT,
+        str, typer.Option("--metric", "-m", metavar="NAME", help="A metric with a map; pim has a coarse one.")
+    ] = DEFAULT,
     layers: Annotated[
         bool,
         typer.Option("--layers", help="For a metric on VGG-16: a map for every layer too; they add up to the map."),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Examples:
-  pim probe examples/reference.png --box 30,60,32,32 -m pim-small -m ssim
+  pim probe examples/reference.png --box 30,60,32,32 -m pim -m ssim
   pim probe faces.csv -m head.safetensors --control random.safetensors
 """
 WIDTH = 110

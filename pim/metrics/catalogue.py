@@ -36,28 +36,17 @@ PIM_5 = MetricInfo(
     source=_PIM,
     home="pim.pim.model:PIM.shipped",
 )
-PIM_SMALL = MetricInfo(
-    name="pim-small",
-    summary=f"PIM with networks 8 channels wide, 44 times cheaper than pim-1; {_OWN_TRAINING}",
+PIM = MetricInfo(
+    name="pim",
+    summary="PIM as one norm, on pictures of half the size and the gradients that this averages out; "
+    f"1 is about the distance of unrelated pictures; {_OWN_TRAINING}",
     lower_is_better=True,
     value_range=(0.0, inf),
     min_size=32,
+    aligned=True,
     spatial=True,
-    operations=17_900,
-    weights="pim-small.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
-)
-PIM_TINY = MetricInfo(
-    name="pim-tiny",
-    summary="PIM on pictures of half the size and the gradients that this averages out, tolerant to displacement, "
-    f"440 times cheaper than pim-1; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(0.0, inf),
-    min_size=32,
-    spatial=True,
-    operations=1_778,
-    weights="pim-tiny.safetensors",
+    operations=1_411,
+    weights="pim.safetensors",
     source=_PIM,
     home="pim.pim.model:PIM.shipped",
 )
@@ -103,11 +92,9 @@ MS_SSIM = MetricInfo(
     home="pim.metrics.classics:MSSSIM",
 )
 
-SHIPPED: dict[str, MetricInfo] = {
-    info.name: info for info in (PIM_TINY, PIM_SMALL, PIM_1, PIM_5, NLPD, PSNR, SSIM, MS_SSIM)
-}
-DEFAULT = PIM_TINY.name
-MAP_DEFAULT = PIM_SMALL.name  # the other one sees a quarter of the positions, and shows mostly the worst
+SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM, PIM_1, PIM_5, NLPD, PSNR, SSIM, MS_SSIM)}
+DEFAULT = PIM.name
+RETIRED = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # and what took their place
 if TYPE_CHECKING:
     BUILT_IN: dict[str, MetricInfo]  # every name: shipped ones, those that need a backbone, those of other packages
 
@@ -133,6 +120,8 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
+    if name in RETIRED:
+        raise UsageError(f"the metric {name!r} is gone; {RETIRED[name]!r} took its place")
     if name not in SHIPPED and ":" not in name and not name.endswith(".safetensors") and name not in built_in():
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
 

@@ -26,7 +26,7 @@ CHARGES = Charges()
 
 @dataclass(frozen=True)
 class Change:
-    """What was taken back before a pair was compared, and the value of what is left."""
+    """What lies between two pictures beside distortion, and the value of what is left without it."""
 
     displacement: Displacement | None
     tone: Tone | None
@@ -87,12 +87,14 @@ class Aligned(Metric):
         plain = self.metric(inner, distorted)
         values, changes = [], []
         for i, displacement in enumerate(register(image, distorted)):
-            best, change = self._loss(plain[i]), None
+            best = least = self._loss(plain[i])
+            change = None
             for stage in list(stages(image[i], distorted[i].to(image.dtype), displacement, tone=True))[1:]:
                 loss, left = self._at(stage)
-                if loss < best:
-                    best, change = loss, Change(stage.displacement, stage.tone, float(left))
-            values.append(plain[i] if change is None else self._published(best))
+                best = torch.minimum(best, loss)
+                if self._loss(left) < least:  # told also where the charge is more than what it saves
+                    least, change = self._loss(left), Change(stage.displacement, stage.tone, float(left))
+            values.append(self._published(best) if best < self._loss(plain[i]) else plain[i])
             changes.append(change)
         return torch.stack(values), changes
 

@@ -29,7 +29,7 @@ Examples:
   pim ntc rd --curve rd.csv --against webp
 """
 ANCHOR_NAMES = ("jpeg", "webp")
-DEFAULT_METRICS = ("psnr", "ms-ssim", "pim-small")
+DEFAULT_METRICS = ("psnr", "ms-ssim", "pim")
 
 
 def rd(

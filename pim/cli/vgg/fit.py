@@ -29,7 +29,7 @@ EXAMPLES = """\b
 Examples:
   pim fit ratings.csv -o head.safetensors
   pim fit bapps=data/bapps tid2013=data/tid2013 -o head.safetensors --form channel
-  pim fit ratings.csv -o head.safetensors --prior uniform -m ssim -m pim-small
+  pim fit ratings.csv -o head.safetensors --prior uniform -m ssim -m pim
   pim eval table others.csv -m head.safetensors -m ssim
 """
 
