@@ -40,10 +40,11 @@ def test_the_accelerator_is_one(accelerator):
         x + torch.rand(3, 4)
 
 
-@pytest.mark.parametrize("name", ["pim", "pim-5"])
+@pytest.mark.parametrize("name", ["pim", "a mixture"])
 def test_scores_maps_and_gradients_are_those_of_the_cpu_and_one_call_waits_once(accelerator, random_images, name):
     x, y = _pair(random_images)
-    metric = pim.load(name)
+    mixture = PIM(PIMConfig(filters=(4, 3), mixtures=2)).eval().requires_grad_(False)
+    metric = mixture if name == "a mixture" else pim.load(name)
     want, want_map = metric(x, y), metric(x, y, spatial=True)
     at = y.clone().requires_grad_()
     (want_gradient,) = torch.autograd.grad(metric(x, at).sum(), at)

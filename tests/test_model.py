@@ -467,3 +467,13 @@ def test_a_gradient_of_the_distorted_image_alone_equals_that_of_the_pair(metric,
 @pytest.mark.parametrize(("filters", "operations"), [((64, 64, 64, 3), 782_432), ((8, 8, 8, 3), 17_900)])
 def test_the_cost_is_the_published_one(filters, operations):
     assert PIM(PIMConfig(filters=filters)).info.operations == pytest.approx(operations, rel=1e-4)
+
+
+def test_a_saved_metric_is_loaded_as_it_was(random_images, tmp_path):
+    torch.manual_seed(3)
+    metric = PIM(PIMConfig(filters=(4, 3), distance="root_mean_square", band_weights=(1.0,) * 7 + (2.0,))).eval()
+    metric.save(tmp_path / "mine.safetensors")
+    loaded = pim.load(str(tmp_path / "mine.safetensors"))
+    x, y = random_images(1, 40, 40, seed=1), random_images(1, 40, 40, seed=2)
+    assert torch.equal(loaded(x, y), metric(x, y))
+    assert (loaded.name, loaded.config) == ("mine", metric.config)

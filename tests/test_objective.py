@@ -45,7 +45,7 @@ def test_every_log_density_of_the_bound_equals_the_golden_one(network, arrays):
 
 def test_the_joint_means_equal_the_golden_ones(network, arrays):
     x, y = tensor(arrays["x"]), tensor(arrays["y"])
-    bands = zip(network.pim.bands_of_crops(x), network.pim.bands_of_crops(y), strict=True)
+    bands = zip(network.pim.pyramid.of_crops(x), network.pim.pyramid.of_crops(y), strict=True)
     for i, (band_x, band_y) in enumerate(bands):
         f_x, f_y = (convolve(network.pim.cnn[i], band.compute()) for band in (band_x, band_y))
         assert worst(network.joint[i](f_x, f_y), arrays[f"joint_mean.{i}"]) < 1e-6

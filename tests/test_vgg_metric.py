@@ -328,3 +328,27 @@ def test_a_blank_picture_against_a_photo_has_finite_gradients_on_real_layers(sha
         metric(photo, blank).backward()
         assert torch.isfinite(blank.grad).all()
         assert blank.grad.any()
+
+
+def test_a_state_dict_is_whole_and_another_head_does_not_load_in_silence() -> None:
+    metric, other = copy.deepcopy(random_metric(last=4)), copy.deepcopy(random_metric(last=4))
+    x, y = images(1, 32, 33, 0), images(1, 32, 33, 1)
+    with torch.no_grad():
+        for weights in metric._weights().values():
+            weights.mul_(3)
+    assert not torch.equal(metric(x, y), other(x, y))
+    other.load_state_dict(metric.state_dict())
+    assert torch.equal(metric(x, y), other(x, y))
+    lacking = {name: tensor for name, tensor in metric.state_dict().items() if not name.startswith("weights_")}
+    with pytest.raises(RuntimeError, match="Missing key"):
+        other.load_state_dict(lacking)
+
+
+def test_a_saved_head_is_the_metric_that_was_saved(tmp_path: Path) -> None:
+    metric = copy.deepcopy(random_metric(last=4))
+    with torch.no_grad():
+        for weights in metric._weights().values():
+            weights.mul_(3)
+    metric.save(tmp_path / "mine.safetensors")
+    x, y = images(1, 32, 33, 0), images(1, 32, 33, 1)
+    torch.testing.assert_close(VGGMetric.from_head(tmp_path / "mine.safetensors")(x, y), metric(x, y))

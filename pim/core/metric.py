@@ -262,7 +262,9 @@ class Metric(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Metric:
         """Follow what surrounds this metric to another device or to float64, but stay in float32 at least."""
+        digest = self.weights_hash
         super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        self.weights_hash = digest  # moved, not changed
         return self
 
 
