@@ -70,7 +70,6 @@ class VGGMetric(Metric):
         self.taps = head.taps
         for tap in self.taps:
             self.register_buffer(_BUFFER + tap, head.weights[tap].clone())
-        self.weights_hash = head.sha256
         self.eval().requires_grad_(False)
         self.weights_hash = head.sha256  # last: it holds for the weights that are here now
 

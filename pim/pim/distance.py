@@ -121,7 +121,7 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
         (N, 1, H, W), 0 where nothing differs.
     """
     total: Tensor | int = 0
-    for i, places in enumerate(bands):
+    for i, places in enumerate(list(bands)):  # all of them first: then what they were made of is no more in memory
         if config.distance == "root_mean_square":
             whole = root(places.mean((1, 2), keepdim=True))
             places = places / torch.where(whole > 0, whole, 1)
@@ -137,7 +137,8 @@ def spread(band_map: Tensor, size: tuple[int, int]) -> Tensor:
             first, share = _covered(pixels, positions, band_map)
             share = share if dim == 2 else share[:, None]
             after = (first + 1).clamp(max=positions - 1)
-            band_map = band_map.index_select(dim, first) * share + band_map.index_select(dim, after) * (1 - share)
+            # Not as a sum of products: maps of millions of pixels should not be held five times.
+            band_map = torch.lerp(band_map.index_select(dim, after), band_map.index_select(dim, first), share)
     return band_map
 
 
