@@ -79,7 +79,7 @@ def test_version_is_the_one_of_the_package(cli: Cli) -> None:
         ("compare a b", "'B'"),
         ("map a b -o x.gif", ".png"),
         ("map a b -o x.png --max -1", "above 0"),
-        ("map a b -o x.png -m psnr", "psnr has no map; known are pim, pim, pim-1, pim-5"),
+        ("map a b -o x.png -m psnr", "psnr has no map; known are pim, pim-1, pim-5"),
         ("weights", "pim weights --help"),
         ("score - -", "stdin"),
     ],
