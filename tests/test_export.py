@@ -16,7 +16,7 @@ ANY_SIZE = {0: Dim("n", min=1, max=4096), 2: Dim("h", min=40, max=8192), 3: Dim(
 
 
 ROOTS = {"reduction": 2, "detail": True, "scales": 2, "surround": 5, "distance": "root_mean_square"}
-SCOPE = {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "scope": 9, "position_power": 3.0}
+GROUPED = {"reduction": 2, "scales": 2, "kernel": 3, "stride": 2, "grouped": True}
 
 
 def _metric(**options: float) -> PIM:
@@ -24,7 +24,7 @@ def _metric(**options: float) -> PIM:
     return PIM(PIMConfig(filters=(4, 3), latent=3, **options)).eval().requires_grad_(False)
 
 
-@pytest.mark.parametrize("options", [{}, {"mixtures": 2}, {"reduction": 2}, ROOTS, SCOPE], ids=str)
+@pytest.mark.parametrize("options", [{}, {"mixtures": 2}, {"reduction": 2}, ROOTS, GROUPED], ids=str)
 def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
     metric = _metric(**options)
     example = random_images(2, 72, 80, seed=1), random_images(2, 72, 80, seed=2)
@@ -37,7 +37,7 @@ def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("options", [{}, ROOTS, SCOPE], ids=["published", "roots", "scope"])
+@pytest.mark.parametrize("options", [{}, ROOTS, GROUPED], ids=["published", "roots", "grouped"])
 def test_an_onnx_file_gives_the_same_distances(options, random_images, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

@@ -228,7 +228,7 @@ class PIM(Metric):
         """At every position, (N, h, w), band by band."""
         both: Iterable[tuple[Mixture, Mixture]]
         if first.bands is None and second.bands is None:  # both in one batch
-            both = (q.split(len(first.image)) for q in self.latents(torch.cat([first.image, second.image])))
+            both = (q.split(first.image.shape[0]) for q in self.latents(torch.cat([first.image, second.image])))
         else:
             x, y = (self.latents(side.image) if side.bands is None else side.bands for side in (first, second))
             both = zip(x, y, strict=True)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from pim.core.device import accumulation
 from pim.pim.registration.warp import Lattice, compose, inside, inverse, plus_identity, sample
 
 # Shift right and down, growth, turn; each as weights of six fields: right, down, and both times x and times y.
@@ -58,8 +59,7 @@ def step(known: Template, distorted: Tensor, warp: Tensor | None = None, mode: s
         places = known.lattice.places(warp)
         rows = torch.cat([known.rows, sample(distorted, places, mode).flatten(2)], 1)
         weighted = rows * inside(places, known.lattice.blocks).flatten(1)[:, None]
-    wide = torch.float32 if rows.device.type == "mps" else torch.float64
-    moments = (weighted @ rows.transpose(1, 2)).to(wide)
+    moments = (weighted @ rows.transpose(1, 2)).to(accumulation(rows.device))
     correlation, amounts = _ascend(moments)
     amounts = amounts.clamp(-known.lattice.reach / 2, known.lattice.reach / 2)  # no fold, however poor the fit
     fields = (amounts @ moments.new_tensor(MOTIONS)).reshape(-1, 3, 2).transpose(1, 2)  # offset, along x, along y

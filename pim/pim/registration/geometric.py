@@ -65,7 +65,7 @@ def register(reference: Tensor, distorted: Tensor) -> list[Displacement]:
             found = _search(first.of(moving), second.of(moving))
             found = _polish(_smooth(gray[moving]), _smooth(other[moving]), found)
             judged = _judge(first.of(moving), second.of(moving), found)
-            for pair, warp, (reason, share) in zip(moving.tolist(), found, judged, strict=True):
+            for pair, warp, (reason, share) in zip(moving.cpu().tolist(), found, judged, strict=True):
                 reasons[pair] = reason
                 if reason is None:
                     warps[pair], overlap[pair] = warp, share
@@ -105,7 +105,7 @@ def _judge(first: Copies, second: Copies, warps: Tensor) -> Iterator[tuple[str |
     chance = (1 - after**2 > BETTER * (1 - before**2)) | (mean_length(warps, lattice.full) < STILL)
     lattice = Lattice(lattice.full, every=lattice.factor)
     shares = inside(lattice.places(warps), lattice.full).float().mean((1, 2))
-    for share, same, random in torch.stack([shares, after, chance], 1).tolist():
+    for share, same, random in torch.stack([shares, after, chance], 1).cpu().tolist():
         if share < OVERLAP:
             yield "less than half of the pictures overlap", share
         elif same < SAME:

@@ -50,7 +50,7 @@ def register_tone(reference: Tensor, distorted: Tensor) -> list[Tone]:
         gain, explained = _fit(a, b)
         mean, offset = reference.float().mean((2, 3)), (distorted.float() - reference.float()).mean((2, 3))
         small = (gain.log().abs() < CONTRAST) & (offset.abs().amax(1) < BRIGHTNESS)
-        rows = torch.cat([gain[:, None], offset, mean, explained[:, None], small[:, None]], 1).tolist()
+        rows = torch.cat([gain[:, None], offset, mean, explained[:, None], small[:, None]], 1).cpu().tolist()
     return [_tone(*row) for row in rows]
 
 
