@@ -1,7 +1,7 @@
 """Plain tables of judgements: CSV, TSV or Parquet with one of four sets of columns.
 
     opinions        reference, distorted, score [, score_std (spread over people), n]
-    forced choices  reference, a, b, prefer_b [, n]         prefer_b, or judge: share who found b closer to the reference
+    forced choices  reference, a, b, prefer_b [, n]         prefer_b or judge: share who found b closer
     quadruples      p0, p1, q0, q1, judge [, n]             judge: share who said that q0 and q1 differ more
     same or not     a, b, same [, n]                        same: share who saw no difference
 
