@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pim.datasets.frames import find_sources, read_frames
+from pim.errors import InputError
 
 
 def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, gap: int = 20, held_out: bool = False) -> Tensor:
@@ -34,7 +36,15 @@ def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, gap: int =
 
 
 def _crops_of(path: Path, size: int, gap: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    for number, frame in enumerate(read_frames(path)):
+    frames = enumerate(read_frames(path))
+    while True:
+        try:
+            number, frame = next(frames)
+        except StopIteration:
+            return
+        except InputError as error:  # HDR, or damaged: as training leaves it out
+            print(f"left out: {error}", file=sys.stderr)
+            return
         height, width = frame.shape[:2]
         if min(height, width) < size:
             return
