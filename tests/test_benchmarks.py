@@ -123,7 +123,7 @@ def test_the_anchor_and_the_weights_are_measured_on_videos(tmp_path: Path) -> No
 
 
 def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
-    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips", "--cpu")
+    small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips-vgg", "--cpu")
     benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
     rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
     assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]

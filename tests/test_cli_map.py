@@ -35,7 +35,7 @@ def test_the_mean_of_the_values_is_the_score(cli: Cli, here: Path, tiny_pim: Pat
     assert values[60:80, 90:110].mean() > 8 * values[:40, :70].mean()
 
 
-def test_the_map_is_that_of_pim_small_unless_another_is_named(cli: Cli, here: Path) -> None:
+def test_the_map_is_that_of_the_default_unless_another_is_named(cli: Cli, here: Path) -> None:
     assert cli("map", "ref.png", "spot.png", "-o", "map.npy").code == 0
     mean = np.load("map.npy", allow_pickle=False).mean(dtype=np.float64)
     assert mean == pytest.approx(pim.distance("ref.png", "spot.png", "pim"), rel=1e-5)

@@ -48,7 +48,7 @@ def test_packed_crops_train_the_same_weights_without_the_videos(cli, footage, tm
 def test_like_takes_over_all_settings_but_what_is_typed(cli, footage, tmp_path):
     first, second, third = (tmp_path / f"{name}.safetensors" for name in "abc")
     own = (*TINY, "--window", 32, "--reduction", 2, "--detail", "--no-high-pass")
-    more = ("--block", 2, "--noise", 0.2, "--crops-per-source", 90)
+    more = ("--noise", 0.2, "--crops-per-source", 90)
     assert cli("train", footage, *own, *more, "-o", first, "--seed", 1, "-q").code == 0
     ran = cli("train", footage, "--like", first, "--threads", 1, "-o", second, "--seed", 1, "-q")
     assert ran.code == 0, ran.err

@@ -97,12 +97,12 @@ DEFAULT = PIM.name
 RETIRED = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # and what took their place
 if TYPE_CHECKING:
     BUILT_IN: dict[str, MetricInfo]  # every name: shipped ones, those that need a backbone, those of other packages
+else:  # type checkers would take any name for one of this module
 
-
-def __getattr__(name: str) -> Any:
-    if name != "BUILT_IN":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return built_in()
+    def __getattr__(name: str) -> Any:
+        if name != "BUILT_IN":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return built_in()
 
 
 @functools.cache

@@ -135,12 +135,11 @@ def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
         return None
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
-    from pim.metrics.catalogue import PIM_SMALL
 
     if name == "ms-ssim":
         loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)
     else:
-        loss = Perceptual(PIM_SMALL.name if name == "pim" else name)
+        loss = Perceptual(name)
     smallest = loss.metric.info.min_size
     if window < smallest:
         raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
