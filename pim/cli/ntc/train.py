@@ -136,10 +136,7 @@ def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
 
-    if name == "ms-ssim":
-        loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)
-    else:
-        loss = Perceptual(name)
+    loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0) if name == "ms-ssim" else Perceptual(name)
     smallest = loss.metric.info.min_size
     if window < smallest:
         raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
