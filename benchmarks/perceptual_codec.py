@@ -82,18 +82,19 @@ def coder_of(asked: argparse.Namespace, patches: Patches, twin: str) -> LearnedC
 def measured(asked: argparse.Namespace, coders: Sequence[LearnedCoder], pictures: Sequence[Path]) -> list[RatePoint]:
     """Mean points over all pictures, from real files; those that were measured before are in the folder."""
     metrics = {name: pim.load(name) for name in asked.judge}
-    opening, points = OpenOptions(), []
+    opening, points, names = OpenOptions(), [], (*metrics, LUMA)
     with rate_cache(
         asked.folder, {name: describe(metric, "cpu", opening) for name, metric in metrics.items()}
     ) as cache:
         for path in pictures:
             picture = as_picture(pim.open_image(path).pixels)
             for coder in coders:
-                for value in coder.settings:
-                    point = cache.get(picture, coder, value)
-                    if point is None:
-                        cache.put(picture, coder, value, point := measure(picture, coder, value, metrics))
-                    points.append(point)
+                known = {value: cache.get(picture, coder, value, names) for value in coder.settings}
+                new = [value for value, point in known.items() if point is None or set(names) - set(point.values)]
+                for point in measure(picture, coder, new, list(metrics.values())):
+                    cache.put(picture, coder, point)
+                    known[point.setting] = point
+                points += known.values()
             print(f"measured {path.name}", flush=True)
     return average(points)
 

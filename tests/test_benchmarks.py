@@ -126,8 +126,9 @@ def test_the_vgg_metric_and_the_bare_network_take_turns(tmp_path: Path) -> None:
     small = ("--size", "64x48", "--rounds", 1, "--threads", 1, "--head", "lpips-vgg", "--cpu")
     benchmark("vgg.py", *small, "--output", tmp_path / "vgg.json")
     rows = json.loads((tmp_path / "vgg.json").read_text())["rows"]
-    assert [row["what"].partition(":")[0] for row in rows] == ["vgg16().features, both images", *["lpips"] * 4]
-    assert rows[0]["to the bare network"] == 1
+    names = [row["what"].partition(":")[0] for row in rows]
+    assert names == ["lpips.LPIPS(net='vgg'), a pair", "vgg16().features, both images", *["lpips-vgg"] * 4]
+    assert rows[0]["to lpips"] == 1
     assert all(row["ms"] > 0 for row in rows)
 
 
