@@ -17,7 +17,7 @@ from pim import PIM, PIMConfig
 from pim.core import device, weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
-from pim.pim.training import batches, checkpoint, loop, weighing
+from pim.pim.training import batches, checkpoint, loop
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.settings import TrainSettings
 
@@ -192,8 +192,7 @@ def test_too_few_crops_are_named(crops, tmp_path):
         (replace(CONFIG, pyramid="none"), replace(SETTINGS, bound="position")),
         (replace(CONFIG, pyramid="laplacian", scales=2), replace(SETTINGS, shift=2)),
         (replace(CONFIG, surround=5, distance="root_mean_square"), SETTINGS),
-        (replace(CONFIG, reduction=2, detail=True), replace(SETTINGS, equal_bands=1.0)),
-        (CONFIG, replace(SETTINGS, equal_positions=0.5)),
+        (replace(CONFIG, reduction=2, detail=True, grouped=True), replace(SETTINGS, weigh=True)),
     ],
 )
 def test_every_variant_trains(crops, tmp_path, config, settings):
@@ -202,54 +201,29 @@ def test_every_variant_trains(crops, tmp_path, config, settings):
     assert np.isfinite(outcome.bound).all()
     saved = PIM.load(tmp_path / "my.safetensors").config
     assert replace(saved, band_weights=()) == config
-    assert len(saved.band_weights) == (config.bands if settings.equal_bands or settings.equal_positions else 0)
+    assert len(saved.band_weights) == (config.bands if settings.weigh else 0)
 
 
-def test_with_equal_bands_unrelated_crops_are_one_apart_in_every_band(crops, tmp_path):
-    config = replace(CONFIG, reduction=2, distance="root_mean_square")
+def test_weighed_bands_count_by_their_pictures_and_unrelated_crops_are_one_apart(crops, tmp_path):
+    config = replace(CONFIG, reduction=2, grouped=True, distance="root_mean_square")
     loop.train(crops, tmp_path / "plain.safetensors", config, SETTINGS)
-    loop.train(crops, tmp_path / "equal.safetensors", config, replace(SETTINGS, equal_bands=1.0))
-    plain, equal = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "equal"))
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), equal.parameters(), strict=True))
+    loop.train(crops, tmp_path / "weighed.safetensors", config, replace(SETTINGS, weigh=True))
+    plain, weighed = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "weighed"))
+    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), weighed.parameters(), strict=True))
     assert plain.config.band_weights == ()
-    assert len(equal.config.band_weights) == config.bands
+    found = torch.tensor(weighed.config.band_weights)  # low-pass, both orientations, high-pass
+    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 2.0, 1.0]))
     x, y = batches.unrelated(crops.take(held_out=False), SETTINGS, 256)
     assert 150 < len(x) < 256  # what came from the same source is left out
     large_x, large_y = (image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in (x, y))
-    means = equal.per_band(large_x, large_y).mean(1) * torch.tensor(equal.config.band_weights)
-    torch.testing.assert_close(means, torch.ones(config.bands), rtol=1e-4, atol=0)
-    assert equal(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
-
-    half = _weighed(crops, plain, equal_bands=0.5)
-    assert half(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
-    ratio = torch.tensor(half.config.band_weights) / torch.tensor(equal.config.band_weights).sqrt()
-    torch.testing.assert_close(ratio, ratio[:1].expand(config.bands), rtol=1e-4, atol=0)
+    assert weighed(large_x, large_y).mean() == pytest.approx(1, rel=1e-4)
 
 
-def test_with_equal_positions_bands_count_by_their_number(crops, tmp_path):
-    loop.train(crops, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=3))
-    metric = PIM.load(tmp_path / "my.safetensors")
-    by_size, by_root = (torch.tensor(_weighed(crops, metric, equal_positions=f).config.band_weights) for f in (1, 0.5))
-    positions = torch.tensor(
-        [float(latents.means[0, 0, 0].numel()) for latents in metric.latents(torch.rand(1, 3, 64, 64))]
-    )
-    torch.testing.assert_close(by_size / by_size[0], positions / positions[0])
-    torch.testing.assert_close(by_root / by_root[0], (positions / positions[0]).sqrt())
-
-
-def _weighed(crops, metric, **shares):
-    settings = replace(SETTINGS, **shares)
-    weights = weighing.band_weights(metric, crops.take(held_out=False), settings)
-    weighed = PIM(replace(metric.config, band_weights=weights))
-    weighed.load_state_dict(metric.state_dict())
-    return weighed.eval().requires_grad_(False)
-
-
-def test_equal_bands_need_more_than_one_source(crops, tmp_path):
+def test_weighing_needs_more_than_one_source(crops, tmp_path):
     alone = crops.take(held_out=False)
     alone = replace(alone, source=np.zeros_like(alone.source))
     with pytest.raises(TrainingError, match="at least two videos"):
-        loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, equal_bands=1.0))
+        loop.train(alone, tmp_path / "my.safetensors", CONFIG, replace(SETTINGS, steps=1, weigh=True))
     assert not (tmp_path / "my.ckpt").exists()  # nothing was trained
 
 

@@ -21,7 +21,7 @@ from pim.core import weights
 from pim.core.files import sha256_of
 from pim.datasets import table
 from pim.datasets.dataset import Dataset
-from pim.datasets.records import OpinionRecord, Picture
+from pim.datasets.records import OpinionRecord
 from pim.errors import UsageError
 from pim.eval.correlation import pearson, spearman
 from pim.images.opener import open_image
@@ -33,6 +33,8 @@ from reproductions.ledger import Result, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from pim.datasets.records import Picture
 
 METRICS: dict[Preset, tuple[str, ...]] = {
     "quick": (catalogue.PIM.name,),
