@@ -36,6 +36,7 @@ def content(tensors: dict[str, torch.Tensor], tmp_path_factory: pytest.TempPathF
 def plan(content: bytes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Plan]:
     """A server with a file that the table knows, and an empty home."""
     monkeypatch.delenv(backbone.VARIABLE, raising=False)
+    monkeypatch.setattr(backbone, "network_file", lambda name: None)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(fetch, "time", SimpleNamespace(sleep=lambda seconds: None))
