@@ -10,6 +10,7 @@ to other pixels without an error.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import re
 import stat
@@ -27,6 +28,8 @@ from pim.errors import InputError, UsageError, did_you_mean
 from pim.images import formats, pillow8, png
 from pim.images.colour import conversion
 from pim.images.raster import CHANNELS, Raster, as_stored, blocks, check_frame, check_size
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong is told once, in our words
 
 Pixels = NDArray[np.float32]
 Source = str | os.PathLike[str] | Image.Image | BinaryIO
