@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import pim
 from pim.core.device import full_precision
 from pim.core.float32 import Float32
 from pim.core.info import MetricInfo
@@ -371,3 +372,16 @@ def test_on_a_gpu_what_is_recorded_asks_for_no_tf32_and_no_switch_of_the_process
             assert (torch.backends.cudnn.conv.fp32_precision, torch.get_float32_matmul_precision()) == before
         value.sum().backward()
     assert asked == [False] * 4
+
+
+@pytest.mark.parametrize("name", ["pim", "pim-1", "nlpd", "ssim"])
+def test_vmap_gives_the_values_of_single_pairs(name: str, random_images) -> None:
+    first, second = random_images(2, 80, 96), random_images(2, 80, 96, seed=1)
+    metric = pim.load(name)
+    torch.testing.assert_close(torch.vmap(metric)(first, second), metric(first, second))
+
+
+def test_values_are_checked_under_vmap(random_images) -> None:
+    first, second = random_images(2, 80, 96), 255 * random_images(2, 80, 96, seed=1)
+    with pytest.raises(InputError, match="distorted must lie in"):
+        torch.vmap(pim.load("ssim"))(first, second)

@@ -186,9 +186,11 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.metrics.catalogue import DEFAULT, check_name
+    from pim.metrics.catalogue import DEFAULT, FORMER, check_name
 
-    wanted = list(dict.fromkeys(names or [DEFAULT]))
+    for name in FORMER.keys() & set(names or ()):
+        note(f"{name} is gone; {FORMER[name]} took its place, with other values")
+    wanted = list(dict.fromkeys(FORMER.get(name, name) for name in names or [DEFAULT]))
     for name in wanted:
         check_name(name)
     from pim.scoring.engine import load_metrics as load

@@ -103,13 +103,21 @@ def check_values(images: dict[str, Tensor]) -> None:
             ok = (flat.amin(0) >= -ROUNDING) & (flat.amax(0) <= 1 + ROUNDING)
             torch._assert_async(ok, "images must be finite and lie in [0, 1]")
         return
-    bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(image.detach())])
+    bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(_plain(image))])
     values = bounds.cpu().tolist()
     for i, name in enumerate(images):
         low, high = values[2 * i], values[2 * i + 1]
         if low >= -ROUNDING and high <= 1 + ROUNDING:
             continue
         raise InputError(_range_message(name, low, high))
+
+
+def _plain(image: Tensor) -> Tensor:
+    """What a transform of `torch.func` has wrapped: all images that `vmap` goes over, at once."""
+    image = image.detach()
+    while torch._C._functorch.is_functorch_wrapped_tensor(image):
+        image = torch._C._functorch.get_unwrapped(image)
+    return image
 
 
 def _range_message(name: str, low: float, high: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ MS_SSIM = MetricInfo(
 
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM, PIM_1, PIM_5, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM.name
-RETIRED = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # and what took their place
+FORMER = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # names for one release more: what they mean now
 if TYPE_CHECKING:
     BUILT_IN: dict[str, MetricInfo]  # every name: shipped ones, those that need a backbone, those of other packages
 else:  # type checkers would take any name for one of this module
@@ -120,10 +121,17 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
-    if name in RETIRED:
-        raise UsageError(f"the metric {name!r} is gone; {RETIRED[name]!r} took its place")
-    if name not in SHIPPED and ":" not in name and not name.endswith(".safetensors") and name not in built_in():
+    known = name in SHIPPED or name in FORMER or ":" in name or name.endswith(".safetensors")
+    if not known and name not in built_in():
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
+
+
+def current(name: str) -> str:
+    """Give the name under which a metric is known now, with a warning where that has changed."""
+    if name not in FORMER:
+        return name
+    warnings.warn(f"{name} is gone; {FORMER[name]} took its place, with other values", FutureWarning, stacklevel=3)
+    return FORMER[name]
 
 
 def missing_weights(info: MetricInfo) -> str:

@@ -63,7 +63,7 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
         MetricUnavailable: if the weights of a built-in metric, or of the backbone of a head, are not here.
         WeightsError: if the weight file is missing, damaged or foreign.
     """
-    metric = _find(catalogue.DEFAULT if name is None else name)
+    metric = _find(catalogue.DEFAULT if name is None else catalogue.current(name))
     if device is not None:
         metric = metric.to(resolve("pim.core.device:choose")(device))
     return metric.eval().requires_grad_(False)

@@ -96,7 +96,9 @@ def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
         Features, (N, filters[-1], ceil(h / stride), ceil(w / stride)) for padding "same".
     """
     # Channels last: with so few channels the convolutions of a CPU take less than half the time.
-    out = band.contiguous(memory_format=torch.channels_last)
+    # vmap knows no such order.
+    wrapped = not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(band)
+    out = band if wrapped else band.contiguous(memory_format=torch.channels_last)
     for i, layer in enumerate(network):
         out = layer(F.relu(out, inplace=True) if i else out)
     return out.contiguous()

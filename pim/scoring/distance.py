@@ -55,6 +55,6 @@ def _ships(name: str) -> bool:
 def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
     if isinstance(metric, Metric):
         return metric if device is None else metric.to(device)
-    name = catalogue.DEFAULT if metric is None else metric
+    name = catalogue.DEFAULT if metric is None else catalogue.current(metric)
     # A user's file or code may change between two calls; what ships does not.
     return registry.load_kept(name, device) if _ships(name) else registry.load(name, device=device)

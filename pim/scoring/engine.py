@@ -13,6 +13,7 @@ from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.images.opener import OpenOptions
 from pim.metrics import registry
+from pim.metrics.catalogue import current
 from pim.scoring.pictures import ImageLike, Picture, as_picture
 from pim.scoring.reading import Batch, Item, PicturePair, Reading, opened
 from pim.scoring.scorer import Score, Scorer
@@ -75,7 +76,8 @@ def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None
         UsageError: if a name is unknown, or two metrics are called alike.
         PimError: if one cannot be loaded.
     """
-    named = [metrics] if metrics is None or isinstance(metrics, str | Metric) else list(dict.fromkeys(metrics))
+    asked = [metrics] if metrics is None or isinstance(metrics, str | Metric) else metrics
+    named = list(dict.fromkeys(current(m) if isinstance(m, str) else m for m in asked))
     loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
     moved = loaded if device is None else [metric.to(device) for metric in loaded]
     found = [_aligned(metric) if _wanted(metric, align) else metric for metric in moved]
