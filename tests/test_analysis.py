@@ -284,3 +284,13 @@ def test_shifted_pairs_equal_the_measured_precision(shared: Path) -> None:
     assert cell.value == pytest.approx(0.770885, abs=1e-6)
     assert cell.references == 50
     assert (cell.low or 1) < cell.value < (cell.high or 0)
+
+
+@pytest.mark.parametrize(("rows", "interval"), [(1, False), (4, False), (5, True)])
+def test_choices_of_fewer_than_five_rows_have_no_interval(rows: int, interval: bool) -> None:
+    choices = [Judgement(str(i), (0, 1), 0.8, str(i)) for i in range(rows)]
+    found = analyse(About("t", "two_afc"), choices, [metric("m", [[2.0, 1.0]] * rows)], QUICK)
+    value = figure(found, "all", "2AFC", "m")
+    assert value.value == pytest.approx(0.8)
+    assert (value.low is not None) == interval
+    assert interval or "at least 5 are needed" in (value.note or "")

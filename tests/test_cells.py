@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import miniatures
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -148,3 +149,38 @@ def test_pairs_are_found_in_another_case_and_normal_form_and_keep_their_headings
     assert Path(pair.distorted_path).is_file()
     assert pair.extra == {"My Note": "1,5"}
     assert len(from_folders(str(tmp_path / "a"), str(tmp_path / "b")).items) == 1
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """A file with some bytes changed, lost or doubled."""
+    changed = bytearray(content)
+    for _ in range(int(rng.integers(1, 8))):
+        at = int(rng.integers(len(changed)))
+        kind = rng.integers(4)
+        if kind == 0:
+            changed[at] = int(rng.integers(256))
+        elif kind == 1:
+            del changed[at : at + int(rng.integers(1, 9))]
+        elif kind == 2:
+            changed[at:at] = bytes(changed[at : at + int(rng.integers(1, 30))])
+        else:
+            changed[at:at] = rng.choice([b'"', b";", b"\x00", b"\r", b"\xff\xfe", b"\xe2\x80\xa8", b",,,"])
+        changed = changed or bytearray(b"x")
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+def test_damaged_tables_are_read_whole_or_refused_in_a_sentence(tmp_path: Path, encoding: str) -> None:
+    content = "reference;distorted;score\né.png;b.png;1,5\n'c d.png';e.png;\"2\"\n".encode(encoding)
+    rng, path = np.random.default_rng(5), tmp_path / "t.csv"
+    refused: list[str] = []
+    for _ in range(700):
+        path.write_bytes(mutated(content, rng))
+        try:
+            found = read_rows(path)
+        except InputError as error:
+            refused.append(str(error))
+            continue
+        assert all(len(row.cells) == len(found.columns) for row in found.rows)
+    assert 0 < len(refused) < 700
+    assert all("\n" not in text and str(path) in text for text in refused)

@@ -111,3 +111,23 @@ def test_output_to_dev_stdout_comes_out_of_stdout(tmp_path: Path, appended: bool
     assert log.read_text() == ("before\n" if appended else "") + "one\ntwo\n"
     piped = subprocess.run([sys.executable, "-c", write], cwd=ROOT, capture_output=True, check=True).stdout
     assert piped == b"one\ntwo\n"
+
+
+@posix
+def test_what_killed_processes_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    killed = (
+        "import os, sys\nfrom pim.core.files import written_whole\n"
+        "with written_whole(sys.argv[1]) as stream:\n    stream.write(b'x' * 1000)\n    stream.flush()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    target = tmp_path / "weights.ckpt"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", killed, str(target)], cwd=ROOT, check=False)
+        assert not target.exists()
+    assert any(tmp_path.glob(".*.part"))
+    with written_whole(tmp_path / "another") as stream:  # still at work: its file must stay
+        write_text(target, "done")
+        (own,) = tmp_path.glob(".*.part")
+        stream.write(b"whole")
+    assert not own.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "weights.ckpt"]
