@@ -111,18 +111,19 @@ def fit(
     selection = Selection(tuple(subset or ()), tuple(distortion or ()), ())
     asked = ratings.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet)
     plans = ratings.plans(asked)
-    bench = fitting.gather(plans, source, setting)
-    if without:
-        bench = bench.without([layer for name in without for layer in source.layout.named(name)])
     from pim.eval.estimate import IntervalOptions
     from vggmetric.fitting.fit import FitSettings
 
-    begun = fitting.prior_of(setting)
-    known_as = (*(trained_on or ()), *(begun[1].story.get("trained_on", ()) if begun else ()))
-    intervals = IntervalOptions(draws=draws, seed=seed)
-    fitted = _fit(bench, source, FitSettings(form, intervals, resamples, known_as), setting)
-    compared = _compared(fitted, bench, others, output, setting, intervals)
-    _write(fitted, bench, compared, output, values)
+    with common.alone_with(output):
+        bench = fitting.gather(plans, source, setting)
+        if without:
+            bench = bench.without([layer for name in without for layer in source.layout.named(name)])
+        begun = fitting.prior_of(setting)
+        known_as = (*(trained_on or ()), *(begun[1].story.get("trained_on", ()) if begun else ()))
+        intervals = IntervalOptions(draws=draws, seed=seed)
+        fitted = _fit(bench, source, FitSettings(form, intervals, resamples, known_as), setting)
+        compared = _compared(fitted, bench, others, output, setting, intervals)
+        _write(fitted, bench, compared, output, values)
     _print(fitted, bench, compared, form_of_text)
     common.note(f"the head is {output}, its story {output.with_suffix('.json')}", quiet)
 
