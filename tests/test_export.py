@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from torch.export import Dim
 
 from pim import PIM, PIMConfig
@@ -52,3 +55,18 @@ def test_an_onnx_file_gives_the_same_distances(options, random_images, tmp_path)
     x, y = random_images(3, 53, 43, seed=3), random_images(3, 53, 43, seed=4)
     (values,) = session.run(None, dict(zip(names, (x.numpy(), y.numpy()), strict=True)))
     np.testing.assert_allclose(values, metric(x, y).numpy(), rtol=1e-4)
+
+
+def test_a_process_that_trained_can_still_export() -> None:
+    """Training switches TF32 off for its process; torch.export asks whether all operators agree."""
+    code = """
+import torch
+import pim
+from pim.core.device import train_in_float32
+train_in_float32()
+pair = torch.rand(2, 2, 3, 64, 64)
+metric = pim.load("pim")
+exported = torch.export.export(metric, tuple(pair))
+assert torch.allclose(exported.module()(*pair), metric(*pair), rtol=1e-4)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
