@@ -175,7 +175,7 @@ def main() -> None:
     if asked.device.type not in SIDE or (asked.device.type == "cuda" and not torch.cuda.is_available()):
         parser.error(f"--device {asked.device}: there is none here; take cpu, or cuda where there is a GPU")
     torch.set_num_threads(asked.threads)
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # for the others as for ours
+    torch.backends.cudnn.allow_tf32 = False  # for the others as for ours
     found = {name: metric.to(asked.device) for name, metric in metrics(asked.metric).items()}
     table = []
     for case in asked.case or ["256x256x1", "256x256x8", "768x512x1"]:

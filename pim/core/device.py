@@ -93,11 +93,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
 def train_in_float32() -> None:
     """Switch TF32 off for the whole process and for good: for programs that own theirs, as `pim train` does."""
     torch.set_float32_matmul_precision("highest")
-    if hasattr(torch.backends.cudnn, "conv"):
-        # Both, or torch.export complains of two ways to say it.
-        torch.backends.cudnn.conv.fp32_precision = torch.backends.cudnn.rnn.fp32_precision = "ieee"
-    else:  # before torch 2.9
-        torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False  # of all operators at once: torch.export refuses a mix
 
 
 class Constants(nn.Module):
