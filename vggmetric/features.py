@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
 from pim.errors import InputError, UsageError, did_you_mean
+from pim.pim.networks import Modules
+from vggmetric import winograd
 
 Pool = Literal["max", "l2"]
 
@@ -62,7 +64,9 @@ class Network(nn.Module):
         self.pool = pool
         self.taps = TAPS[: convolutions + 1]
         widths = [CHANNELS[tap] for tap in self.taps]
-        self.convolutions = nn.ModuleList(
+        self.convolutions = Modules[
+            nn.Conv2d
+        ](
             skip_init(nn.Conv2d, before, after, 3, padding=1)  # type: ignore[no-untyped-call]
             for before, after in zip(widths, widths[1:], strict=False)
         )
@@ -91,12 +95,15 @@ class Network(nn.Module):
         check_size(image, last)
         found = (_laid_out(image) - self.mean) / self.std
         yield "pixels", found
+        room = winograd.Room()
         for before, tap, convolution in zip(self.taps, self.taps[1:], self.convolutions, strict=False):
             if before == last:
                 return
             if STRIDES[tap] > STRIDES[before]:
                 found = halved(found, self.pool)
-            found = F.relu(convolution(found), inplace=True)
+            fast = winograd.suits(found, convolution)
+            found = winograd.convolve(found, convolution, room) if fast else convolution(found)
+            found = F.relu(found, inplace=True)
             yield tap, found
 
 
