@@ -164,20 +164,28 @@ def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Pat
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
 
 
-def test_twins_are_trained_and_measured(tmp_path: Path) -> None:
+def test_losses_of_codecs_are_compared_and_shown_from_what_is_kept(tmp_path: Path) -> None:
     (tmp_path / "videos").mkdir()
     for number in range(21):
         noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
-    small = ("--base-steps", 2, "--steps", 1, "--batch", 2, "--patches", 4, "--width", 4, "--latents", 6)
-    judged = ("--judge", "psnr", "--count", 1, "--metric", "ssim", "--plot", tmp_path / "twins.svg")
-    places = (tmp_path / "videos", ROOT / "examples", tmp_path / "kept", "--output", tmp_path / "twins.csv")
-    said = benchmark("perceptual_codec.py", *places, *small, *judged)
-    with (tmp_path / "twins.csv").open() as stream:
-        rows = list(csv.DictReader(stream))
-    assert [row["codec"] for row in rows] == ["mse"] * 5 + ["metric"] * 5
-    assert (tmp_path / "twins.svg").read_text().count("<svg") == 2
-    assert "dB at equal bits" in said
+    small = ("--steps", 1, "--batch", 2, "--window", 64, "--count", 1, "--loss", "mse", "--loss", "pim-weak")
+    train = ("train", tmp_path / "videos", ROOT / "examples", kept := tmp_path / "kept", *small, "--judge", "psnr")
+    benchmark("codec_losses.py", *train)
+    made = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    assert {path.stem for path in kept.glob("*-[0-9].json")} == {"mse-0", "mse-1", "mse-2", "pim-weak-0"}
+    assert "measured" not in benchmark("codec_losses.py", *train)
+    assert made == {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+
+    assert "pim-weak" in benchmark("codec_losses.py", "table", kept, "--output", tmp_path / "table.json")
+    found = json.loads((tmp_path / "table.json").read_text())
+    assert {(row["loss"], row["judge"]) for row in found["changes"]} == {("mse", "psnr"), ("pim-weak", "psnr")}
+    benchmark("codec_losses.py", "page", ROOT / "examples", kept, tmp_path / "page.png")
+    with Image.open(tmp_path / "page.png") as drawn:
+        assert drawn.width > 3 * 2 * 100
+    said = benchmark("codec_losses.py", "kit", ROOT / "examples", kept, tmp_path / "kit")
+    (command,) = (line for line in said.splitlines() if line.startswith("pim rate serve"))
+    assert all(Path(folder).is_dir() for folder in command.split()[3:6])
 
 
 def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:
