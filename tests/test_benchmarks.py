@@ -194,3 +194,26 @@ def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:
         compile(planted, mutation.file, "exec")
         file, _, function = mutation.test.partition("::")
         assert f"def {function}" in (ROOT / file).read_text(encoding="utf-8"), mutation
+
+
+def test_the_script_for_a_gpu_runs_without_one(tmp_path: Path) -> None:
+    parts = ("parity", "tf32", "crossings", "training", "distributed", "memory")
+    benchmark("gpu.py", "--device", "cpu", "--tiny", "--output", tmp_path / "gpu.json", *(f"--part={p}" for p in parts))
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert set(found) == {"setting", *parts}
+    assert all(found[part]["good"] for part in parts)
+    assert found["parity"]["apart"]["pim"] == {"value": 0, "gradient": 0, "map": 0}  # the CPU against itself
+    assert found["training"]["pairs per s"] > 0
+
+
+def test_a_part_that_fails_on_the_gpu_is_told_and_the_others_run() -> None:
+    import gpu
+    import torch
+
+    def broken(device: torch.device, sizes: gpu.Sizes) -> gpu.Found:
+        raise RuntimeError("no such kernel")
+
+    found = gpu.attempt(broken, torch.device("cpu"), gpu.TINY)
+    assert not found["good"]
+    assert "no such kernel" in found["error"]
+    assert gpu.attempt(gpu.memory, torch.device("cpu"), gpu.TINY)["good"]
