@@ -71,7 +71,29 @@ def column(reference, distorted):
     return mse(reference, distorted)[:, None, None, None]
 
 def number(reference, distorted):
-    return 1.0
+    return float(mse(reference, distorted).mean())
+
+def array(reference, distorted):
+    return mse(reference, distorted).numpy()
+
+def listed(reference, distorted):
+    return mse(reference, distorted).tolist()
+
+def arrays(reference, distorted):
+    assert reference.shape[2] == 3
+    return ((reference - distorted) ** 2).astype("float64").mean()
+
+def told(reference, distorted, *, data_range, channel_axis):
+    return 1 - ((reference - distorted) ** 2).mean() * data_range * (channel_axis == -1)
+
+def similarity(reference, distorted):
+    return 1 - mse(reference, distorted)
+
+def text(reference, distorted):
+    return "near"
+
+def map_of_differences(reference, distorted):
+    return (reference - distorted).abs().mean(1, keepdim=True)
 
 def whole(reference, distorted):
     return (mse(reference, distorted) * 100).long()
@@ -128,6 +150,12 @@ def _mse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         ("instance", "own", True, 1),
         ("make_own", "own", True, 1),
         ("Callable", "{module}:Callable", True, 1),
+        ("scalar", "{module}:scalar", True, 1),
+        ("column", "{module}:column", True, 1),
+        ("number", "{module}:number", True, 1),
+        ("array", "{module}:array", True, 1),
+        ("listed", "{module}:listed", True, 1),
+        ("arrays", "{module}:arrays", True, 1),
     ],
 )
 def test_functions_modules_classes_and_factories_become_metrics(
@@ -160,15 +188,43 @@ def test_single_images_and_prepared_references_work_for_functions_too(module, pa
     assert torch.equal(metric(metric.prepare(a), b), metric(a, b))
 
 
+def test_the_direction_is_that_in_which_a_picture_is_nearest_to_itself(module, pair) -> None:
+    metric = custom.load(f"{module}:similarity")
+    assert not metric.lower_is_better
+    torch.testing.assert_close(metric(*pair), 1 - _mse(*pair))
+    assert metric.info.differentiable
+
+
+def test_functions_of_arrays_are_told_the_axis_and_the_range_and_have_no_gradient(module, pair) -> None:
+    metric = custom.load(f"{module}:told")
+    assert (metric.lower_is_better, metric.info.differentiable) == (False, False)
+    torch.testing.assert_close(metric(*pair), 1 - _mse(*pair))
+
+
+def test_scikit_image_works_as_it_is(random_images) -> None:
+    structural_similarity = pytest.importorskip("skimage.metrics").structural_similarity
+    a, b = random_images(2, 32, 40), random_images(2, 32, 40, seed=1)
+    metric = custom.load("skimage.metrics:structural_similarity")
+    x, y = a[1].permute(1, 2, 0).numpy(), b[1].permute(1, 2, 0).numpy()
+    assert float(metric(a, b)[1]) == pytest.approx(structural_similarity(x, y, channel_axis=2, data_range=1), rel=1e-5)
+    assert not metric.lower_is_better
+
+
+def test_a_file_is_found_by_its_path(module, tmp_path, pair) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / f"{module}.py").write_text("def mse(x, y):\n    return 2 * (x - y).square().mean((1, 2, 3))\n")
+    for spec, factor in ((f"deep/{module}.py:mse", 2), (f"{tmp_path}/{module}.py:mse", 1)):
+        torch.testing.assert_close(registry.load(spec)(*pair), factor * _mse(*pair))
+
+
 @pytest.mark.parametrize(
     ("attribute", "error", "message"),
     [
-        ("scalar", UsageError, r"one value per pair, shape \(3,\) for this batch; got \(\)"),
-        ("column", UsageError, r"one value per pair, shape \(3,\) for this batch; got \(3, 1, 1, 1\)"),
-        ("number", UsageError, "must return a tensor of shape .*; got float"),
+        ("map_of_differences", UsageError, r"one value per pair, 3 for this batch; got shape \(3, 1, 9, 11\)"),
+        ("text", UsageError, "must return a tensor, an array or floats; got str"),
         ("whole", UsageError, "must return floating point values; got int64"),
         ("nan", PimError, "nan of pair 2 of 3 is nan"),
-        ("crash", PimError, "crash failed: KeyError: 'layer3'"),
+        ("crash", PimError, r"crash failed: KeyError: 'layer3' \(mymetrics_of_the_test.py, line \d+: raise "),
     ],
 )
 def test_wrong_results_are_errors_that_name_the_metric(module, pair, attribute, error, message) -> None:
@@ -196,8 +252,10 @@ def test_wrong_results_are_errors_that_name_the_metric(module, pair, attribute, 
             "importing broken_of_the_test failed: No module named 'no_such_package_of_the_test'",
         ),
         ("faulty_of_the_test:mse", "importing faulty_of_the_test failed: ZeroDivisionError: division by zero"),
-        (":mse", "is not package.module:callable"),
-        ("{module}:", "is not package.module:callable"),
+        (":mse", "is neither package.module:callable nor file.py:callable"),
+        ("{module}:", "is neither package.module:callable nor file.py:callable"),
+        ("nowhere.py:mse", "no file nowhere.py; the folder here is "),
+        ("faulty_of_the_test.py:mse", "importing faulty_of_the_test.py failed: ZeroDivisionError"),
     ],
 )
 def test_what_cannot_be_a_metric_is_refused_with_the_reason(module, spec, message) -> None:

@@ -45,7 +45,7 @@ Metrics = Annotated[
         metavar="NAME",
         show_default=False,
         autocompletion=_complete_metric,
-        help="A name from `pim metrics`, package.module:callable, or a .safetensors file. May be repeated.",
+        help="A name from `pim metrics`, a .safetensors file, package.module:callable or file.py:callable. Repeatable.",
     ),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]

@@ -1,4 +1,4 @@
-"""A user's own callable as a metric: `package.module:callable`.
+"""A user's own callable as a metric: `package.module:callable` or `file.py:callable`, in any usual shape.
 
 Importing runs the user's code, so a name may come from a command line or a program, never from a data file.
 """
@@ -6,13 +6,19 @@ Importing runs the user's code, so a name may come from a command line or a prog
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from pim.core.info import MetricInfo
@@ -20,78 +26,170 @@ from pim.core.metric import Metric, ensure_finite
 from pim.errors import PimError, UsageError, did_you_mean
 
 _T = TypeVar("_T")
+_PROBE = 192  # pixels a side: enough for the five scales of MS-SSIM
 
 
 class CustomMetric(Metric):
-    """A function or module of two image batches as a metric, with the checks that all metrics share.
+    """A function or module of two pictures as a metric, with the checks that all metrics share.
+
+    It is called with batches (N, 3, H, W), sRGB in [0, 1]; pair by pair where it gives one number for a batch; or, if
+    it cannot take tensors, pair by pair with NumPy arrays (H, W, 3). It may give tensors, arrays or floats. Its
+    attributes `name` and `lower_is_better` are respected. Without them the name is `source`, and the direction is that
+    in which a picture is nearer to itself than to noise.
 
     Args:
-        function: (N, 3, H, W) reference and distorted, sRGB in [0, 1] -> (N,) floating point, finite.
-            Its attributes `name` and `lower_is_better` are respected; without them the name is
-            `source`, and lower is better.
+        function: (reference, distorted) -> one finite number a pair.
         source: Where the function comes from, as the user would type it.
 
     Raises:
         UsageError: if an attribute has the wrong type.
     """
 
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor], source: str) -> None:
+    def __init__(self, function: Callable[..., Any], source: str) -> None:
         super().__init__()
+        found = _probe(function)
         self.info = MetricInfo(
             name=_attribute(function, "name", str, source),
             summary=f"your own metric {source}",
-            lower_is_better=_attribute(function, "lower_is_better", bool, True),
+            lower_is_better=_attribute(function, "lower_is_better", bool, found.lower_is_better),
             value_range=(-inf, inf),
             symmetric=False,  # not promised
+            differentiable=found.call is _of_batch,
             licence="yours",
             source=source,
         )
         self._function = function
+        self._call = found.call
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         try:
-            value = self._function(features, distorted)
+            values = self._call(self._function, features, distorted)
+        except UsageError as error:
+            raise UsageError(f"{self.name} {error}") from None
         except Exception as error:
-            raise PimError(f"{self.name} failed: {type(error).__name__}: {error}") from error
+            raise PimError(f"{self.name} failed: {type(error).__name__}: {error} ({_place(error)})") from error
         count = len(distorted)
-        if not isinstance(value, Tensor):
-            raise UsageError(f"{self.name} must return a tensor of shape (N,); got {type(value).__name__}")
-        if value.shape != (count,):
-            raise UsageError(
-                f"{self.name} must return one value per pair, shape ({count},) for this batch; got {tuple(value.shape)}"
-            )
-        if not value.is_floating_point():
-            raise UsageError(f"{self.name} must return floating point values; got {str(value.dtype)[6:]}")
-        return ensure_finite(value, self.info, [f"pair {i + 1} of {count}" for i in range(count)])
+        return ensure_finite(values, self.info, [f"pair {i + 1} of {count}" for i in range(count)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """How a function wants to be called, and which way it counts."""
+
+    call: Callable[[Callable[..., Any], Tensor, Tensor], Tensor]
+    lower_is_better: bool
+
+
+def _probe(function: Callable[..., Any]) -> _Found:
+    """Try the ways to call a function on a picture and itself; what fails in all of them fails when it is used."""
+    noise = torch.rand(2, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
+    if isinstance(function, nn.Module):
+        function.eval()
+    for call in (_of_batch, _of_arrays):
+        try:
+            with torch.no_grad(), np.errstate(all="ignore"):
+                equal, other = (float(call(function, noise[:1], second[None])[0]) for second in noise)
+        except Exception:
+            continue
+        return _Found(call, not equal > other)
+    return _Found(_of_batch, True)
+
+
+def _of_batch(function: Callable[..., Any], reference: Tensor, distorted: Tensor) -> Tensor:
+    value = function(reference, distorted)
+    count = len(distorted)
+    if count > 1 and (value.numel() if isinstance(value, Tensor) else np.size(value)) == 1:
+        alone = [function(reference[i : i + 1], distorted[i : i + 1]) for i in range(count)]
+        return torch.cat([_as_values(value, 1, distorted) for value in alone])
+    return _as_values(value, count, distorted)
+
+
+def _of_arrays(function: Callable[..., Any], reference: Tensor, distorted: Tensor) -> Tensor:
+    options = _options(function)
+    pairs = zip(*(batch.detach().cpu().permute(0, 2, 3, 1).numpy() for batch in (reference, distorted)), strict=True)
+    return torch.cat([_as_values(function(x, y, **options), 1, distorted) for x, y in pairs])
+
+
+def _options(function: Callable[..., Any]) -> dict[str, float]:
+    """Tell a function of arrays what it asks for, in the words of scikit-image."""
+    known = inspect.signature(function).parameters
+    return {name: value for name, value in {"channel_axis": -1, "data_range": 1.0}.items() if name in known}
+
+
+def _as_values(value: Any, count: int, like: Tensor) -> Tensor:
+    """Check what a function gave for `count` pairs and bring it to (count,), on the device of `like`."""
+    if isinstance(value, Tensor):
+        values = value
+    else:
+        if not isinstance(value, float | np.floating | np.ndarray | list | tuple):
+            raise UsageError(f"must return a tensor, an array or floats; got {type(value).__name__}")
+        array = np.asarray(value)
+        if array.dtype.kind != "f":
+            raise UsageError(f"must return floating point values; got {array.dtype}")
+        values = torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
+    if not values.is_floating_point():
+        raise UsageError(f"must return floating point values; got {str(values.dtype)[6:]}")
+    if values.numel() != count or (values.ndim > 0 and len(values) != count):
+        raise UsageError(f"must return one value per pair, {count} for this batch; got shape {tuple(values.shape)}")
+    return values.reshape(count)
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's code it was raised: the last line outside of installed packages and of this one."""
+    frames = traceback.extract_tb(error.__traceback__)[2:]  # without the two calls of this file
+    own = [frame for frame in frames if "site-packages" not in frame.filename]
+    frame = (own or frames)[-1]
+    return f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}"
 
 
 def load(spec: str) -> Metric:
-    """The metric that `package.module:callable` names; the current folder can be imported from.
+    """Import the metric that `package.module:callable` or `file.py:callable` names, also from the current folder.
 
-    The callable is one of: a function (reference, distorted) -> (N,); a module of that call; a
-    `Metric`; a class or a function without arguments that makes one of these.
+    The callable is one of: a function (reference, distorted), see `CustomMetric`; a module of that call; a `Metric`; a
+    class or a function without arguments that makes one of these.
 
     Raises:
         UsageError: if it cannot be imported or is none of these.
     """
-    module_name, _, attribute = spec.partition(":")
+    module_name, _, attribute = spec.rpartition(":")
     if not module_name or not attribute:
-        raise UsageError(f"{spec!r} is not package.module:callable")
+        raise UsageError(f"{spec!r} is neither package.module:callable nor file.py:callable")
     return _as_metric(_find(_import(module_name), attribute, spec), spec)
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
+        return _import_file(Path(name)) if name.endswith(".py") else importlib.import_module(name)
+    except FileNotFoundError as error:
+        if str(error.filename) != name:
+            raise UsageError(f"importing {name} failed: {error}") from error
+        raise UsageError(f"no file {name}; the folder here is {here}") from error
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(f"no module named {error.name!r}, neither in {here} nor installed") from error
         raise UsageError(f"importing {name} failed: {error}") from error
     except Exception as error:
         raise UsageError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def _import_file(path: Path) -> ModuleType:
+    """Run a file as a module that is known by its path, so that two of one name stay apart."""
+    known = str(path.resolve())
+    if known not in sys.modules:
+        path.stat()
+        spec = importlib.util.spec_from_file_location(known, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = sys.modules[known] = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[known]
+            raise
+    return sys.modules[known]
 
 
 def _find(module: Any, attribute: str, spec: str) -> Any:
@@ -115,14 +213,15 @@ def _as_metric(found: Any, spec: str) -> Metric:
             raise UsageError(f"{spec}: a pim.Metric needs the attribute info, a pim.core.info.MetricInfo")
         return found
     if not callable(found) or not _takes(found, 2):
-        raise UsageError(f"{spec} must be a callable (reference, distorted) -> (N,), or make one; got {found!r}")
+        raise UsageError(f"{spec} must be a callable (reference, distorted) -> values, or make one; got {found!r}")
     return CustomMetric(found, spec)
 
 
 def _takes(function: Callable[..., Any], count: int) -> bool:
     """Whether it can be called with that many arguments; what hides its signature is taken at its word."""
     try:
-        inspect.signature(function.forward if isinstance(function, nn.Module) else function).bind(*[None] * count)
+        called = function.forward if isinstance(function, nn.Module) else function
+        inspect.signature(called).bind(*[None] * count, **_options(called))
     except TypeError:
         return False
     except ValueError:
