@@ -18,7 +18,7 @@ from pim.core import checks
 from pim.core.device import exact
 from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
-from pim.metrics import catalogue
+from pim.metrics import registry
 
 BLOCK, STEP = 8, 0.2  # of the coarse copies: a cosine transform of 8 x 8 pixels, rounded to multiples of 0.2
 
@@ -60,7 +60,7 @@ MEASURED = {
 
 def shipped(metric: Metric) -> Calibration | None:
     """The calibration that ships for a built-in metric; None for others, even of the same name."""
-    known = catalogue.BUILT_IN.get(metric.name)
+    known = registry.built_in().get(metric.name)
     same = known is not None and known.summary == metric.info.summary
     return MEASURED.get(metric.name) if same else None
 

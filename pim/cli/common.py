@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 import typer
 
@@ -32,9 +32,9 @@ class Interrupted(PimError):
 
 
 def _complete_metric(incomplete: str) -> list[str]:
-    from pim.metrics.catalogue import BUILT_IN
+    from pim.metrics.registry import built_in
 
-    return [name for name in BUILT_IN if name.startswith(incomplete)]
+    return [name for name in built_in() if name.startswith(incomplete)]
 
 
 Metrics = Annotated[
@@ -186,7 +186,7 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.metrics.catalogue import DEFAULT, FORMER, check_name
+    from pim.metrics.registry import DEFAULT, FORMER, check_name
 
     for name in FORMER.keys() & set(names or ()):
         note(f"{name} is gone; {FORMER[name]} took its place, with other values")
@@ -225,3 +225,33 @@ def note(message: str, quiet: bool = False) -> None:
     """One line on stderr, unless quiet."""
     if not quiet:
         print(f"pim: {message}", file=sys.stderr, flush=True)
+
+
+class Advance(Protocol):
+    """To be called as work gets done."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        """Count more items as done; the note is shown behind them, such as a loss."""
+
+
+def progress(
+    label: str, total: int | None, *, unit: str = "pairs", done: int = 0, quiet: bool = False
+) -> contextlib.AbstractContextManager[Advance]:
+    """Show on stderr how a block gets on: a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        label: What is being done, one or two words.
+        total: How many items there are; None if unknown. Less than 2 shows nothing.
+        unit: What is counted; "bytes" are shown as megabytes.
+        done: Items that were done before, such as in a run that continues.
+        quiet: Show nothing.
+    """
+    if quiet or (total is not None and total < 2):
+        return contextlib.nullcontext(_silent)
+    from pim.cli.progress import shown
+
+    return shown(label, total, unit, done)
+
+
+def _silent(count: int = 1, note: str = "") -> None:
+    """Show nothing."""

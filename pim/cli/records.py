@@ -162,7 +162,7 @@ class Tally:
 
     def add(self, score: Score[Pair]) -> None:
         """Count a pair; an error that just stood there, such as that of a shared reference, is not repeated."""
-        from pim.scoring.reading import SizesDiffer
+        from pim.scoring.pictures import SizesDiffer
 
         self.done += 1
         hint = "; --resize scales the distorted image to the size of the reference"

@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
+from pim.cli.common import progress
 from pim.cli.output import one_line
-from pim.cli.progress import progress
 from pim.errors import InputError, PimError, UsageError
 
 SUFFIX = ".pntc"

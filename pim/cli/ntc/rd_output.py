@@ -15,8 +15,7 @@ from pim.errors import InputError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from ntc.rd import Coder
     from ntc.rd_cache import RateCache
-    from pim.cli.common import FormatName
-    from pim.cli.progress import Advance
+    from pim.cli.common import Advance, FormatName
     from pim.core.info import MetricInfo
     from pim.core.metric import Metric
     from pim.eval.bd_rate import Curve
