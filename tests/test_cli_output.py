@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pim.cli import progress as progress_module
-from pim.cli.common import progress
-from pim.cli.output import csv_line, destination, finite, guarded, json_text, one_line, short, table
+from pim.cli.common import csv_line, destination, finite, guarded, json_text, one_line, progress, short, table
 from pim.cli.progress import describe
 from pim.errors import PimError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.output import one_line, short
+from pim.cli.common import one_line, short
 from pim.errors import InputError, PimError, UsageError, did_you_mean
 from pim.metrics.registry import DEFAULT
 from pim.scoring.pairs import from_files

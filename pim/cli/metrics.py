@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pim.cli import common
-from pim.cli.output import Row, destination, json_text, table
+from pim.cli.common import Row, destination, json_text, table
 
 if TYPE_CHECKING:
     from pim.metrics.registry import MetricStatus

@@ -11,8 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pim.cli.common import note
-from pim.cli.output import csv_line, json_text, one_line, short
+from pim.cli.common import csv_line, json_text, note, one_line, short
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric

@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.common import progress
-from pim.cli.output import destination, one_line
+from pim.cli.common import destination, one_line, progress
 from pim.cli.records import Report, Settings, Tally
 from pim.errors import UsageError
 from pim.scoring.pairs import Pairs, from_files, from_folders, from_table

@@ -9,7 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.cli.output import csv_line, json_text, table
+from pim.cli.common import csv_line, json_text, table
 from pim.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
