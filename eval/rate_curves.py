@@ -12,7 +12,7 @@ from pim.datasets.cells import Rows, read_rows
 from pim.datasets.numerals import numbers
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve
-from pim.metrics.catalogue import BUILT_IN
+from pim.metrics.registry import built_in
 
 COLUMNS = ("codec", "setting", "images", "bpp")
 ALIASES = {"psnr_rgb": "psnr", "psnr_y": "psnr-y", "msssim_rgb": "ms-ssim", "ms_ssim": "ms-ssim"}
@@ -151,7 +151,7 @@ def _present(values: Mapping[str, Sequence[float | None]], at: int) -> dict[str,
 
 def scale_of(name: str) -> MetricInfo | None:
     """What is known of a metric by its name; None for a column that is none."""
-    return BUILT_IN.get("psnr" if name == LUMA else name)
+    return built_in().get("psnr" if name == LUMA else name)
 
 
 def decibels(info: MetricInfo, value: float) -> float:
@@ -160,7 +160,7 @@ def decibels(info: MetricInfo, value: float) -> float:
     PSNR is that already; of a distance d it is -10 log10 d, of a similarity s whose best value is 1, as SSIM and
     MS-SSIM, -10 log10(1 - s). The best value is infinite.
 
-    >>> from pim.metrics.catalogue import MS_SSIM
+    >>> from pim.metrics.registry import MS_SSIM
     >>> round(decibels(MS_SSIM, 0.99), 6)
     20.0
     """

@@ -56,7 +56,7 @@ def _chart(metric: str, curves: Mapping[str, Curve], info: MetricInfo, codecs: S
 def quality_label(metric: str, info: MetricInfo) -> str:
     """What the quality of `rate_curves.decibels` is, higher is better.
 
-    >>> from pim.metrics.catalogue import MS_SSIM, PSNR
+    >>> from pim.metrics.registry import MS_SSIM, PSNR
     >>> quality_label("psnr", PSNR), quality_label("ms-ssim", MS_SSIM)
     ('psnr, dB', '-10 log10(1 - ms-ssim), dB')
     """

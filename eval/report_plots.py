@@ -15,7 +15,7 @@ from pim.eval.logistic import curve_at, fit
 from pim.eval.report_charts import Axis, BarChart, Chart, Label, Measured, Series, bar_chart, dots, line, span
 from pim.eval.session import Finished
 from pim.eval.tables import cell
-from pim.metrics.catalogue import BUILT_IN
+from pim.metrics.registry import built_in
 
 Array = NDArray[np.float64]
 
@@ -186,5 +186,5 @@ def cost(run: Finished, analysis: Analysis) -> Chart | None:
 
 def _operations(description: Mapping[str, object]) -> float | None:
     """The stated cost of a built-in metric; a metric of the same name made by others has another summary."""
-    info = BUILT_IN.get(str(description["name"]))
+    info = built_in().get(str(description["name"]))
     return info.operations if info is not None and info.summary == description.get("summary") else None

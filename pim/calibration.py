@@ -11,16 +11,13 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from pim.core import checks
 from pim.core.device import exact
 from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
-from pim.metrics import catalogue
-
-BLOCK, STEP = 8, 0.2  # of the coarse copies: a cosine transform of 8 x 8 pixels, rounded to multiples of 0.2
+from pim.metrics import registry
 
 
 class Calibration(NamedTuple):
@@ -60,7 +57,7 @@ MEASURED = {
 
 def shipped(metric: Metric) -> Calibration | None:
     """The calibration that ships for a built-in metric; None for others, even of the same name."""
-    known = catalogue.BUILT_IN.get(metric.name)
+    known = registry.built_in().get(metric.name)
     same = known is not None and known.summary == metric.info.summary
     return MEASURED.get(metric.name) if same else None
 
@@ -120,36 +117,3 @@ def _products(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
     of_p = exact(perceptual).flatten()
     of_mse = exact(at - reference).flatten() * (2 / at.numel())
     return torch.stack([of_mse @ of_mse, of_mse @ of_p, of_p @ of_p])
-
-
-def coarse(image: Tensor, seed: int = 0) -> Tensor:
-    """A copy as a simple codec would leave it: the cosine transform of blocks, rounded to a coarse step.
-
-    Photographs keep 30 to 36 dB.
-
-    Args:
-        image: (N, 3, H, W), in [0, 1].
-        seed: Decides where the grid of blocks begins.
-
-    Returns:
-        The same shape, in [0, 1].
-    """
-    generator = torch.Generator().manual_seed(seed)
-    top, left = torch.randint(BLOCK, (2,), generator=generator).tolist()
-    n, channels, height, width = image.shape
-    bottom, right = -(top + height) % BLOCK, -(left + width) % BLOCK
-    padded = F.pad(image, (left, right, top, bottom), mode="replicate")
-    rows, columns = (side // BLOCK for side in padded.shape[2:])
-    blocks = padded.reshape(n, channels, rows, BLOCK, columns, BLOCK).transpose(3, 4)
-    cosines = _cosines().to(image.dtype).to(image.device)
-    rounded = ((cosines @ blocks @ cosines.T) / STEP).round() * STEP
-    found: Tensor = (cosines.T @ rounded @ cosines).transpose(3, 4).reshape(padded.shape)
-    return found[..., top : top + height, left : left + width].clamp(0, 1)
-
-
-def _cosines() -> Tensor:
-    """The orthonormal cosine transform of 8 samples, (frequency, sample)."""
-    samples = torch.arange(BLOCK, dtype=torch.float64)
-    table = torch.cos(math.pi / BLOCK * (samples + 0.5) * samples[:, None]) * math.sqrt(2 / BLOCK)
-    table[0] /= math.sqrt(2)
-    return table

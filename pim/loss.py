@@ -18,10 +18,11 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pim.calibration import Calibration, check_usable, coarse, measure, perceptual_term, shipped
+from pim.calibration import Calibration, check_usable, measure, perceptual_term, shipped
 from pim.core.device import at_least_float32
 from pim.core.metric import Metric
 from pim.errors import UsageError
+from pim.images.made import coarse
 from pim.metrics import registry
 
 MSE_WEIGHT = 0.5

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 import pim
+from pim.images.made import coarse, standard_picture
 from pim.pim.registration import Charges
-from pim.scoring.aligned import Aligned, standard_picture
+from pim.scoring.aligned import Aligned
 
 NAMES = ("psnr", "ssim", "ms-ssim", "nlpd")
 
@@ -62,8 +63,6 @@ def test_the_charge_is_in_the_metrics_own_unit() -> None:
     found = score("nlpd", displaced(), align=True)
     (value,), (change,) = found.values.values(), found.changes.values()
     metric, picture = pim.load("nlpd"), standard_picture()
-    from pim.calibration import coarse
-
     unit = float(metric(picture, coarse(picture))[0])
     assert value - change.left == pytest.approx(unit * Charges().pixel * change.displacement.pixels, rel=1e-4)
 

@@ -14,7 +14,7 @@ import pim
 from pim.core import weights
 from pim.core.weights import WeightHeader
 from pim.errors import InputError, PimError, UsageError
-from pim.metrics import catalogue, registry
+from pim.metrics import registry
 from pim.metrics.classics import PSNR
 from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
@@ -36,7 +36,7 @@ def ships_tiny(tmp_path, monkeypatch):
     metric = PIM(TINY)
     path = tmp_path / "tiny.safetensors"
     weights.write(path, metric.state_dict(), WeightHeader("pim", TINY.to_dict()))
-    monkeypatch.setattr(weights, "shipped", lambda: {catalogue.DEFAULT: path})
+    monkeypatch.setattr(weights, "shipped", lambda: {registry.DEFAULT: path})
     registry.load_kept.cache_clear()
     yield metric
     registry.load_kept.cache_clear()
@@ -158,8 +158,8 @@ def test_the_default_metric_is_loaded_once(arrays, ships_tiny, monkeypatch) -> N
     original = registry.load
     monkeypatch.setattr(registry, "load", lambda name=None, **options: loads.append(name) or original(name, **options))
     a, b = arrays
-    first, second = pim.distance(a, b), pim.distance(a, b, catalogue.DEFAULT)
-    assert loads == [catalogue.DEFAULT]
+    first, second = pim.distance(a, b), pim.distance(a, b, registry.DEFAULT)
+    assert loads == [registry.DEFAULT]
     tensors = [torch.from_numpy(array).permute(2, 0, 1)[None] / 255 for array in arrays]
     assert first == second == pytest.approx(ships_tiny(*tensors).item(), rel=1e-6)
 
@@ -186,12 +186,12 @@ def test_an_unknown_metric_is_refused_before_the_images_are_opened() -> None:
 
 def test_metrics_lists_all_with_the_default_first_and_says_what_is_missing(ships_tiny) -> None:
     listed = pim.list_metrics()
-    assert [status.info for status in listed] == list(catalogue.BUILT_IN.values())
-    assert listed[0].info.name == catalogue.DEFAULT
+    assert [status.info for status in listed] == list(registry.built_in().values())
+    assert listed[0].info.name == registry.DEFAULT
     by_name = {status.info.name: status for status in listed}
     assert by_name["psnr"].available
     assert by_name["psnr"].weights_hash is None
-    assert by_name[catalogue.DEFAULT].weights_hash == registry.load().weights_hash
+    assert by_name[registry.DEFAULT].weights_hash == registry.load().weights_hash
     assert not by_name["pim-1"].available
     assert "pim-1.safetensors" in by_name["pim-1"].unavailable
     assert json.loads(json.dumps(by_name["ssim"].as_dict()))["value_range"] == [-1.0, 1.0]

@@ -18,7 +18,7 @@ from pim.cli import common
 from pim.cli.app import run
 from pim.core.weights import shipped
 from pim.errors import UsageError
-from pim.metrics.catalogue import DEFAULT
+from pim.metrics.registry import DEFAULT
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"torch", "numpy", "PIL", "scipy", "pandas", "sklearn", "rich", "av"}

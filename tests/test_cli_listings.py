@@ -15,7 +15,7 @@ from PIL import Image
 
 import pim
 from pim.core.files import sha256_of
-from pim.metrics.catalogue import BUILT_IN, DEFAULT
+from pim.metrics.registry import DEFAULT, built_in
 
 Cli = Callable[..., Any]
 
@@ -70,16 +70,16 @@ def test_a_comparison_that_fails_gives_no_verdict(cli: Cli, here: Path) -> None:
 
 def test_metrics_are_the_catalogue_with_the_default_first(cli: Cli) -> None:
     found = json.loads(cli("metrics", "--format", "json").out)["metrics"]
-    assert [record["name"] for record in found] == list(BUILT_IN)
+    assert [record["name"] for record in found] == list(built_in())
     assert [record["name"] for record in found if record["default"]] == [DEFAULT] == [found[0]["name"]]
     by_name = {record["name"]: record for record in found}
     assert by_name["psnr"]["value_range"] == [0.0, None]
     assert by_name["psnr"]["lower_is_better"] is False
     table = list(csv.DictReader(io.StringIO(cli("metrics", "--format", "csv").out)))
-    assert [row["name"] for row in table] == list(BUILT_IN)
-    assert {row["licence"] for row in table} == {info.licence for info in BUILT_IN.values()}
+    assert [row["name"] for row in table] == list(built_in())
+    assert {row["licence"] for row in table} == {info.licence for info in built_in().values()}
     text = cli("metrics").out
-    assert all(f"\n{name}: " in text for name in BUILT_IN)
+    assert all(f"\n{name}: " in text for name in built_in())
 
 
 def test_metrics_without_weights_say_why_they_are_not_available(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

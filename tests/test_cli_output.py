@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pim.cli import progress as progress_module
-from pim.cli.output import csv_line, destination, finite, guarded, json_text, one_line, short, table
-from pim.cli.progress import describe, progress
+from pim.cli.common import csv_line, destination, finite, guarded, json_text, one_line, progress, short, table
+from pim.cli.progress import describe
 from pim.errors import PimError
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)

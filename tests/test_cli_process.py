@@ -15,7 +15,7 @@ from PIL import Image
 
 from pim.images.opener import OpenOptions
 from pim.scoring.pairs import Pair
-from pim.scoring.reading import Batch, Reading, opened
+from pim.scoring.pictures import Batch, Reading, opened
 
 ROOT = Path(__file__).resolve().parents[1]
 Start = Callable[..., "subprocess.Popen[bytes]"]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import pim
-from pim.metrics.catalogue import DEFAULT
+from pim.metrics.registry import DEFAULT
 from pim.pim import model, tiled
 
 

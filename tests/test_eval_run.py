@@ -33,8 +33,7 @@ from pim.eval.store import reading
 from pim.eval.waves import waves
 from pim.images.opener import OpenedImage, OpenOptions
 from pim.metrics.classics import PSNR
-from pim.scoring.pictures import Loaded, Picture
-from pim.scoring.reading import Batch, Reading, opened
+from pim.scoring.pictures import Batch, Loaded, Picture, Reading, opened
 from pim.scoring.scorer import RecentlyPrepared, size_of
 
 PLAIN = RunOptions()

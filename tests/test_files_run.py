@@ -52,5 +52,5 @@ def test_an_evaluation_of_a_table_runs_few_files(tmp_path: Path) -> None:
 
 
 def test_the_count_sees_what_runs() -> None:
-    assert "pim/metrics/catalogue.py" in files("import pim.metrics.catalogue")
+    assert "pim/metrics/registry.py" in files("import pim.metrics.registry")
     assert len(files("import pim.eval.evaluate")) > len(files("import pim"))

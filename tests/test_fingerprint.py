@@ -81,7 +81,7 @@ VALUED = (  # opens, makes, resizes, scores
     "pim/datasets/corruptions/blur.py",
     "pim/eval/plan.py",
     "pim/scoring/pictures.py",
-    "pim/scoring/reading.py",
+    "pim/scoring/pictures.py",
     "pim/scoring/engine.py",
     "pim/core/metric.py",
     "pim/metrics/classics.py",

@@ -18,10 +18,11 @@ from torch.utils.checkpoint import checkpoint
 
 import pim
 from pim import PIM, PIMConfig
-from pim.calibration import MEASURED, Calibration, coarse
+from pim.calibration import MEASURED, Calibration
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
+from pim.images.made import coarse
 from pim.loss import Distortion
 
 KNOWN = Calibration(ratio=0.004, cosine=0.2)

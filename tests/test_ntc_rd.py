@@ -16,8 +16,7 @@ from ntc.rd import ANCHORS, PillowCoder, as_picture, luma_psnr, measure
 from ntc.rd_cache import FILE, rate_cache
 from pim.errors import InputError, PimError
 from pim.eval.rate_curves import RatePoint, average, curves, decibels, read
-from pim.metrics.catalogue import BUILT_IN
-from pim.metrics.registry import load
+from pim.metrics.registry import built_in, load
 
 
 @pytest.fixture
@@ -184,15 +183,15 @@ def test_what_is_no_table_of_points_is_refused(tmp_path, text, message) -> None:
 
 
 def test_decibels_rise_with_quality_for_distances_and_similarities() -> None:
-    assert decibels(BUILT_IN["psnr"], 31.0) == 31.0
-    assert decibels(BUILT_IN["ms-ssim"], 0.9) == pytest.approx(10.0)
-    assert decibels(BUILT_IN["pim"], 0.01) == pytest.approx(20.0)
-    assert decibels(BUILT_IN["nlpd"], 0.0) == math.inf
+    assert decibels(built_in()["psnr"], 31.0) == 31.0
+    assert decibels(built_in()["ms-ssim"], 0.9) == pytest.approx(10.0)
+    assert decibels(built_in()["pim"], 0.01) == pytest.approx(20.0)
+    assert decibels(built_in()["nlpd"], 0.0) == math.inf
 
 
 def test_curves_are_made_of_codecs_with_two_points() -> None:
     points = [RatePoint("a", "", 0, r, {"ms-ssim": 1 - 0.1**r}) for r in (1.0, 2.0)]
-    found = curves([*points, RatePoint("b", "", 0, 1.0, {"ms-ssim": 0.9})], "ms-ssim", BUILT_IN["ms-ssim"])
+    found = curves([*points, RatePoint("b", "", 0, 1.0, {"ms-ssim": 0.9})], "ms-ssim", built_in()["ms-ssim"])
     assert list(found) == ["a"]
     assert found["a"].quality.tolist() == pytest.approx([10.0, 20.0])
 
@@ -236,7 +235,7 @@ def test_a_codec_without_a_curve_is_named() -> None:
     points += [RatePoint("b", "", 0, 1.0, {"psnr": 30.0}), RatePoint("c", "", 0, 1.0, {})]
     points += [RatePoint("d", "", 0, r, {"psnr": 40 - r}) for r in (1.0, 2.0)]
     told: list[str] = []
-    assert list(curves(points, "psnr", BUILT_IN["psnr"], told.append)) == ["a"]
+    assert list(curves(points, "psnr", built_in()["psnr"], told.append)) == ["a"]
     assert [name in line for name, line in zip(("b is", "c is", "d: a curve"), told, strict=True)] == [True] * 3
 
 

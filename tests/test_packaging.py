@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 
 import pim
-from pim.metrics.catalogue import SHIPPED
 from pim.metrics.peer_catalogue import PEERS
+from pim.metrics.registry import SHIPPED
 from pim.metrics.vgg_catalogue import VGGS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,8 +14,8 @@ from pim.core.weights import NETWORKS
 from pim.errors import InputError, MetricUnavailable
 from pim.images.opener import open_image
 from pim.metrics import peer_catalogue, peers, registry
-from pim.metrics.catalogue import BUILT_IN, SHIPPED
 from pim.metrics.peer_catalogue import PEERS, missing
+from pim.metrics.registry import SHIPPED, built_in
 from pim.metrics.vgg_catalogue import VGGS
 
 PIQ = [name for name, peer in PEERS.items() if peer.distribution == "piq"]
@@ -25,7 +25,7 @@ with_piq = pytest.mark.skipif(missing("vsi") is not None, reason="piq is not ins
 
 def test_names_of_peers_are_no_names_of_ours() -> None:
     assert not PEERS.keys() & (SHIPPED.keys() | VGGS.keys())
-    assert list(BUILT_IN) == [*SHIPPED, *VGGS, *PEERS]
+    assert list(built_in()) == [*SHIPPED, *VGGS, *PEERS]
 
 
 @pytest.mark.parametrize("name", PEERS)

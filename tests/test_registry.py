@@ -9,14 +9,14 @@ from pim.core import weights
 from pim.core.metric import Metric
 from pim.core.weights import WeightHeader
 from pim.errors import MetricUnavailable, UsageError, WeightsError
-from pim.metrics import catalogue, registry
+from pim.metrics import registry
 from pim.metrics.classics import PSNR
 from pim.metrics.nlpd import NLPD
 from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
 
 TINY = PIMConfig(filters=(4, 3), scales=1, filter_set="sp0")
-WITHOUT_WEIGHTS = [name for name, info in catalogue.SHIPPED.items() if info.weights is None]
+WITHOUT_WEIGHTS = [name for name, info in registry.SHIPPED.items() if info.weights is None]
 
 
 @pytest.fixture
@@ -33,13 +33,13 @@ def tiny(tmp_path):
 def ships_tiny(tiny, monkeypatch):
     """An installation whose default weights are the tiny ones."""
     path, metric = tiny
-    monkeypatch.setattr(weights, "shipped", lambda: {catalogue.DEFAULT: path})
+    monkeypatch.setattr(weights, "shipped", lambda: {registry.DEFAULT: path})
     return path, metric
 
 
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
 def test_every_metric_without_weights_loads_and_is_what_the_catalogue_says(random_images, name) -> None:
-    metric, info = registry.load(name), catalogue.SHIPPED[name]
+    metric, info = registry.load(name), registry.SHIPPED[name]
     assert isinstance(metric, Metric)
     assert metric.info == info
     assert (metric.name, metric.weights_hash, metric.training) == (name, None, False)
@@ -94,8 +94,8 @@ def test_a_weight_file_loads_by_its_path_under_its_own_name(tiny, random_images)
 def test_without_a_name_the_default_loads_under_its_shipped_name(ships_tiny) -> None:
     path, _ = ships_tiny
     metric = registry.load()
-    assert metric.name == catalogue.DEFAULT
-    assert metric.info.summary == catalogue.SHIPPED[catalogue.DEFAULT].summary
+    assert metric.name == registry.DEFAULT
+    assert metric.info.summary == registry.SHIPPED[registry.DEFAULT].summary
     assert metric.weights_hash == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -129,9 +129,9 @@ def test_a_device_that_cannot_be_used_is_refused_whether_or_not_there_are_weight
         registry.load(name, device=device)
 
 
-@pytest.mark.parametrize("name", [name for name, info in catalogue.SHIPPED.items() if info.weights])
+@pytest.mark.parametrize("name", [name for name, info in registry.SHIPPED.items() if info.weights])
 def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, name) -> None:
-    metric, info = registry.load(name), catalogue.SHIPPED[name]
+    metric, info = registry.load(name), registry.SHIPPED[name]
     assert metric.info.operations == pytest.approx(info.operations, rel=0.01)
     assert (metric.info.min_size, metric.info.spatial) == (info.min_size, info.spatial)
     a, b = random_images(1, 40, 33), random_images(1, 40, 33, seed=1)
@@ -139,11 +139,11 @@ def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, nam
     assert metric(a, b).item() > 0
 
 
-@pytest.mark.parametrize(("former", "now"), catalogue.FORMER.items())
+@pytest.mark.parametrize(("former", "now"), registry.FORMER.items())
 def test_a_former_name_gives_what_took_its_place_and_says_so(former: str, now: str) -> None:
-    catalogue.check_name(former)
+    registry.check_name(former)
     with pytest.warns(FutureWarning, match=f"{former} is gone; {now} took its place"):
-        assert catalogue.current(former) == now
+        assert registry.current(former) == now
 
 
 def test_a_former_name_is_loaded() -> None:

@@ -25,7 +25,7 @@ from pim.datasets.records import OpinionRecord
 from pim.errors import UsageError
 from pim.eval.correlation import pearson, spearman
 from pim.images.opener import open_image
-from pim.metrics import catalogue
+from pim.metrics import registry
 from pim.pim.model import PIM
 from reproductions.experiment import Claim, Context, Experiment, Findings, Preset
 from reproductions.figures import colours_of, panels, plain_log
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from pim.datasets.records import Picture
 
 METRICS: dict[Preset, tuple[str, ...]] = {
-    "quick": (catalogue.PIM.name,),
-    "full": (catalogue.PIM.name, catalogue.PIM_1.name),
+    "quick": (registry.PIM.name,),
+    "full": (registry.PIM.name, registry.PIM_1.name),
 }
 STEPS = (0.25, 0.5, 1.0)  # in units of the root mean square of a tensor
 ROWS: dict[Preset, int | None] = {"quick": 300, "full": None}  # of a table, at most

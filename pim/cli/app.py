@@ -14,20 +14,21 @@ and add one line to `COMMANDS`. A group such as `pim weights list` is a `typer.T
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, keeping_inputs
-from pim.cli.output import one_line
+from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, keep_inputs, one_line
 from pim.errors import PimError
 
 # What each command is, as `module:function` or, for a group, `module:app`; imported when it is called.
@@ -47,6 +48,7 @@ COMMANDS = {
     "weights": "pim.cli.weights:app",
     "ntc": "pim.cli.ntc:app",
 }
+OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
 
 
@@ -116,10 +118,43 @@ def _command(name: str) -> Any:
     parent = typer.Typer(context_settings=HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
     if not isinstance(found, typer.Typer):
         parent.command(name, epilog=module.EXAMPLES)(found)
-        return keeping_inputs(get_command(parent))
+        return _keeping_inputs(get_command(parent))
     parent.add_typer(found, name=name)
     group: Any = get_command(parent)
-    return keeping_inputs(group.commands[name])
+    return _keeping_inputs(group.commands[name])
+
+
+def _keeping_inputs(command: Any) -> Any:
+    """The same command, or group of commands, which refuses before it begins to write over what it was given."""
+    for inner in getattr(command, "commands", {}).values():
+        _keeping_inputs(inner)
+    perform = command.callback
+    outputs = [p.name for p in command.params if OUTPUTS.intersection(p.opts)]
+    if perform is None or not outputs:
+        return command
+    folders = [p.name for p in command.params if p.param_type_name == "argument"]
+
+    @functools.wraps(perform)
+    def kept(**values: Any) -> Any:
+        given = {name: list(_paths(value)) for name, value in values.items() if name not in outputs}
+        inputs = [path for name, paths in given.items() for path in paths if name in folders or os.path.isfile(path)]
+        for name in outputs:
+            if isinstance(values.get(name), Path):
+                keep_inputs(values[name], inputs)
+        return perform(**values)
+
+    command.callback = kept
+    return command
+
+
+def _paths(value: Any) -> Iterator[str]:
+    """What a value of an option may name: itself, and what follows the name in NAME=FILE; each of several."""
+    if isinstance(value, str | Path):
+        text = str(value)
+        yield from (path for path in dict.fromkeys((text, text.partition("=")[2])) if path and os.path.exists(path))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _paths(item)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,14 +1,17 @@
-"""The options that mean the same in every command, and what several commands need."""
+"""What commands share: options, notes and progress on stderr, results on stdout or in a file that is written whole."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
+import csv
+import io
+import json
+import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TextIO
 
 import typer
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED = 130
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 
+Cell = str | int | float | bool | None
+Row = Mapping[str, Cell]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 FormatName = Literal["text", "json", "csv"]
 
@@ -32,9 +37,9 @@ class Interrupted(PimError):
 
 
 def _complete_metric(incomplete: str) -> list[str]:
-    from pim.metrics.catalogue import BUILT_IN
+    from pim.metrics.registry import built_in
 
-    return [name for name in BUILT_IN if name.startswith(incomplete)]
+    return [name for name in built_in() if name.startswith(incomplete)]
 
 
 Metrics = Annotated[
@@ -84,7 +89,6 @@ Align = Annotated[
 ]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
-OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
 BESIDE = (".json", ".ckpt")  # endings of what is written beside an output
 PAGES = (".html", ".svg")  # never inputs
 TABLES = (".csv", ".tsv", ".txt", ".parquet")  # inputs whose .json beside them is one too
@@ -126,39 +130,6 @@ def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
             raise UsageError(f"--output {output} would overwrite an input, {lost[0]}; name another file")
 
 
-def keeping_inputs(command: Any) -> Any:
-    """The same command, or group of commands, which refuses before it begins to write over what it was given."""
-    for inner in getattr(command, "commands", {}).values():
-        keeping_inputs(inner)
-    perform = command.callback
-    outputs = [p.name for p in command.params if OUTPUTS.intersection(p.opts)]
-    if perform is None or not outputs:
-        return command
-    folders = [p.name for p in command.params if p.param_type_name == "argument"]
-
-    @functools.wraps(perform)
-    def kept(**values: Any) -> Any:
-        given = {name: list(_paths(value)) for name, value in values.items() if name not in outputs}
-        inputs = [path for name, paths in given.items() for path in paths if name in folders or os.path.isfile(path)]
-        for name in outputs:
-            if isinstance(values.get(name), Path):
-                keep_inputs(values[name], inputs)
-        return perform(**values)
-
-    command.callback = kept
-    return command
-
-
-def _paths(value: Any) -> Iterator[str]:
-    """What a value of an option may name: itself, and what follows the name in NAME=FILE; each of several."""
-    if isinstance(value, str | Path):
-        text = str(value)
-        yield from (path for path in dict.fromkeys((text, text.partition("=")[2])) if path and os.path.exists(path))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _paths(item)
-
-
 @contextlib.contextmanager
 def alone_with(output: Path) -> Iterator[None]:
     """Keep other processes from an output for as long as the block lasts; of a group of processes the first does.
@@ -186,7 +157,7 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.metrics.catalogue import DEFAULT, FORMER, check_name
+    from pim.metrics.registry import DEFAULT, FORMER, check_name
 
     for name in FORMER.keys() & set(names or ()):
         note(f"{name} is gone; {FORMER[name]} took its place, with other values")
@@ -225,3 +196,152 @@ def note(message: str, quiet: bool = False) -> None:
     """One line on stderr, unless quiet."""
     if not quiet:
         print(f"pim: {message}", file=sys.stderr, flush=True)
+
+
+class Advance(Protocol):
+    """To be called as work gets done."""
+
+    def __call__(self, count: int = 1, note: str = "") -> None:
+        """Count more items as done; the note is shown behind them, such as a loss."""
+
+
+def progress(
+    label: str, total: int | None, *, unit: str = "pairs", done: int = 0, quiet: bool = False
+) -> contextlib.AbstractContextManager[Advance]:
+    """Show on stderr how a block gets on: a bar on a terminal, a line now and then elsewhere.
+
+    Args:
+        label: What is being done, one or two words.
+        total: How many items there are; None if unknown. Less than 2 shows nothing.
+        unit: What is counted; "bytes" are shown as megabytes.
+        done: Items that were done before, such as in a run that continues.
+        quiet: Show nothing.
+    """
+    if quiet or (total is not None and total < 2):
+        return contextlib.nullcontext(_silent)
+    from pim.cli.progress import shown
+
+    return shown(label, total, unit, done)
+
+
+def _silent(count: int = 1, note: str = "") -> None:
+    """Show nothing."""
+
+
+@contextlib.contextmanager
+def destination(path: Path | None) -> Iterator[TextIO]:
+    """Where data goes: stdout, or a file that appears only if the block ends without an error.
+
+    Raises:
+        UsageError: if something is there that is no text, such as a picture.
+        PimError: if the file cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    if path.is_file() and _is_binary(path):
+        raise UsageError(f"{path} is there and no text; name another file to write to")
+    from pim.core.files import written_whole
+
+    with written_whole(path) as stream:
+        text = io.TextIOWrapper(stream, encoding="utf-8", errors="surrogateescape", newline="")
+        yield text
+        text.flush()
+        text.detach()
+
+
+def _is_binary(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return b"\0" in stream.read(4096)
+    except OSError:
+        return False
+
+
+def short(value: float) -> str:
+    """A number for people: 6 significant digits.
+
+    >>> short(0.12345678)
+    '0.123457'
+    """
+    return f"{value:.6g}"
+
+
+def one_line(name: str) -> str:
+    r"""A file name that cannot break a line or a column: control characters become escapes.
+
+    >>> print(one_line("a\nb"))
+    a\nb
+    """
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in name)
+
+
+def guarded(text: str) -> str:
+    """A CSV cell that no spreadsheet takes for a formula: a leading = + - @ gets a quote before it.
+
+    >>> guarded("=1+1.png"), guarded("-1.5")
+    ("'=1+1.png", '-1.5')
+    """
+    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def csv_line(cells: Iterable[Cell]) -> str:
+    """One line of CSV with its end: numbers in full, true and false in words, nothing for None."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow([_csv_cell(cell) for cell in cells])
+    return buffer.getvalue()
+
+
+def finite(value: Any) -> Any:
+    """The same value for JSON, which knows no infinity and no NaN: they become null, at any depth."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """A JSON object with its end of line; ASCII, so that names in any encoding survive any terminal."""
+    return json.dumps(finite(document), indent=2, allow_nan=False) + "\n"
+
+
+def table(rows: Sequence[Row], form: str) -> str:
+    """Rows of equal keys as aligned text with a heading, or as CSV.
+
+    Args:
+        rows: At least one.
+        form: text or csv.
+    """
+    columns = list(rows[0])
+    if form == "csv":
+        return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+    lines = [columns, *([_text_cell(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines
+    )
+
+
+def _csv_cell(cell: Cell) -> str:
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if cell is None:
+        return ""
+    return guarded(cell) if isinstance(cell, str) else repr(cell)
+
+
+def _text_cell(cell: Cell) -> str:
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
+    if cell is None:
+        return "-"
+    return short(cell) if isinstance(cell, float) else one_line(str(cell))

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import csv_line, destination, json_text, one_line, short
+from pim.cli.common import csv_line, destination, json_text, one_line, short
 from pim.scoring.pairs import from_files
 
 EXAMPLES = """\b

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.output import Row, destination, json_text, one_line, table
-from pim.cli.progress import downloading, progress
+from pim.cli.common import Row, destination, json_text, one_line, progress, table
+from pim.cli.progress import downloading
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common, evaluation
-from pim.cli.progress import progress
+from pim.cli.common import progress
 
 if TYPE_CHECKING:
     from pim.eval.analysis import AnalysisOptions

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import csv_line, destination, json_text, one_line
-from pim.cli.progress import progress
+from pim.cli.common import csv_line, destination, json_text, one_line, progress
 from pim.errors import UsageError
 from pim.eval.rated import Selection as Selection
 from pim.eval.rated import looked_at as looked_at_quietly

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.output import one_line, short
+from pim.cli.common import one_line, short
 from pim.errors import InputError, PimError, UsageError, did_you_mean
-from pim.metrics.catalogue import DEFAULT
+from pim.metrics.registry import DEFAULT
 from pim.scoring.pairs import from_files
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pim.core.metric import Metric
     from pim.scoring.pairs import Pair
-    from pim.scoring.reading import OpenedPair
+    from pim.scoring.pictures import OpenedPair
 
 EXAMPLES = """\b
 Examples:
@@ -78,7 +78,7 @@ def map(
     opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric], device)
     _check_has_map(chosen)
-    from pim.scoring.reading import Reading, open_pair
+    from pim.scoring.pictures import Reading, open_pair
 
     images = open_pair(pair, Reading(opening))
     maps = _maps(chosen, images, common.chosen_device(device), layers)
@@ -88,10 +88,10 @@ def map(
 
 def _check_has_map(metric: Metric) -> None:
     """Refuse a metric without maps, and name those that have one."""
-    from pim.metrics.catalogue import BUILT_IN
+    from pim.metrics.registry import built_in
 
     if not metric.info.spatial:
-        able = [name for name, info in BUILT_IN.items() if info.spatial]
+        able = [name for name, info in built_in().items() if info.spatial]
         raise UsageError(f"{metric.name} has no map; {did_you_mean('', able)}")
 
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from pim.cli import common
-from pim.cli.output import Row, destination, json_text, table
+from pim.cli.common import Row, destination, json_text, table
 
 if TYPE_CHECKING:
     from pim.metrics.registry import MetricStatus
@@ -25,8 +25,7 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
     pixel of one image. Your own metrics, given as package.module:callable or as a .safetensors file,
     are not listed.
     """
-    from pim.metrics.catalogue import DEFAULT
-    from pim.metrics.registry import list_metrics
+    from pim.metrics.registry import DEFAULT, list_metrics
 
     found = list_metrics()
     form = common.chosen_format(form, target)

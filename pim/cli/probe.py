@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import Row, csv_line, destination, json_text, one_line, table
-from pim.cli.progress import progress
+from pim.cli.common import Row, csv_line, destination, json_text, one_line, progress, table
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:

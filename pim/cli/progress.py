@@ -6,34 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+
+from pim.cli.common import Advance, progress
 
 EVERY = 30.0  # seconds between lines
 
 
-class Advance(Protocol):
-    """To be called as work gets done."""
-
-    def __call__(self, count: int = 1, note: str = "") -> None:
-        """Count more items as done; the note is shown behind them, such as a loss."""
-
-
 @contextmanager
-def progress(
-    label: str, total: int | None, *, unit: str = "pairs", done: int = 0, quiet: bool = False
-) -> Iterator[Advance]:
-    """Show on stderr how the block gets on, with its rate and the time left.
-
-    Args:
-        label: What is being done, one or two words.
-        total: How many items there are; None if unknown. Less than 2 shows nothing.
-        unit: What is counted; "bytes" are shown as megabytes.
-        done: Items that were done before, such as in a run that continues.
-        quiet: Show nothing.
-    """
-    if quiet or (total is not None and total < 2):
-        yield _silent
-    elif sys.stderr.isatty():
+def shown(label: str, total: int | None, unit: str, done: int) -> Iterator[Advance]:
+    """Show it; the arguments are those of `pim.cli.common.progress`."""
+    if sys.stderr.isatty():
         with _bar(label, total, unit, done) as advance:
             yield advance
     else:
@@ -84,10 +66,6 @@ def describe(done: int, total: int | None, unit: str, rate: float) -> str:
     minutes, seconds = divmod(round((total - done) / rate), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{text}, " + (f"{hours}:{minutes:02}:{seconds:02} left" if hours else f"{minutes}:{seconds:02} left")
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """Show nothing."""
 
 
 class _Lines:

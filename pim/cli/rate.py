@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import csv_line, destination, json_text, one_line
-from pim.cli.progress import progress
+from pim.cli.common import csv_line, destination, json_text, one_line, progress
 from pim.errors import PimError, UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pim.cli.output import Row, one_line, table
+from pim.cli.common import Row, one_line, table
 
 if TYPE_CHECKING:
     from pim.rating.agreement import Share

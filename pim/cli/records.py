@@ -11,8 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from pim.cli.common import note
-from pim.cli.output import csv_line, json_text, one_line, short
+from pim.cli.common import csv_line, json_text, note, one_line, short
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
@@ -162,7 +161,7 @@ class Tally:
 
     def add(self, score: Score[Pair]) -> None:
         """Count a pair; an error that just stood there, such as that of a shared reference, is not repeated."""
-        from pim.scoring.reading import SizesDiffer
+        from pim.scoring.pictures import SizesDiffer
 
         self.done += 1
         hint = "; --resize scales the distorted image to the size of the reference"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.progress import progress
+from pim.cli.common import progress
 from pim.errors import DataError, MetricUnavailable
 from pim.eval.rated import plan_again
 
@@ -97,12 +97,11 @@ def _with_maps(described: list[dict[str, Any]]) -> list[Metric]:
 
     Others are not loaded: a name found in a file must not run code.
     """
-    from pim.metrics.catalogue import BUILT_IN
-    from pim.metrics.registry import load
+    from pim.metrics.registry import built_in, load
 
     found = []
     for description in described:
-        info = BUILT_IN.get(description["name"])
+        info = built_in().get(description["name"])
         if info is None or not info.spatial:
             continue
         try:

@@ -11,8 +11,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.output import destination, one_line
-from pim.cli.progress import progress
+from pim.cli.common import destination, one_line, progress
 from pim.cli.records import Report, Settings, Tally
 from pim.errors import UsageError
 from pim.scoring.pairs import Pairs, from_files, from_folders, from_table
@@ -64,7 +63,7 @@ def score(
     published in (see pim metrics). As text, a line is value, TAB, name of the distorted image; with
     several metrics the name of the metric stands between.
     """
-    from pim.metrics.catalogue import check_name
+    from pim.metrics.registry import check_name
 
     for name in metric or []:
         check_name(name)

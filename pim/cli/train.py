@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.progress import progress
+from pim.cli.common import progress
 from pim.errors import UsageError
 from pim.pim.training.settings import GONE, TrainSettings
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pim.cli import common, weights_compress
-from pim.cli.output import csv_line, destination, json_text, one_line
+from pim.cli.common import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
 from pim.errors import PimError
 

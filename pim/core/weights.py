@@ -14,7 +14,6 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.core.files import written_whole
 from pim.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -100,6 +99,8 @@ def write(path: str | Path, tensors: dict[str, Tensor], header: WeightHeader) ->
         from safetensors.torch import save
     except ImportError as error:
         raise WeightsError("writing weights needs the package safetensors: pip install safetensors") from error
+    from pim.core.files import written_whole
+
     content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {KEY: header.to_json()})
     with written_whole(path) as stream:
         stream.write(content)

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
-from pim.images.raster import CHANNELS, HDR, ColourTags, Samples, Space
+from pim.images.raster import CHANNELS, HDR, ColourTags, Conversion, Convert, Samples, Space, scaled
 from pim.images.shaper import (
     BT709,
     D65,
@@ -33,8 +31,6 @@ from pim.images.shaper import (
     to_pcs,
     to_srgb,
 )
-
-Convert = Callable[[Samples], NDArray[np.float32]]  # (h, w, channels of the space) -> (h, w, 3) sRGB in [0, 1]
 
 _PRIMARIES = {
     1: BT709,
@@ -49,15 +45,6 @@ _GAMMA_LEAST, _GAMMA_MOST = 0.1, 10  # beyond, nearly all levels are black or wh
 _LEAST_CONTRAST, _LEAST_STEPS = 0.25, 4  # between black and white, and of the nine levels of a ramp
 _SIGNATURES = {b"GRAY": "GRAY", b"RGB ": "RGB", b"CMYK": "CMYK", b"Lab ": "LAB"}
 _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "LAB": "LAB"}
-
-
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """How to get to sRGB, and what to tell the user about it."""
-
-    convert: Convert
-    icc: str | None  # the description of the profile that was followed
-    notes: tuple[str, ...] = ()
 
 
 def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
@@ -198,12 +185,7 @@ def _as_float(picture: Image.Image) -> NDArray[np.float32]:
 def _shaped(space: Space, peak: int, shaper: Shaper | None) -> Convert:
     """Through curves and matrix; exactly sample / peak where these are those of sRGB."""
     if shaper is None or shaper.is_srgb():
-
-        def scale(samples: Samples) -> NDArray[np.float32]:
-            values = samples.astype(np.float32) / np.float32(peak)
-            return values if values.shape[-1] == 3 else values.repeat(3, -1)
-
-        return scale
+        return scaled(peak)
     levels = np.arange(peak + 1) / peak
     tables = [decode(curve, levels).astype(np.float32) for curve in shaper.curves]
     matrix = None if shaper.matrix is None else shaper.matrix.T.astype(np.float32)

@@ -6,8 +6,6 @@ from pathlib import PurePath
 
 from pim.errors import InputError
 
-HEAD = 1024  # bytes of a file that `identify` needs
-
 _RIFF_WEBP, _FTYP = 8, 4  # offsets
 _BRANDS = {b"avif", b"avis"}  # of AVIF, wherever in the list of brands
 _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
@@ -91,7 +89,7 @@ def identify(head: bytes, name: str) -> str:
     """The format of a file.
 
     Args:
-        head: Its first `HEAD` bytes.
+        head: Its first 1024 bytes.
         name: Its name, which decides for TGA only, as that has no signature.
 
     Raises:

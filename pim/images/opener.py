@@ -25,9 +25,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor
 
 from pim.errors import InputError, UsageError, did_you_mean
-from pim.images import formats, pillow8, png
-from pim.images.colour import conversion
-from pim.images.raster import CHANNELS, Raster, as_stored, blocks, check_frame, check_size
+from pim.images import png
+from pim.images.raster import CHANNELS, Conversion, Raster, as_stored, blocks, check_frame, check_size, scaled
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what is wrong is told once, in our words
 
@@ -36,6 +35,7 @@ Source = str | os.PathLike[str] | Image.Image | BinaryIO
 
 _UNKNOWN = re.compile("unsupported|not supported|cannot handle|unknown (TGA|BMP|mode)", re.IGNORECASE)  # to Pillow
 _INVISIBLE = ("all pixels are transparent: only the background is seen",)
+HEAD = 1024  # bytes that tell the format of a file
 _HEX = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -118,15 +118,21 @@ def open_image(source: Source, options: OpenOptions | None = None) -> OpenedImag
 
 def _read(stream: BinaryIO, name: str, options: OpenOptions) -> Raster:
     """Find the format and the reader that keeps all bits."""
-    kind = formats.identify(stream.read(formats.HEAD), name)
+    head, note = stream.read(HEAD), None
+    if head.startswith(png.SIGNATURE) and name.lower().endswith(".png"):
+        kind = "PNG"
+    else:
+        from pim.images import formats
+
+        kind = formats.identify(head, name)
+        note = formats.mismatch(kind, name)
     with _decoding(kind):
         raster = _decoded(kind, stream, options)
-    note = formats.mismatch(kind, name)
     return replace(raster, notes=(*raster.notes, note)) if note else raster
 
 
 def _decoded(kind: str, stream: BinaryIO, options: OpenOptions) -> Raster:
-    """By the one reader of a format; only that of most files is loaded before it is needed."""
+    """By the one reader of a format."""
     limit, frame = options.max_pixels, options.frame
     if kind == "TIFF":
         from pim.images import tiff
@@ -140,11 +146,13 @@ def _decoded(kind: str, stream: BinaryIO, options: OpenOptions) -> Raster:
         from pim.images import jpeg2000
 
         return jpeg2000.read(stream, limit, frame)
-    if kind != "PNG":
-        return pillow8.read(stream, kind, limit, frame)
-    header = png.scan(stream, limit)
-    if not check_frame(frame, header.frames):
+    header = png.scan(stream, limit) if kind == "PNG" else None
+    if header is not None and not check_frame(frame, header.frames):
         return png.read(stream, header)
+    from pim.images import pillow8
+
+    if header is None:
+        return pillow8.read(stream, kind, limit, frame)
     if header.depth == 16:
         raise InputError("is a 16-bit animation; only its frame 0 can be read")
     raster = pillow8.read(stream, "PNG", limit, frame)
@@ -171,6 +179,8 @@ def _decoding(kind: str) -> Iterator[None]:
 
 
 def _of_pillow(picture: Image.Image, options: OpenOptions) -> Raster:
+    from pim.images import pillow8
+
     check_size(*picture.size, options.max_pixels)
     number = picture.tell() if getattr(picture, "n_frames", 1) > 1 else 0
     if options.frame is not None and options.frame != number:
@@ -190,7 +200,7 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
     except MemoryError as error:
         raise InputError(f"is {width} x {height}, which takes {width * height * 12e-9:.2g} GB of memory") from error
     stored = as_stored(pixels, raster.orientation)
-    to_srgb = conversion(raster.space, raster.peak, raster.tags)
+    to_srgb = _to_srgb(raster)
     colours = CHANNELS[raster.space]
     transparent, seen = False, not raster.alpha
     for rows, columns in blocks(raster.width, raster.height):
@@ -218,6 +228,14 @@ def _render(raster: Raster, name: str, options: OpenOptions) -> OpenedImage:
         notes=tuple(map(_one_line, (*raster.notes, *to_srgb.notes, *_frame_note(raster, options), *_INVISIBLE[seen:]))),
     )
     return OpenedImage(pixels, decoding)
+
+
+def _to_srgb(raster: Raster) -> Conversion:
+    if raster.space in ("GRAY", "RGB") and raster.tags.plain:
+        return Conversion(scaled(raster.peak))
+    from pim.images.colour import conversion
+
+    return conversion(raster.space, raster.peak, raster.tags)
 
 
 def _over(background: str | None, colours: Pixels, opacity: Pixels) -> Pixels:

@@ -18,6 +18,7 @@ CHANNELS: dict[Space, int] = {"GRAY": 1, "RGB": 3, "CMYK": 4, "LAB": 3}
 HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
 
 Samples = NDArray[Any]  # unsigned integers, (H, W, C), alpha last
+Convert = Callable[[Samples], NDArray[np.float32]]  # (h, w, channels of the space) -> (h, w, 3) sRGB in [0, 1]
 
 _ORIENTATION = 0x0112
 
@@ -31,6 +32,12 @@ class ColourTags:
     srgb: bool = False  # the file says outright that it is sRGB
     gamma: float | None = None  # sample = light ** gamma
     chromaticities: tuple[float, ...] | None = None  # x, y of white, red, green, blue
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing says that the numbers are anything but sRGB."""
+        others = self.gamma is not None or self.chromaticities is not None
+        return self.cicp is None and self.icc is None and (self.srgb or not others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +58,25 @@ class Raster:
     frames: int = 1
     tags: ColourTags = field(default_factory=ColourTags)
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """How to get to sRGB, and what to tell the user about it."""
+
+    convert: Convert
+    icc: str | None = None  # the description of the profile that was followed
+    notes: tuple[str, ...] = ()
+
+
+def scaled(peak: int) -> Convert:
+    """The conversion of numbers that are sRGB: sample / peak exactly; gray is repeated."""
+
+    def convert(samples: Samples) -> NDArray[np.float32]:
+        values = samples.astype(np.float32) / np.float32(peak)
+        return values if values.shape[-1] == 3 else values.repeat(3, -1)
+
+    return convert
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric
-from pim.metrics import catalogue
+from pim.metrics import registry
 from pim.pim.tiles import grid
 
 TILED = 1 << 20  # positions of an image above which it is computed in tiles
@@ -44,7 +44,7 @@ def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
 class PSNR(Metric):
     """`psnr` as a metric."""
 
-    def __init__(self, info: MetricInfo = catalogue.PSNR) -> None:
+    def __init__(self, info: MetricInfo = registry.PSNR) -> None:
         super().__init__()
         self.info = info
 
@@ -55,7 +55,7 @@ class PSNR(Metric):
 class SSIM(Metric):
     """Structural similarity, the variant that `info.summary` states."""
 
-    def __init__(self, info: MetricInfo = catalogue.SSIM) -> None:
+    def __init__(self, info: MetricInfo = registry.SSIM) -> None:
         super().__init__()
         self.info = info
 
@@ -70,7 +70,7 @@ class MSSSIM(Metric):
     autograd's anomaly detection stops there, at a NaN that the next step masks.
     """
 
-    def __init__(self, info: MetricInfo = catalogue.MS_SSIM) -> None:
+    def __init__(self, info: MetricInfo = registry.MS_SSIM) -> None:
         super().__init__()
         self.info = info
 

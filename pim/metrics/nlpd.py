@@ -18,7 +18,7 @@ from torch import Tensor
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import InputError
-from pim.metrics import catalogue
+from pim.metrics import registry
 from pim.pim.tiles import WHOLE, Place, grid, with_halo
 
 LEVELS = 6
@@ -145,7 +145,7 @@ def smallest_side(levels: int = LEVELS) -> int:
 class NLPD(Metric):
     """NLPD as a metric: [0, 1] images times 255, the mean of the three channels' distances."""
 
-    def __init__(self, info: MetricInfo = catalogue.NLPD) -> None:
+    def __init__(self, info: MetricInfo = registry.NLPD) -> None:
         super().__init__()
         self.info = info
 

@@ -15,12 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pim.calibration import coarse
 from pim.core.metric import Metric, Prepared
 from pim.pim.registration import Charges, Displacement, Stage, Tone, register, stages
 from pim.pim.registration.words import describe_displacement, describe_tone
 
-STANDARD = 192  # side of the standard picture: what MS-SSIM needs, and a little more
 CHARGES = Charges()
 
 
@@ -107,6 +105,8 @@ class Aligned(Metric):
 
     def _unit_of(self, like: Tensor) -> float:
         if self._unit is None:
+            from pim.images.made import coarse, standard_picture
+
             picture = standard_picture().to(like.device, like.dtype)
             with torch.no_grad():
                 self._unit = float(self._loss(self.metric(picture, coarse(picture)))[0])
@@ -135,15 +135,3 @@ class Aligned(Metric):
 
     def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
         return self._explain(reference, distorted)[0]
-
-
-def standard_picture() -> Tensor:
-    """Make noise with the spectrum 1/f of photographs, always the same, (1, 3, 192, 192) in [0, 1]."""
-    noise = torch.randn(3, STANDARD, STANDARD, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    rows, columns = torch.fft.fftfreq(STANDARD, dtype=torch.float64), torch.fft.rfftfreq(STANDARD, dtype=torch.float64)
-    frequency = (rows[:, None] ** 2 + columns**2).sqrt().clamp_min(1 / STANDARD)
-    colours = torch.fft.irfft2(torch.fft.rfft2(noise) / frequency, s=(STANDARD, STANDARD))
-    gray = colours.mean(0, keepdim=True)  # colours of photographs are much alike
-    mixed = gray + 0.3 * (colours - gray)
-    picture: Tensor = (0.5 + 0.2 * (mixed - mixed.mean()) / mixed.std()).clamp(0, 1)
-    return picture[None].float()

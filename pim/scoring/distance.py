@@ -7,7 +7,7 @@ import torch
 from pim.core.device import choose
 from pim.core.metric import Metric, ensure_finite
 from pim.images.opener import OpenOptions
-from pim.metrics import catalogue, registry
+from pim.metrics import registry
 from pim.scoring.engine import load_metrics
 from pim.scoring.pictures import ImageLike, as_picture, load
 
@@ -49,12 +49,12 @@ def distance(
 
 
 def _ships(name: str) -> bool:
-    return name in catalogue.SHIPPED or name in catalogue.BUILT_IN
+    return name in registry.SHIPPED or name in registry.built_in()
 
 
 def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
     if isinstance(metric, Metric):
         return metric if device is None else metric.to(device)
-    name = catalogue.DEFAULT if metric is None else catalogue.current(metric)
+    name = registry.DEFAULT if metric is None else registry.current(metric)
     # A user's file or code may change between two calls; what ships does not.
     return registry.load_kept(name, device) if _ships(name) else registry.load(name, device=device)

@@ -13,9 +13,8 @@ from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.images.opener import OpenOptions
 from pim.metrics import registry
-from pim.metrics.catalogue import current
-from pim.scoring.pictures import ImageLike, Picture, as_picture
-from pim.scoring.reading import Batch, Item, PicturePair, Reading, opened
+from pim.metrics.registry import current
+from pim.scoring.pictures import Batch, ImageLike, Item, Picture, PicturePair, Reading, as_picture, opened
 from pim.scoring.scorer import Score, Scorer
 
 Asked = TypeVar("Asked", bound=PicturePair | tuple[ImageLike, ImageLike])

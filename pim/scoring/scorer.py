@@ -16,8 +16,7 @@ from pim.core.device import exact
 from pim.core.metric import Metric, Prepared, ensure_finite
 from pim.errors import PimError, UsageError
 from pim.images.opener import Decoding
-from pim.scoring.pictures import Loaded, Picture
-from pim.scoring.reading import Item, OpenedBatch, OpenedPair
+from pim.scoring.pictures import Item, Loaded, OpenedBatch, OpenedPair, Picture
 
 if TYPE_CHECKING:
     from pim.scoring.aligned import Change

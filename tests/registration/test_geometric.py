@@ -13,7 +13,7 @@ from PIL import Image
 from textures import Matrix, similarity, texture
 from torch import Tensor
 
-from pim.calibration import coarse
+from pim.images.made import coarse
 from pim.pim.registration import Displacement, register
 
 CASES = [

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from textures import texture
 from torch import Tensor
 
-from pim.calibration import coarse
+from pim.images.made import coarse
 from pim.pim.registration import Tone, register_tone, take_back
 
 

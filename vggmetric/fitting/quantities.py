@@ -26,7 +26,7 @@ from pim.eval.run import Advance
 from pim.eval.scoring import Placed
 from pim.eval.waves import waves
 from pim.images.opener import OpenOptions
-from pim.scoring.reading import Batch, OpenedPair, Reading, opened
+from pim.scoring.pictures import Batch, OpenedPair, Reading, opened
 from pim.scoring.scorer import KEPT, RecentlyPrepared, of_one_size, together
 from vggmetric.fitting.arrays import Arrays
 from vggmetric.fitting.arrays import opened as opened_arrays

@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.output import one_line
-from pim.cli.progress import progress
+from pim.cli.common import one_line, progress
 from pim.errors import InputError, PimError, UsageError
 
 SUFFIX = ".pntc"

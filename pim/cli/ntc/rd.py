@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pim.cli import common
+from pim.cli.common import destination, one_line, progress
 from pim.cli.ntc import rd_output
-from pim.cli.output import destination, one_line
-from pim.cli.progress import progress
 from pim.errors import PimError, UsageError, did_you_mean
 from pim.scoring.pairs import image_files
 

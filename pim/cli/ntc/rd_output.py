@@ -9,14 +9,13 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.cli.output import csv_line, json_text, table
+from pim.cli.common import csv_line, json_text, table
 from pim.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ntc.rd import Coder
     from ntc.rd_cache import RateCache
-    from pim.cli.common import FormatName
-    from pim.cli.progress import Advance
+    from pim.cli.common import Advance, FormatName
     from pim.core.info import MetricInfo
     from pim.core.metric import Metric
     from pim.eval.bd_rate import Curve

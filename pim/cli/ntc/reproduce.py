@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.output import table
-from pim.cli.progress import progress
+from pim.cli.common import progress, table
 from pim.errors import UsageError
 
 if TYPE_CHECKING:

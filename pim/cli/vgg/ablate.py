@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from pim.cli import common
+from pim.cli.common import csv_line, destination, json_text, progress
 from pim.cli.evaluation import Selection
-from pim.cli.output import csv_line, destination, json_text
-from pim.cli.progress import progress
 from pim.cli.vgg import fitting, ratings
 
 EXAMPLES = """\b

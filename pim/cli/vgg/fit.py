@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
+from pim.cli.common import Advance, csv_line, destination, json_text, progress
 from pim.cli.evaluation import Selection
-from pim.cli.output import csv_line, destination, json_text
-from pim.cli.progress import Advance, progress
 from pim.cli.vgg import fitting, ratings
 from pim.errors import UsageError
 
