@@ -20,7 +20,7 @@ from timing import report, setting
 
 import pim
 from ntc import store
-from ntc.distortion import PEAK, Distortion, mse
+from ntc.losses import PEAK, Distortion, mse
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect
 from ntc.rd import as_picture, as_tensor, measure
