@@ -23,9 +23,8 @@ from ntc import store
 from ntc.losses import PEAK, Distortion, mse
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect
-from ntc.rd import as_picture, as_tensor, measure
+from ntc.rd import LearnedCoder, as_picture, as_tensor, measure
 from ntc.rd_cache import rate_cache
-from ntc.rd_codec import LearnedCoder
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text
