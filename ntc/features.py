@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ntc import tables
@@ -45,14 +46,10 @@ class CompressibleBottleneck(nn.Module):
         self._coder: tuple[object, tables.Tables, Tensor] | None = None  # what it was made of, tables, offset
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What the head of the network gets, and what it costs.
-
-        Args:
-            features: (N, C), or (N, C, ...) with the same density at all places.
+        """Round features, (N, C) or (N, C, ...) with the same density at all places, and say what that costs.
 
         Returns:
-            The features after noise (training) or rounding (evaluation), of the same shape; bits for each
-            of N, (N,).
+            The features after noise (training) or rounding (evaluation), of the same shape; bits for each of N, (N,).
         """
         scale = self._along(torch.exp(self.log_scale), features)
         scaled = features * scale
@@ -83,8 +80,7 @@ class CompressibleBottleneck(nn.Module):
         channels = self.density.channels
         if features.ndim < 2 or features.shape[1] != channels or not features.numel():
             raise InputError(f"features must be (N, {channels}, ...) and not empty; got {tuple(features.shape)}")
-        if not bool(torch.isfinite(features).all()):
-            raise InputError("features hold values that are not finite")
+        _check_finite(features)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             self.log_scale.add_(math.log(factor))
@@ -105,10 +101,7 @@ class CompressibleBottleneck(nn.Module):
 
     @torch.no_grad()
     def compress(self, features: Tensor) -> bytes:
-        """Features as bytes, to be restored by this layer with these weights.
-
-        Args:
-            features: (N, C), what `forward` would be given.
+        """Write features, (N, C), as bytes, to be restored by this layer with these weights.
 
         Raises:
             InputError: if the shape is wrong or a value is not finite.
@@ -116,8 +109,7 @@ class CompressibleBottleneck(nn.Module):
         channels = self.density.channels
         if features.ndim != 2 or features.shape[1] != channels:
             raise InputError(f"features must be (N, {channels}); got {tuple(features.shape)}")
-        if not bool(torch.isfinite(features).all()):
-            raise InputError("features hold values that are not finite")
+        _check_finite(features)
         coder, offset = self._tables()
         symbols = quantise(features * torch.exp(self.log_scale), offset).cpu().numpy().astype(np.int64)
         encoder = Encoder(coder)
@@ -126,10 +118,7 @@ class CompressibleBottleneck(nn.Module):
 
     @torch.no_grad()
     def decompress(self, data: bytes) -> Tensor:
-        """The features that `forward` would have handed on in evaluation, (N, C).
-
-        Args:
-            data: What `compress` made.
+        """Restore what `compress` wrote: the features that `forward` would have handed on in evaluation, (N, C).
 
         Raises:
             InputError: if the bytes are damaged or were made with other weights.
@@ -167,7 +156,12 @@ class CompressibleBottleneck(nn.Module):
         return values.reshape(1, -1, *[1] * (features.ndim - 2))
 
 
-def _index(count: int, channels: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _check_finite(features: Tensor) -> None:
+    if not bool(torch.isfinite(features).all()):
+        raise InputError("features hold values that are not finite")
+
+
+def _index(count: int, channels: int) -> NDArray[np.int64]:
     return np.tile(np.arange(channels), count)
 
 

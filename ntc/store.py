@@ -12,14 +12,12 @@ import torch
 from torch import Tensor
 
 from ntc.container import codec_of
-from ntc.models.build import build
+from ntc.models import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
-from ntc.models.factorised import Factorised
-from ntc.models.hyperprior import Hyperprior
 from ntc.tables import Tables
 from pim.core import weights
-from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
+from pim.errors import InputError, UsageError, WeightsError, did_you_mean
 
 KIND = "ntc"  # in the header of the file
 DEFAULT = "ntc-small"
@@ -35,12 +33,7 @@ class Stored:
 
 
 def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
-    """Write a codec, whole or not at all.
-
-    Args:
-        path: A .safetensors file.
-        codec: After `export`.
-        training: Data, settings, results, versions.
+    """Write an exported codec as a .safetensors file, whole or not at all, with data, settings, results, versions.
 
     Raises:
         UsageError: if its tables are missing or stale.
@@ -49,9 +42,9 @@ def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
     codec.check_exported()
     assert codec.id is not None
     tensors = {name: _compact(tensor) for name, tensor in codec.state_dict().items()}
-    for name, tables in _tables_of(codec).items():
+    for coding in codec.codings():
         for part in ("cdf", "start", "low"):
-            tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
+            tensors[f"{_TABLES}{coding.name}.{part}"] = torch.from_numpy(getattr(coding.tables, part).copy())
     tensors[_ID] = torch.tensor(list(codec.id), dtype=torch.uint8)
     weights.write(path, tensors, weights.WeightHeader(KIND, codec.config.to_dict(), training))
 
@@ -72,12 +65,10 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         _check_shapes(config, tensors)
         codec = build(config)
         codec.load_state_dict(tensors)  # 16 bits become 32
-        _put_tables(codec, tables)
+        codec.put_tables(tables)
         codec.eval()
         fresh = codec.freeze()
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, PimError):
-            raise WeightsError(f"{path} is no usable codec: {error}") from error
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:  # most errors of ours are ValueErrors too
         raise WeightsError(f"{path} is no usable codec: {' '.join(str(error).split())[:200]}") from error
     if fresh != codec_id:
         raise WeightsError(f"{path}: the tables do not belong to the weights; train or fetch the codec again")
@@ -86,10 +77,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
 
 
 def find(name: str | None) -> Path:
-    """The file of a codec.
-
-    Args:
-        name: Of a codec that ships, or a path; None: the one that ships.
+    """Find the file of a codec that ships, by its name, or by a path; without a name the one that ships.
 
     Raises:
         UsageError: if there is no such codec.
@@ -107,12 +95,7 @@ def find(name: str | None) -> Path:
 
 
 def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:
-    """The codec that made a file.
-
-    Args:
-        data: The content of the file.
-        name: A codec to use whatever the file says, as in `find`; None: the one of those that ship that fits.
-        device: Where to compute.
+    """Find the codec that made a file among those that ship; one that is named, as in `find`, is used in any case.
 
     Raises:
         InputError: if the file is no coded image, or none of the codecs that ship made it.
@@ -130,8 +113,7 @@ def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Cod
 
 def _cached(path: Path, device: str) -> Codec:
     """Load a file once, as long as it stays as it is."""
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    return _loaded(path.resolve(), changed, device)
+    return _loaded(path.resolve(), path.stat().st_mtime_ns if path.exists() else 0, device)
 
 
 @lru_cache(maxsize=4)
@@ -149,23 +131,6 @@ def _compact(tensor: Tensor) -> Tensor:
     """With 16 bits a value, if nothing is lost by that."""
     half = tensor.half()
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
-
-
-def _tables_of(codec: Codec) -> dict[str, Tables]:
-    return {coding.name: coding.tables for coding in codec.codings()}
-
-
-def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
-    if isinstance(codec, Hyperprior):
-        codec.hyper_prior.tables, codec.scales = tables["z"], tables["y"]
-    elif isinstance(codec, Factorised):
-        codec.prior.tables = tables["y"]
-    for coding in codec.codings():
-        wanted = codec.config.hyper if coding.name == "z" else codec.config.latents
-        if isinstance(codec, Hyperprior) and coding.name == "y":
-            wanted = 64
-        if len(coding.tables) != wanted:
-            raise WeightsError(f"{len(coding.tables)} tables for {coding.name} instead of {wanted}")
 
 
 def _read_tables(tensors: dict[str, Tensor]) -> dict[str, Tables]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rated_toys import Simulated, simulated
@@ -10,14 +12,13 @@ from pim.errors import DataError
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import compare
 from vggmetric.fitting import agreement
-from vggmetric.fitting.arrays import opened
+from vggmetric.fitting.arrays import Remembering, opened
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.choice import Choices, Ridge, fit
 from vggmetric.fitting.cross_validation import Split, clearly_better, follow, one_standard_error
 from vggmetric.fitting.forms import choose, fit_forms, fits_needed
 from vggmetric.fitting.layout import Layout
-from vggmetric.fitting.ratings import Ratings
-from vggmetric.fitting.solving import Remembering
+from vggmetric.fitting.preferences import Ratings
 
 LAYOUT = Layout(("pixels", "relu1_1", "relu1_2", "relu2_1"), (3, 4, 4, 5))
 TRUE = LAYOUT.spread(np.array([0.0, 2.0, 0.3, 1.0]))
@@ -205,7 +206,7 @@ def test_fits_are_remembered_to_the_bit(tmp_path):
         elsewhere = np.full(LAYOUT.size, 3.0)  # another start ends in other last digits
         begun = known(bench.choices, Ridge(0.5), scale=None, start=elsewhere)
         assert np.array_equal(begun, fit(bench.choices, Ridge(0.5), start=elsewhere))
-        changed = bench.choices.with_votes(bench.choices.votes + np.arange(len(bench.choices)))
+        changed = replace(bench.choices, votes=bench.choices.votes + np.arange(len(bench.choices)))
         assert not np.array_equal(known(changed, Ridge(0.5), scale=None, start=None), weights)
 
 

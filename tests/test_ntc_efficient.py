@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reproductions import decoders, slimming
+from reproductions import decoders, efficient, slimming
 from reproductions.experiment import Context
 from reproductions.ledger import Ledger
 from torch import nn
 
-from ntc import efficient, store
+from ntc import store
 from ntc.gdn import GDN
-from ntc.models import transforms
-from ntc.models.build import build
+from ntc.models import build, transforms
 from ntc.models.config import CodecConfig
 from pim.errors import TrainingError, UsageError
 

@@ -32,7 +32,6 @@ from vggmetric.backbone import named
 from vggmetric.embedding import Analysis, Embedding
 from vggmetric.features import STRIDES, operations
 from vggmetric.head import Head
-from vggmetric.resample import spread
 
 _BUFFER = "weights_"  # and the tap: a buffer of its weights
 
@@ -83,19 +82,17 @@ class VGGMetric(Metric):
         backbone: str | Path | None = None,
         cache_dtype: torch.dtype | None = None,
     ) -> VGGMetric:
-        """The metric of a head: evaluation mode, frozen.
+        """Make the metric of a head; evaluation mode, frozen. What is not said here is as for the class.
 
         Args:
             head: A head, the name of one that ships, or the path of its .safetensors file.
             device: Where to compute.
             info: Name and properties; without it the name is that of the file.
-            backbone: File of the backbone, as for the class.
+            backbone: As for the class.
             cache_dtype: As for the class.
 
         Raises:
             UsageError: if there is no head of this name.
-            MetricUnavailable: if the weights of the backbone are not here.
-            WeightsError: if a file is missing, damaged, or not what it should be.
         """
         if isinstance(head, Head):
             return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
@@ -128,18 +125,9 @@ class VGGMetric(Metric):
         return {**self.head.settings, "backbone_tensors": self._tensors}
 
     def per_layer(self, reference: Tensor | Prepared, distorted: Tensor) -> dict[str, Tensor]:
-        """The share of every tap that counts; together they are the distance.
+        """Split the distance into the shares of the taps that count: by tap, (N,), or 0-d for a single pair.
 
-        Args:
-            reference: As for a call.
-            distorted: As for a call.
-
-        Returns:
-            By tap, (N,), or 0-d for a single pair.
-
-        Raises:
-            InputError: as a call.
-            UsageError: as a call.
+        Takes and raises what a call does.
         """
         first, second = self._checked(reference, distorted)
         with full_precision(second.device):
@@ -196,3 +184,27 @@ def describe(head: Head, name: str) -> MetricInfo:
         licence=head.licence,
         source="in the spirit of arXiv 1808.00447",
     )
+
+
+def overlap(pixels: int, positions: int) -> Tensor:
+    """The share of every position in every pixel of one axis, (pixels, positions), float64; rows sum to 1.
+
+    >>> overlap(3, 2).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    i, j = torch.arange(pixels)[:, None], torch.arange(positions)
+    # In units of 1 / (pixels * positions) of the axis all bounds are whole numbers.
+    shared = torch.minimum((i + 1) * positions, (j + 1) * pixels) - torch.maximum(i * positions, j * pixels)
+    return shared.clamp(min=0).double() / positions
+
+
+def spread(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps (N, h, w) to the size of the image, (N, H, W), so that they keep their mean and stay non-negative.
+
+    With A[i, j] = H |[i/H, (i+1)/H] intersected with [j/h, (j+1)/h]| a map e becomes A_H e A_W^T.
+    """
+    for axis, pixels in ((-2, size[0]), (-1, size[1])):
+        if values.shape[axis] != pixels:
+            shares = overlap(pixels, values.shape[axis]).to(values)
+            values = torch.tensordot(values, shares, dims=([axis], [1])).movedim(-1, axis)
+    return values

@@ -9,18 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Collected, Comparison, as_records, compare
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
-from vggmetric.fitting.choice import fit
+from vggmetric.fitting.choice import Array, fit
 from vggmetric.fitting.cross_validation import Solver
 from vggmetric.fitting.forms import fit_forms
-
-Array = NDArray[np.float64]
 
 FormName = Literal["layer", "channel"]
 ALL = "all layers"
@@ -59,15 +54,9 @@ def ablate(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Ablation:
-    """Measure what is lost without some layers.
+    """Measure what is lost without groups of layers, by what tables call them; `advance` is called after every fit.
 
-    Args:
-        bench: Ratings and quantities.
-        groups: Layers by what tables call them.
-        form: Of the head.
-        intervals: How intervals are made; all lines see the same draws.
-        solve: The solver.
-        advance: Called after every fit.
+    All lines see the same draws of intervals.
 
     Raises:
         UsageError: if a group leaves no layer of the network.

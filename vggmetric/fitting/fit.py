@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pim.errors import InputError
 from pim.eval.bootstrap import draw_clusters
@@ -18,13 +17,11 @@ from pim.eval.figures import Collected, as_records, compare
 from pim.eval.fingerprint import versions
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
-from vggmetric.fitting.choice import Ridge, fit
+from vggmetric.fitting.choice import Array, Ridge, fit
 from vggmetric.fitting.cross_validation import Path, Solver
 from vggmetric.fitting.forms import Form, FormName, choose, fit_forms
 from vggmetric.fitting.source import VGGQuantities
 from vggmetric.head import Head
-
-Array = NDArray[np.float64]
 
 FormWanted = Literal["layer", "channel", "auto"]
 HEAD = "fitted"  # the form that was taken, in tables
@@ -63,14 +60,7 @@ def fit_head(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Fit:
-    """Fit a head to ratings.
-
-    Args:
-        bench: The ratings with their quantities.
-        source: The backbone.
-        settings: What kind of head.
-        solve: The solver.
-        advance: Called after every fit of the cross-validation.
+    """Fit a head to ratings; `advance` is called after every fit of the cross-validation.
 
     Raises:
         InputError: if no weight above 0 is left.
@@ -125,7 +115,7 @@ def _share_errors(bench: Bench, taken: Form, settings: FitSettings) -> dict[str,
         times = counts[split.photo]
         drawn = choices.rows(times > 0)
         ridge = Ridge(taken.strength, taken.centre)
-        own = fit(drawn.with_votes(drawn.votes * times[times > 0]), ridge, start=taken.own)
+        own = fit(replace(drawn, votes=drawn.votes * times[times > 0]), ridge, start=taken.own)
         found.append(list(shares(bench, replace(taken, own=own).weights).values()))
     return dict(zip(layout.layers, np.std(found, axis=0, ddof=1).tolist(), strict=True))
 

@@ -11,14 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vggmetric.fitting.choice import Choices, Ridge, fit, mean_loss
+from vggmetric.fitting.choice import Array, Choices, Ridge, fit, mean_loss
 from vggmetric.fitting.cross_validation import STRENGTHS, Path, Solver, Split, clearly_better, follow
 from vggmetric.fitting.layout import Layout
-
-Array = NDArray[np.float64]
 
 FormName = Literal["prior", "layer", "channel"]
 PRIOR, LAYER, CHANNEL = "prior", "layer", "channel"
@@ -63,16 +58,9 @@ def fit_forms(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[FormName, Form]:
-    """Fit all forms up to the freest one that is wanted.
+    """Fit all forms up to the freest one that is wanted; `advance` is called after every fit.
 
-    Args:
-        choices: By channel, P quantities.
-        layout: Of these.
-        prior: (P,) weights to start from, 0 or more, some above.
-        split: Of the choices.
-        freest: The last form.
-        solve: The solver.
-        advance: Called after every fit.
+    Choices are by channel, P quantities, as the layout says; weights of the prior, (P,), are 0 or more, some above.
     """
     found: dict[FormName, Form] = {}
     scale_only = choices.pooled(prior[:, None])
