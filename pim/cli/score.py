@@ -41,6 +41,7 @@ def score(
     ] = None,
     metric: common.Metrics = None,
     align: common.Align = None,
+    save_aligned: common.SaveAligned = None,
     allow_unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in both folders.")
     ] = False,
@@ -88,6 +89,12 @@ def score(
         resize=resize,
         align=False,
     )
+    save = None
+    if save_aligned is not None:
+        from pim.scoring.aligned import saver
+        from pim.scoring.reading import Reading
+
+        save = saver(save_aligned, chosen.items, metrics, Reading(opening, resize))
     tally = Tally(len(chosen.items), quiet)
     rows_show_progress = target is None and sys.stdout.isatty()
     try:
@@ -101,6 +108,8 @@ def score(
             for found in scores:
                 report.add(found)
                 tally.add(found)
+                if save is not None:
+                    save(found)
                 advance()
             report.finish(chosen.skipped)
     except KeyboardInterrupt:

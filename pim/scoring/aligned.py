@@ -9,16 +9,24 @@ the metric's own distance between a standard picture and a coarsely coded copy, 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pim.calibration import coarse
+from pim.core.files import written_whole
 from pim.core.metric import Metric, Prepared
-from pim.pim.registration import Charges, Displacement, Stage, Tone, register, stages
+from pim.errors import UsageError
+from pim.pim.registration import Charges, Displacement, Stage, Tone, overlay, register, stages, take_back
 from pim.pim.registration.words import describe_displacement, describe_tone
+from pim.scoring.pairs import STDIN, Pair
+from pim.scoring.reading import Reading, open_pair
+from pim.scoring.scorer import Score, pixels_of
 
 STANDARD = 192  # side of the standard picture: what MS-SSIM needs, and a little more
 CHARGES = Charges()
@@ -37,6 +45,12 @@ class Change:
         place = describe_displacement(self.displacement) if self.displacement else ""
         tone = describe_tone(self.tone) if self.tone else ""
         return "; ".join(part for part in (place, tone, f"what is left: {self.left:.3g}") if part)
+
+    def compared(self, reference: Tensor, distorted: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the pictures that were compared of those that were given, (3, H, W) -> (3, h, w)."""
+        if self.displacement:
+            reference, distorted = overlay(reference, distorted, self.displacement)
+        return reference, take_back(distorted, self.tone) if self.tone else distorted
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values."""
@@ -135,6 +149,36 @@ class Aligned(Metric):
 
     def _pair(self, reference: Tensor, distorted: Tensor) -> Tensor:
         return self._explain(reference, distorted)[0]
+
+
+def saver(folder: Path, pairs: Sequence[Pair], metrics: Sequence[Metric], reading: Reading) -> Callable[..., None]:
+    """Make what saves, of a score, the pictures that each metric compared instead of those of the pair.
+
+    The files are NAME.METRIC.reference.png and NAME.METRIC.distorted.png, after the path of the distorted picture.
+    There are none where pictures were compared as they lie. Pictures are opened again.
+
+    Raises:
+        UsageError: if no metric aligns, or a picture can be opened once only.
+        PimError: when called, if the pictures cannot be opened, or files not be written.
+    """
+    if not any(metric.explains for metric in metrics):
+        raise UsageError("--save-aligned has nothing to save: no metric aligns; add --align")
+    if any(STDIN in (pair.reference_path, pair.distorted_path) for pair in pairs):
+        raise UsageError("--save-aligned opens pictures a second time, which stdin (-) cannot; give a file")
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def save(found: Score[Pair]) -> None:
+        if not found.changes:
+            return
+        opened = open_pair(found.pair, reading)
+        name = "-".join(part for part in Path(found.pair.distorted).with_suffix("").parts if part.strip("/."))
+        for metric, change in found.changes.items():
+            both = change.compared(pixels_of(opened.reference), pixels_of(opened.distorted))
+            for side, pixels in zip(("reference", "distorted"), both, strict=True):
+                with written_whole(folder / f"{name}.{metric}.{side}.png") as stream:
+                    Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).numpy()).save(stream, "PNG")
+
+    return save
 
 
 def standard_picture() -> Tensor:
