@@ -22,7 +22,7 @@ from memory import MIB
 from timing import report, setting
 
 from ntc.coding import compress, decompress, overhead
-from ntc.models.build import build
+from ntc.models import build
 from ntc.models.codec import Codec
 from ntc.models.config import KINDS, CodecConfig
 

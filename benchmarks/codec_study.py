@@ -26,7 +26,7 @@ from scipy.stats import t
 from timing import report, setting
 
 from ntc import store
-from ntc.distortion import PEAK, mse
+from ntc.losses import PEAK, mse
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
 from ntc.patches import Patches, PatchSettings, collect

@@ -80,9 +80,9 @@ MUTATIONS = (
     Mutation(
         "ntc/patches.py", "np.linspace(0, len(pixels) - 1, count)", "np.arange(min(count, len(pixels)))", PREPARATION
     ),
-    Mutation("ntc/minibatches.py", "patch[..., ::-1] if flips[0] else patch", "patch", PREPARATION),
-    Mutation("ntc/minibatches.py", "patch.swapaxes(-1, -2) if flips[1] else patch", "patch", PREPARATION),
-    Mutation("ntc/minibatches.py", "rng.integers(0, room + 1,", "rng.integers(0, 1,", PREPARATION),
+    Mutation("ntc/patches.py", "patch[..., ::-1] if flips[0] else patch", "patch", PREPARATION),
+    Mutation("ntc/patches.py", "patch.swapaxes(-1, -2) if flips[1] else patch", "patch", PREPARATION),
+    Mutation("ntc/patches.py", "rng.integers(0, room + 1,", "rng.integers(0, 1,", PREPARATION),
     Mutation("pim/pim/training/batches.py", "raw[i] = raw[i, ..., ::-1]", "pass", PREPARATION),
     Mutation(
         "pim/pim/training/batches.py",
@@ -107,13 +107,13 @@ MUTATIONS = (
     ),
     Mutation("ntc/quantize.py", "torch.round(y - mean)", "torch.floor(y - mean + 0.5)", "tests/test_ntc_quantize.py"),
     Mutation(
-        "ntc/minibatches.py",
+        "ntc/training.py",
         "torch.lerp(logs[low], logs[high], levels - low).exp()",
         "torch.lerp(logs[low].exp(), logs[high].exp(), levels - low)",
         "tests/test_ntc_training.py::test_lambdas_between_the_given_ones_are_log_linear",
     ),
     Mutation(
-        "ntc/minibatches.py",
+        "ntc/training.py",
         "(middle.to(lambdas) / lambdas).sqrt()",
         "middle.to(lambdas) / lambdas",
         "tests/test_ntc_training.py::test_losses_of_high_rates_weigh_less_and_those_of_one_rate_fully",

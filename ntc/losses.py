@@ -1,4 +1,4 @@
-"""Rate and perceptual distortion as the criterion of a training loop that others wrote.
+"""What a codec is trained to keep, and rate and distortion as the criterion of a training loop that others wrote.
 
     loss = bpp + lmbda * 255^2 * (mse_weight * MSE + weight * P)
 
@@ -10,7 +10,7 @@ same rate. Nothing of CompressAI is needed.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -18,11 +18,22 @@ from torch import Tensor, nn
 
 from pim.core.metric import Metric
 from pim.errors import InputError, UsageError, did_you_mean
-from pim.loss import Distortion
+from pim.loss import Distortion as Perceptual
 
+Distortion = Callable[[Tensor, Tensor], Tensor]  # reference, distorted (N, 3, H, W) in [0, 1] -> (N,)
 PEAK = 255.0  # lambdas are chosen for squared errors on 0..255
 ROUNDING = 1e-3  # above 1, that half precision may add
 KEYS = ("loss", "bpp_loss", "mse_loss", "perceptual_loss")
+
+
+def mse(reference: Tensor, distorted: Tensor) -> Tensor:
+    """Mean squared error on the scale 0 .. 255, (N,): the unit in which lambdas are given.
+
+    Args:
+        reference: (N, 3, H, W) in [0, 1].
+        distorted: The same shape; may leave [0, 1].
+    """
+    return PEAK**2 * (reference - distorted).square().flatten(1).mean(1)
 
 
 class PerceptualRateDistortion(nn.Module):
@@ -39,13 +50,13 @@ class PerceptualRateDistortion(nn.Module):
         PimError: if the metric cannot be loaded or be a loss.
     """
 
-    def __init__(self, distortion: str | Metric | Distortion, lmbda: float = 0.01, return_type: str = "all") -> None:
+    def __init__(self, distortion: str | Metric | Perceptual, lmbda: float = 0.01, return_type: str = "all") -> None:
         super().__init__()
         if not 0 < lmbda < math.inf:
             raise UsageError(f"lmbda must be above 0; got {lmbda}")
         if return_type not in ("all", *KEYS):
             raise UsageError(f"unknown return_type {return_type!r}; {did_you_mean(return_type, ('all', *KEYS))}")
-        self.distortion = distortion if isinstance(distortion, Distortion) else Distortion(distortion)
+        self.distortion = distortion if isinstance(distortion, Perceptual) else Perceptual(distortion)
         self.lmbda = lmbda
         self.return_type = return_type
 

@@ -1,4 +1,4 @@
-"""What codecs learn from: windows of video frames and pictures."""
+"""What codecs learn from: windows of video frames and pictures, and minibatches of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from ntc.losses import PEAK
+from ntc.settings import CodecTraining
 from pim.datasets.footage import Source, is_video, pictures_in, settled
 from pim.datasets.frames import LUMA, pictures_of, reduce_window
 from pim.datasets.video import Tell, count_frames, video_frames
 from pim.errors import DataError, InputError, UsageError
+
+STREAM = 0  # of random numbers; others must not meet it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,25 @@ def spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Up to `count` of the patches (P, 3, S, S), evenly spread over all."""
     chosen: NDArray[np.uint8] = pixels[np.unique(np.linspace(0, len(pixels) - 1, count).astype(int))]
     return chosen
+
+
+def generator(seed: int, step: int) -> np.random.Generator:
+    """The random numbers of one step, so that a resumed run draws what the undisturbed one would have drawn."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, STREAM, step])))
+
+
+def windows(pixels: NDArray[np.uint8], settings: CodecTraining, rng: np.random.Generator) -> Tensor:
+    """Random windows of random patches, mirrored and turned, (batch, 3, window, window) in [0, 1]."""
+    chosen = rng.choice(len(pixels), settings.batch, replace=False)
+    room = pixels.shape[-1] - settings.window
+    out = []
+    for i, (top, left), flips in zip(
+        chosen, rng.integers(0, room + 1, (len(chosen), 2)), rng.random((len(chosen), 2)) < 0.5, strict=True
+    ):
+        patch = pixels[i, :, top : top + settings.window, left : left + settings.window]
+        patch = patch[..., ::-1] if flips[0] else patch
+        out.append(patch.swapaxes(-1, -2) if flips[1] else patch)
+    return torch.from_numpy(np.stack(out)).float() / PEAK
 
 
 def collect(

@@ -20,7 +20,7 @@ class CodecTraining:
     distortion: str = "mse"  # for the record; what is computed is passed beside the settings
     rounding: Rounding = "mixed"  # what stands for rounding
     alpha: float = 4.0  # steepness of soft rounding at the end; it rises from 1 over the first quarter
-    first_weights: Literal["images", "random"] = "images"  # see ntc.models.start; codecs with relu start at random
+    first_weights: Literal["images", "random"] = "images"  # codecs with relu start at random
     optimiser: Literal["adam", "sadam"] = "adam"
     learning_rate: float = 1e-3  # at its peak
     warm_up: float = 0.02  # share of the steps in which it rises; then it falls as a cosine

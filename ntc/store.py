@@ -12,11 +12,9 @@ import torch
 from torch import Tensor
 
 from ntc.container import codec_of
-from ntc.models.build import build
+from ntc.models import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
-from ntc.models.factorised import Factorised
-from ntc.models.hyperprior import Hyperprior
 from ntc.tables import Tables
 from pim.core import weights
 from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
@@ -49,9 +47,9 @@ def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
     codec.check_exported()
     assert codec.id is not None
     tensors = {name: _compact(tensor) for name, tensor in codec.state_dict().items()}
-    for name, tables in _tables_of(codec).items():
+    for coding in codec.codings():
         for part in ("cdf", "start", "low"):
-            tensors[f"{_TABLES}{name}.{part}"] = torch.from_numpy(getattr(tables, part).copy())
+            tensors[f"{_TABLES}{coding.name}.{part}"] = torch.from_numpy(getattr(coding.tables, part).copy())
     tensors[_ID] = torch.tensor(list(codec.id), dtype=torch.uint8)
     weights.write(path, tensors, weights.WeightHeader(KIND, codec.config.to_dict(), training))
 
@@ -72,7 +70,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         _check_shapes(config, tensors)
         codec = build(config)
         codec.load_state_dict(tensors)  # 16 bits become 32
-        _put_tables(codec, tables)
+        codec.put_tables(tables)
         codec.eval()
         fresh = codec.freeze()
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
@@ -130,8 +128,7 @@ def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Cod
 
 def _cached(path: Path, device: str) -> Codec:
     """Load a file once, as long as it stays as it is."""
-    changed = path.stat().st_mtime_ns if path.exists() else 0
-    return _loaded(path.resolve(), changed, device)
+    return _loaded(path.resolve(), path.stat().st_mtime_ns if path.exists() else 0, device)
 
 
 @lru_cache(maxsize=4)
@@ -149,23 +146,6 @@ def _compact(tensor: Tensor) -> Tensor:
     """With 16 bits a value, if nothing is lost by that."""
     half = tensor.half()
     return half if torch.equal(half.to(tensor.dtype), tensor) else tensor
-
-
-def _tables_of(codec: Codec) -> dict[str, Tables]:
-    return {coding.name: coding.tables for coding in codec.codings()}
-
-
-def _put_tables(codec: Codec, tables: dict[str, Tables]) -> None:
-    if isinstance(codec, Hyperprior):
-        codec.hyper_prior.tables, codec.scales = tables["z"], tables["y"]
-    elif isinstance(codec, Factorised):
-        codec.prior.tables = tables["y"]
-    for coding in codec.codings():
-        wanted = codec.config.hyper if coding.name == "z" else codec.config.latents
-        if isinstance(codec, Hyperprior) and coding.name == "y":
-            wanted = 64
-        if len(coding.tables) != wanted:
-            raise WeightsError(f"{len(coding.tables)} tables for {coding.name} instead of {wanted}")
 
 
 def _read_tables(tensors: dict[str, Tensor]) -> dict[str, Tables]:

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ntc import minibatches, store
-from ntc.distortion import PEAK, Distortion
-from ntc.models.build import build
+from ntc import store
+from ntc.losses import PEAK, Distortion
+from ntc.models import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
-from ntc.models.start import start_from_images
+from ntc.models.transforms import start_from_images
 from ntc.optim import Sadam
-from ntc.patches import Patches, spread
+from ntc.patches import Patches, generator, spread, windows
 from ntc.settings import CodecTraining
 from pim._version import VERSION
 from pim.errors import TrainingError
@@ -172,16 +173,16 @@ class _Loop:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         if self.step % CENTRE_EVERY == 0:
-            self.codec.centre()
-        rng = minibatches.generator(self.settings.seed, self.step)
-        images = minibatches.windows(self.pixels, self.settings, rng).to(self.device)
+            self.codec.factorised.centre()
+        rng = generator(self.settings.seed, self.step)
+        images = windows(self.pixels, self.settings, rng).to(self.device)
         levels = torch.from_numpy(rng.uniform(0, len(self.run.config.lambdas) - 1, len(images)).astype(np.float32))
         torch.manual_seed(int(rng.integers(1 << 62)))  # of the noise
         coded = self.codec(images, levels, self.settings.proxy_at(self.step))
         rates = coded.bits_per_pixel()
-        lambdas = minibatches.lambdas_at(self.run.config, levels).to(self.device)
+        lambdas = lambdas_at(self.run.config, levels).to(self.device)
         each = rates + lambdas * self.distortion(images, coded.image)
-        loss = (each * minibatches.fair(self.run.config, lambdas)).mean()
+        loss = (each * fair(self.run.config, lambdas)).mean()
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss became {loss.item()} at step {self.step}; a smaller learning rate usually helps "
@@ -225,6 +226,22 @@ class _Loop:
         }
 
 
+def lambdas_at(config: CodecConfig, levels: Tensor) -> Tensor:
+    """The lambdas at levels (N,), log-linear between the given ones."""
+    logs = torch.tensor(config.lambdas).log()
+    low = levels.floor().clamp(0, max(0, len(logs) - 2)).long()
+    high = (low + 1).clamp_max(len(logs) - 1)
+    return torch.lerp(logs[low], logs[high], levels - low).exp()
+
+
+def fair(config: CodecConfig, lambdas: Tensor) -> Tensor | float:
+    """Weights of losses at lambdas (N,), so that high rates, whose losses are larger, do not drown the others."""
+    if not config.conditioned:
+        return 1.0
+    middle = torch.tensor(config.lambdas).log().mean().exp()
+    return (middle.to(lambdas) / lambdas).sqrt()
+
+
 def validate(codec: Codec, pixels: NDArray[np.uint8]) -> list[Quality]:
     """Rate and PSNR of an exported codec on up to 16 patches (P, 3, S, S), spread evenly, for each lambda."""
     if not len(pixels):
@@ -255,7 +272,8 @@ def _fresh(run: Run, pixels: NDArray[np.uint8]) -> Codec:
             raise TrainingError(f"{run.start} has other settings than this run: {other.config}")
         codec.load_state_dict(other.state_dict())
     elif run.settings.first_weights == "images":
-        start_from_images(codec, torch.from_numpy(spread(pixels, START_PATCHES)).float() / PEAK)
+        images = torch.from_numpy(spread(pixels, START_PATCHES)).float() / PEAK
+        start_from_images(codec.analysis, codec.synthesis, images)
     return codec
 
 

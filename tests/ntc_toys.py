@@ -6,7 +6,7 @@ from functools import cache
 
 import torch
 
-from ntc.models.build import build
+from ntc.models import build
 from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig, Kind
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ntc import store
 from ntc.coding import compress, decompress
-from ntc.models.build import build
+from ntc.models import build
 from ntc.models.config import CodecConfig
 from ntc.rd import QUALITIES
 from ntc.rd_cache import FILE

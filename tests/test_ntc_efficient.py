@@ -13,8 +13,7 @@ from torch import nn
 
 from ntc import efficient, store
 from ntc.gdn import GDN
-from ntc.models import transforms
-from ntc.models.build import build
+from ntc.models import build, transforms
 from ntc.models.config import CodecConfig
 from pim.errors import TrainingError, UsageError
 

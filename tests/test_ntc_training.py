@@ -15,11 +15,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_frames import moving, write_folder, write_video
 
-from ntc import coding, minibatches, store, training
-from ntc.distortion import mse
-from ntc.models.build import build
+from ntc import coding, store, training
+from ntc.losses import mse
+from ntc.models import build
 from ntc.models.config import KINDS, CodecConfig
-from ntc.models.start import start_from_images
+from ntc.models.transforms import start_from_images
 from ntc.patches import Patches, PatchSettings, collect
 from ntc.settings import CodecTraining
 from pim.datasets.frames import find_sources
@@ -135,16 +135,16 @@ def test_too_few_patches_and_impossible_settings_are_refused(patches, tmp_path):
 
 
 def test_lambdas_between_the_given_ones_are_log_linear():
-    got = minibatches.lambdas_at(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
+    got = training.lambdas_at(CodecConfig(lambdas=(0.01, 0.04, 0.08)), torch.tensor([0.0, 0.5, 1.0, 2.0]))
     torch.testing.assert_close(got, torch.tensor([0.01, 0.02, 0.04, 0.08]))
-    assert minibatches.lambdas_at(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
+    assert training.lambdas_at(CodecConfig(lambdas=(0.3,)), torch.tensor([0.0])).item() == pytest.approx(0.3)
 
 
 def test_losses_of_high_rates_weigh_less_and_those_of_one_rate_fully():
     config = CodecConfig(lambdas=(0.01, 0.04))
-    weights = minibatches.fair(config, torch.tensor([0.01, 0.02, 0.04]))
+    weights = training.fair(config, torch.tensor([0.01, 0.02, 0.04]))
     torch.testing.assert_close(weights, torch.tensor([2.0**0.5, 1.0, 0.5**0.5]))
-    assert minibatches.fair(CodecConfig(lambdas=(0.5,)), torch.tensor([0.5])) == 1.0
+    assert training.fair(CodecConfig(lambdas=(0.5,)), torch.tensor([0.5])) == 1.0
 
 
 def test_soft_rounding_grows_steeper_over_the_first_quarter():
@@ -322,20 +322,21 @@ def test_a_start_from_images_is_their_truncated_block_transform():
     images = torch.cat([picture(64, 64, seed) for seed in range(6)])
     torch.manual_seed(0)
     made = build(CodecConfig(widths=(12, 48, 192), latents=768, hyper=4))
-    start_from_images(made, images)
+    start_from_images(made.analysis, made.synthesis, images)
     with torch.no_grad():
         back = made.synthesis(made.analysis(images))
     assert (back - images).abs().max() < 0.15  # nothing is left out; only GDN is not undone exactly
     fewer = build(CodecConfig(widths=(12, 24, 24), latents=24, hyper=4))
-    start_from_images(fewer, images)
+    start_from_images(fewer.analysis, fewer.synthesis, images)
     with torch.no_grad():
         error = (fewer.synthesis(fewer.analysis(images)) - images).square().mean()
     blocks = torch.nn.functional.pixel_unshuffle(images, 16).transpose(0, 1).flatten(1).double() - 0.5
     values = torch.linalg.eigvalsh(blocks @ blocks.T / blocks.shape[1])
     least = values[:-24].sum() / 768  # no block transform of 24 coefficients leaves less
     assert float(least) * 0.8 < float(error) < 6 * float(least)
+    relu = build(CodecConfig(widths=(4, 4, 4), latents=4, hyper=4, nonlinearity="relu"))
     with pytest.raises(UsageError, match="needs GDN"):
-        start_from_images(build(CodecConfig(widths=(4, 4, 4), latents=4, hyper=4, nonlinearity="relu")), images)
+        start_from_images(relu.analysis, relu.synthesis, images)
 
 
 def test_codecs_in_half_precision_take_half_the_bytes(patches, tmp_path):

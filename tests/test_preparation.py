@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from test_frames import moving, write_folder
 
-from ntc import minibatches
-from ntc.patches import PatchSettings, spread
+from ntc.patches import PatchSettings, generator, spread, windows
 from ntc.patches import collect as collect_patches
 from ntc.settings import CodecTraining
 from pim.datasets.crops import Crops, CropSettings
@@ -135,16 +134,14 @@ def seen(images: NDArray[np.float32], original: NDArray[np.float32]) -> list[int
 def test_patches_of_a_codec_are_mirrored_and_turned_as_often_as_not() -> None:
     patch = noise(64, 64).transpose(2, 0, 1)
     settings = CodecTraining(batch=80, window=64)
-    images = minibatches.windows(np.stack([patch] * 80), settings, minibatches.generator(0, 3)).numpy()
+    images = windows(np.stack([patch] * 80), settings, generator(0, 3)).numpy()
     assert min(seen(images, patch / np.float32(255))) >= 8
 
 
 def test_windows_of_a_codec_come_from_everywhere() -> None:
     rows, columns = np.mgrid[0:128, 0:128].astype(np.uint8)
     patch = np.stack([rows, columns, rows])
-    images = minibatches.windows(
-        np.stack([patch] * 60), CodecTraining(batch=60, window=64), minibatches.generator(0, 1)
-    )
+    images = windows(np.stack([patch] * 60), CodecTraining(batch=60, window=64), generator(0, 1))
     for channel in (0, 1):
         corner = (images[:, channel].flatten(1).min(1).values * 255).round()
         assert corner.min() < 12

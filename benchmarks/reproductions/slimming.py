@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ntc import efficient
-from ntc.distortion import PEAK, mse
+from ntc.losses import PEAK, mse
 from ntc.models.codec import Codec
 from ntc.models.latents import Proxy
 from pim.errors import TrainingError

@@ -18,7 +18,7 @@ from ntc.models.config import CodecConfig
 from ntc.models.exchange import Exchange
 from ntc.models.fixedpoint import PriorNet, Whole
 from ntc.models.hyperprior import Hyperprior, hyper_analysis, start_scales
-from ntc.models.latents import Proxy, exact_index, exact_mean, gaussian_proxy
+from ntc.models.latents import Proxy, exact_index, exact_mean
 from ntc.models.transforms import up
 
 KERNEL = 5
@@ -70,18 +70,14 @@ class Joint(Hyperprior):
         self.parameters_net = PriorNet(*[nn.Conv2d(a, b, 1) for a, b in zip(widths, widths[1:], strict=False)])
         start_scales(self.parameters_net, m)
 
-    def proxy(self, y: Tensor, proxy: Proxy) -> tuple[Tensor, dict[str, Tensor]]:
-        """See `Codec.proxy`."""
-        z, hyper_bits = self.hyper_prior.proxy(self.hyper_analysis(y), proxy)
+    def _predicted(self, z: Tensor, y: Tensor, proxy: Proxy) -> tuple[Tensor, Tensor | float]:
         seen = self.context(proxy.rate_side(y, 0.0))
         raw_scale, mean = self.parameters_net(torch.cat([self.hyper_synthesis(z), seen], 1)).chunk(2, 1)
-        latents, bits = gaussian_proxy(y, mean, raw_scale, proxy)
-        return latents, {"y": bits, "z": hyper_bits}
+        return raw_scale, mean
 
     def exact(self, y: Tensor | None, size: tuple[int, int], exchange: Exchange) -> Tensor:
         """See `Codec.exact`: z in one block, then y in a block for each diagonal, channels before positions."""
-        z = None if y is None else self.hyper_analysis(y.to(next(self.parameters()))).cpu()
-        whole = self._hyper_exact(z, size, exchange)
+        whole = self._hyper_exact(y, size, exchange)
         side = fixedpoint.saturate(self.hyper_synthesis.exact(whole, self._whole[0]))[0]
         coding = self.codings()[1]
         canvas = Canvas.empty(self.config.latents, size)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from ntc.models import fixedpoint, transforms
 from ntc.models.config import CodecConfig
 from ntc.models.exchange import Coding, Exchange, Measure
-from ntc.models.latents import Proxy
+from ntc.models.latents import FactorisedPrior, Proxy
+from ntc.tables import Tables
 from pim.core import checks
-from pim.errors import InputError, UsageError
+from pim.errors import InputError, UsageError, WeightsError
 
 ID_BYTES = 16
 BEST_QUALITY = 255
@@ -106,30 +108,35 @@ class Codec(nn.Module):
     def exact(self, y: Tensor | None, size: tuple[int, int], exchange: Exchange) -> Tensor:
         """Send latents (1, M, *size) through an exchange; returns what both sides know afterwards."""
 
+    @property
     @abstractmethod
+    def factorised(self) -> FactorisedPrior:
+        """The prior of the latents that nothing predicts; to be centred now and then in training."""
+
     def codings(self) -> list[Coding]:
         """Tables, in the order in which they are used."""
+        return [self.factorised.coding()]
 
-    @abstractmethod
     def least_bits(self, size: tuple[int, int]) -> float:
         """Bits without which no stream holds latents of this size: every symbol at its cheapest."""
+        return self.factorised.least_bits(size)
 
-    @abstractmethod
-    def centre(self) -> None:
-        """Follow the medians of factorised densities; to be called now and then in training."""
-
-    @abstractmethod
-    def _export_tables(self) -> None:
-        """Make the tables from the weights."""
-
-    @abstractmethod
     def prior_nets(self) -> list[fixedpoint.PriorNet]:
         """The networks behind the prior."""
+        return []
+
+    def put_tables(self, found: Mapping[str, Tables]) -> None:
+        """Take tables, by the latents that they code, instead of making them.
+
+        Raises:
+            WeightsError: if there are too few or too many.
+        """
+        self.factorised.tables = check_count(found[self.factorised.name], self.factorised.density.channels)
 
     @torch.no_grad()
     def export(self) -> bytes:
         """Make tables and whole-number networks from the weights; returns the id that streams will carry."""
-        self._export_tables()
+        self.factorised.export()
         self.id = self.freeze()
         return self.id
 
@@ -218,3 +225,36 @@ class Codec(nn.Module):
         table: Tensor = getattr(self.gains, which)
         gain: Tensor = self.gains(table, level.to(table.device))
         return gain
+
+
+class Factorised(Codec):
+    """Every channel of the latents has a density of its own, everywhere the same (arXiv 1611.01704, 1802.01436)."""
+
+    def __init__(self, config: CodecConfig) -> None:
+        super().__init__(config)
+        self.prior = FactorisedPrior("y", config.latents)
+
+    @property
+    def factorised(self) -> FactorisedPrior:
+        """See `Codec.factorised`."""
+        return self.prior
+
+    def proxy(self, y: Tensor, proxy: Proxy) -> tuple[Tensor, dict[str, Tensor]]:
+        """See `Codec.proxy`."""
+        latents, bits = self.prior.proxy(y, proxy)
+        return latents, {"y": bits}
+
+    def exact(self, y: Tensor | None, size: tuple[int, int], exchange: Exchange) -> Tensor:
+        """See `Codec.exact`: one block."""
+        return self.prior.exact(y, size, exchange)
+
+
+def check_count(tables: Tables, count: int) -> Tables:
+    """The tables, if there are as many as that.
+
+    Raises:
+        WeightsError: if not.
+    """
+    if len(tables) != count:
+        raise WeightsError(f"{len(tables)} tables instead of {count}")
+    return tables

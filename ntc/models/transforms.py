@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ntc.gdn import GDN
 from ntc.models.config import CodecConfig
+from pim.errors import UsageError
 from pim.pim import tiles
 
 STRIDE = 16  # pixels per latent
@@ -19,6 +21,8 @@ TILE = 32  # latents per side of a tile
 HALO = 3  # latents around a tile that its pixels depend on
 START_SPREAD = 10.0  # deviation of the first latents over that of images, so that noise does not drown them
 GRAY = 0.5
+DAMPING = 0.5  # of every stage of a start from images: keeps what comes next small, so that GDN changes little
+STEP = 62 / 255  # of the latents then, in intensity: what lambda = 0.0067 asks of a uniform quantiser
 
 
 def down(inner: int, outer: int, kernel: int = 5) -> nn.Conv2d:
@@ -133,3 +137,46 @@ def _start(convolutions: Sequence[nn.Conv2d | nn.ConvTranspose2d]) -> None:
         layer.weight.normal_(0.0, taps**-0.5)
         assert layer.bias is not None
         layer.bias.zero_()
+
+
+@torch.no_grad()
+def start_from_images(analysis: nn.Sequential, synthesis: nn.Sequential, images: Tensor) -> None:
+    """Make both transforms one block transform of training images, in place; our own, for the first thousands of steps.
+
+    Stage by stage, each convolution takes the principal components of blocks of 2 x 2 of its inputs, and the
+    transposed convolution on the other side puts them together again. With GDN near the identity at first, the codec
+    starts as a truncated Karhunen-Loeve transform of blocks of 16 x 16 pixels instead of as noise.
+
+    Args:
+        analysis: With GDN; rectifiers would lose the negative half.
+        synthesis: Its mirror image.
+        images: (N, 3, H, W) in [0, 1], sides being multiples of 16.
+
+    Raises:
+        UsageError: if there are rectifiers.
+    """
+    if any(isinstance(layer, nn.ReLU) for layer in analysis):
+        raise UsageError("a start from images needs GDN; with relu, start at random")
+    there = [layer for layer in analysis if isinstance(layer, nn.Conv2d)]
+    back = [layer for layer in synthesis if isinstance(layer, nn.ConvTranspose2d)][::-1]
+    x = images - GRAY
+    scales = [DAMPING] * (len(there) - 1) + [DAMPING ** (1 - len(there)) / STEP]
+    for forward, backward, scale in zip(there, back, scales, strict=True):
+        blocks = F.pixel_unshuffle(x, 2)
+        components = _principal(blocks, forward.out_channels)
+        taps = components.reshape(len(components), -1, 2, 2)
+        # A start of exact zeros would stay: some outputs are to learn what is new.
+        forward.weight.mul_(0.01)
+        backward.weight.mul_(0.01)
+        forward.weight[: len(taps), :, 2:4, 2:4] = scale * taps
+        backward.weight[: len(taps), :, 2:4, 2:4] = taps / scale
+        assert forward.bias is not None
+        x = forward(x)
+
+
+def _principal(blocks: Tensor, count: int) -> Tensor:
+    """The first principal components of the channels of (N, C, h, w), (min(count, C), C), orthonormal rows."""
+    flat = blocks.transpose(0, 1).flatten(1).double()
+    _, vectors = torch.linalg.eigh(flat @ flat.T)
+    first: Tensor = vectors.flip(1).T[:count].to(blocks)
+    return first

@@ -13,7 +13,7 @@ from pim.cli.ntc import files
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
-    from ntc.distortion import Distortion
+    from ntc.losses import Distortion
     from ntc.patches import Patches, PatchSettings
     from ntc.training import Progress, Run
     from pim.loss import Distortion as Perceptual
@@ -147,7 +147,7 @@ def _distortion(name: DistortionName, loss: Perceptual | None, patches: Patches,
     """What to compare reference and decoded patches by, on the scale of the MSE of 0 .. 255 where it has an MSE."""
     import torch
 
-    from ntc.distortion import PEAK, mse
+    from ntc.losses import PEAK, mse
     from ntc.patches import spread
 
     if loss is None:
