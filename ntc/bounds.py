@@ -36,16 +36,10 @@ class _LowerBound(torch.autograd.Function):
 
 
 def lower_bound(x: Tensor, bound: float, gradient: Gradient = "identity_if_towards") -> Tensor:
-    """max(x, bound), elementwise.
+    """Take max(x, bound) elementwise; any shape.
 
-    Args:
-        x: Any shape.
-        bound: The smallest value that comes out.
-        gradient: What passes back where x < bound: with "identity_if_towards" only what a step of descent would
-            use to push x up to the bound; with "identity" everything; with "disconnected" nothing.
-
-    Returns:
-        The shape of x.
+    Where x < bound, "identity_if_towards" passes back only what a step of descent would use to push x up to the
+    bound, "identity" everything, "disconnected" nothing.
     """
     out: Tensor = _LowerBound.apply(x, bound, gradient)
     return out

@@ -8,7 +8,7 @@ escaped. Nothing is written of how many there are: the decoder has to know.
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,25 +25,8 @@ Words = NDArray[np.uint32]
 Whole = NDArray[np.integer[Any]]
 
 
-class Backend(Protocol):
-    """Writes entries of tables."""
-
-    def encode(self, symbols: Ints, cdf: Ints) -> None:
-        """Append entries of one table."""
-
-    def finish(self) -> Words:
-        """All words."""
-
-
-class Source(Protocol):
-    """Reads entries of tables."""
-
-    def decode(self, cdf: Ints, count: int) -> Ints:
-        """The next entries of one table."""
-
-
 class _FastEncoder:
-    """The coder of constriction."""
+    """The coder of constriction, with the calls of `RangeEncoder`."""
 
     def __init__(self) -> None:
         import constriction
@@ -54,8 +37,7 @@ class _FastEncoder:
         self._coder.encode(np.ascontiguousarray(symbols, dtype=np.int32), _model(cdf))
 
     def finish(self) -> Words:
-        words: Words = self._coder.get_compressed()
-        return words
+        return np.asarray(self._coder.get_compressed())
 
 
 class _FastDecoder:
@@ -66,10 +48,9 @@ class _FastDecoder:
 
     def decode(self, cdf: Ints, count: int) -> Ints:
         try:
-            out: Ints = self._coder.decode(_model(cdf), count)
+            return np.asarray(self._coder.decode(_model(cdf), count))
         except AssertionError as error:  # how it says that no symbol fits
             raise InputError("the stream is damaged: no symbol fits") from error
-        return out
 
 
 def _model(cdf: Ints) -> object:
@@ -85,13 +66,7 @@ def fast() -> bool:
 
 
 def cost(symbols: Whole, index: Whole, tables: Tables) -> float:
-    """Bits that a block takes in a stream: its ideal code length under the tables, escapes included.
-
-    Args:
-        symbols: (n,).
-        index: (n,): which table codes each.
-        tables: The tables.
-    """
+    """Count the bits of a block (n,), coded with tables by number (n,): their ideal code length, escapes included."""
     symbols, index = _block(symbols, index, tables)
     entry, escaped = _entries(symbols, index, tables)
     at = tables.start[index] + entry
@@ -103,18 +78,13 @@ def cost(symbols: Whole, index: Whole, tables: Tables) -> float:
 class Encoder:
     """Codes blocks of symbols into one stream."""
 
-    def __init__(self, tables: Tables, backend: Backend | None = None) -> None:
+    def __init__(self, tables: Tables, backend: RangeEncoder | None = None) -> None:
         """With `tables` for the first blocks; `backend` replaces the fastest coder that is installed."""
         self.tables = tables
-        self._backend = backend or (_FastEncoder() if fast() else RangeEncoder())
+        self._backend: _FastEncoder | RangeEncoder = backend or (_FastEncoder() if fast() else RangeEncoder())
 
     def put(self, symbols: Whole, index: Whole, tables: Tables | None = None) -> None:
-        """Code one block.
-
-        Args:
-            symbols: (n,) whole numbers, magnitude up to 2^24.
-            index: (n,): which table codes each.
-            tables: Other tables for this block.
+        """Code one block of whole numbers (n,) up to +-2^24, with the number of a table for each, (n,).
 
         Raises:
             InputError: if a symbol is too large, or an index has no table.
@@ -143,7 +113,7 @@ class Encoder:
 class Decoder:
     """Gives back what `Encoder` coded, block by block."""
 
-    def __init__(self, data: bytes, tables: Tables, source: Source | None = None) -> None:
+    def __init__(self, data: bytes, tables: Tables, source: RangeDecoder | None = None) -> None:
         """Read `data`; `source` replaces the fastest coder that is installed.
 
         Raises:
@@ -153,17 +123,10 @@ class Decoder:
             raise InputError(f"a stream consists of words of 4 bytes; got {len(data)} bytes")
         self.tables = tables
         words = np.frombuffer(data, dtype="<u4").astype(np.uint32)
-        self._source = source or (_FastDecoder(words) if fast() else RangeDecoder(words))
+        self._source: _FastDecoder | RangeDecoder = source or (_FastDecoder(words) if fast() else RangeDecoder(words))
 
     def get(self, index: Whole, tables: Tables | None = None) -> Ints:
-        """Decode one block.
-
-        Args:
-            index: (n,): which table coded each symbol.
-            tables: Other tables for this block.
-
-        Returns:
-            Symbols, (n,).
+        """Decode one block of symbols (n,) from the number of the table that coded each, (n,).
 
         Raises:
             InputError: if the stream is so damaged that no symbol fits; other damage gives wrong symbols.

@@ -30,23 +30,14 @@ def scale_of(index: Tensor) -> Tensor:
     return torch.exp(_LOG_SMALLEST + index * _LOG_STEP)
 
 
-def index_of(scale: Tensor) -> Tensor:
-    """The smallest index whose scale is at least this one, 0 .. 63: whole numbers, no gradient."""
-    table = scale_table().to(scale.device)
-    return torch.bucketize(scale.detach().double(), table).clamp_max(SCALES - 1)
-
-
 def likelihood(y: Tensor, mean: Tensor | float, scale: Tensor, alpha: Tensor | float | None = None) -> Tensor:
-    """Probability of the unit interval around y under a Gaussian; at rounded y, their probability.
+    """Probability, in [0, 1], of the unit interval around y under a Gaussian; at rounded y, their probability.
 
     Args:
-        y: Any shape.
-        mean: Broadcast to y.
-        scale: Broadcast to y; below 0.11 it counts as 0.11, with the gradient of `lower_bound`.
+        y: Any shape; mean and scale are broadcast to it.
+        mean: Of the Gaussian.
+        scale: Below 0.11 it counts as 0.11, with the gradient of `lower_bound`.
         alpha: What lies around the mean was soft-rounded with this before noise came; None: it was not.
-
-    Returns:
-        The shape of y, in [0, 1].
     """
     scale = lower_bound(scale, SMALLEST_SCALE)
     # Mirrored to the upper side, where erfc keeps its digits.

@@ -22,14 +22,11 @@ def gdn(x: Tensor, beta: Tensor, gamma: Tensor, *, inverse: bool = False, simpli
     The inverse multiplies instead: one step of a fixed-point iteration, not the exact inverse.
 
     Args:
-        x: (N, C, H, W).
+        x: (N, C, H, W), as what is returned.
         beta: (C,), positive.
         gamma: (C, C), not negative; row i weighs the channels j that normalise channel i.
         inverse: Multiply instead of dividing.
         simplified: a = e = 1.
-
-    Returns:
-        (N, C, H, W).
     """
     energy = x.abs() if simplified else x.square()
     norm = F.conv2d(energy, gamma[:, :, None, None], beta)

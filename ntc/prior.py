@@ -32,34 +32,15 @@ class Layer(NamedTuple):
 
 
 def logits(x: Tensor, layers: Sequence[Layer]) -> Tensor:
-    """Logit of the cumulative density, which rises with x.
+    """Logit of the cumulative density, which rises with x: (C, 1, L) -> (C, 1, L).
 
-    h <- softplus(M) h + b, then h <- h + tanh(a) tanh(h) except after the last.
-
-    Args:
-        x: (C, 1, L).
-        layers: Of the network.
-
-    Returns:
-        (C, 1, L).
+    h <- softplus(M) h + b, then h <- h + tanh(a) tanh(h) except after the last layer.
     """
     for matrix, bias, factor in layers:
         x = torch.baddbmm(bias, F.softplus(matrix), x)
         if factor is not None:
             x = x + torch.tanh(factor) * torch.tanh(x)
     return x
-
-
-def log_density(x: Tensor, layers: Sequence[Layer]) -> Tensor:
-    """Natural logarithm of the density itself, (C, 1, L) -> (C, 1, L)."""
-    slope = torch.ones_like(x)
-    for matrix, bias, factor in layers:
-        weight = F.softplus(matrix)
-        x, slope = torch.baddbmm(bias, weight, x), weight @ slope
-        if factor is not None:
-            bent = torch.tanh(x)
-            x, slope = x + torch.tanh(factor) * bent, slope * (1 + torch.tanh(factor) * (1 - bent.square()))
-    return F.logsigmoid(x) + F.logsigmoid(-x) + slope.log()
 
 
 def interval_probability(lower: Tensor, upper: Tensor) -> Tensor:
@@ -105,20 +86,13 @@ class FactorisedDensity(nn.Module):
         """Cumulative density in (0, 1), the shape of x."""
         return torch.sigmoid(self.logits(x))
 
-    def log_density(self, x: Tensor) -> Tensor:
-        """Natural logarithm of the density without noise, the shape of x."""
-        return self._unflat(log_density(self._flat(x), self.layers()), x)
-
     def likelihood(self, x: Tensor, alpha: Tensor | float | None = None, centre: Tensor | float = 0.0) -> Tensor:
-        """Density of the latent plus uniform noise; at rounded latents, their probability.
+        """Density of latents x plus uniform noise, in (0, 1], the shape of x; at rounded latents, their probability.
 
         Args:
             x: (N, C, ...), noisy or rounded.
             alpha: The latents are soft-rounded with this before the noise; None: they are not.
             centre: From where they are soft-rounded.
-
-        Returns:
-            The shape of x, in (0, 1].
         """
         low, high = x - 0.5, x + 0.5
         if alpha is not None:
@@ -133,13 +107,7 @@ class FactorisedDensity(nn.Module):
 
     @torch.no_grad()
     def quantile(self, logit: float) -> Tensor:
-        """Where the logit of the cumulative density takes a value, for every channel, by bisection.
-
-        Args:
-            logit: 0 for the median.
-
-        Returns:
-            (C,) in float64.
+        """Find by bisection where the logit of the cumulative density takes a value: (C,) in float64.
 
         Raises:
             PimError: if the density has no such place within 2^40.

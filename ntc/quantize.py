@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,14 +17,9 @@ CLIP = 1 - 1e-6  # the gradient of atanh explodes at 1
 
 
 def quantise(y: Tensor, mean: Tensor | float = 0.0) -> Tensor:
-    """Whole steps from the mean, to the nearest, ties to even: what is coded.
+    """Round latents y, any shape, to whole steps k from the mean, ties to even: what is coded, as floats.
 
-    Args:
-        y: Latents, any shape.
-        mean: What the prior expects, broadcast to y.
-
-    Returns:
-        Whole numbers k as floats, the shape of y; `k + mean` is what the decoder sees. The gradient is 0.
+    The decoder sees `k + mean`. The gradient is 0.
     """
     return torch.round(y - mean)
 
@@ -42,36 +36,17 @@ def add_noise(y: Tensor, generator: torch.Generator | None = None) -> Tensor:
 
 
 def dithered(y: Tensor, offset: Tensor) -> Tensor:
-    """Universal quantisation: round(y - u) + u with an offset u that the decoder knows; gradient 1.
+    """Universal quantisation: round(y - u) + u with an offset u, of the shape of y, that the decoder knows; gradient 1.
 
     With u uniform in [-1/2, 1/2) the error is uniform and independent of y, exactly as if noise was added.
-
-    Args:
-        y: Any shape.
-        offset: u, the shape of y.
     """
     return straight_through(y, offset)
 
 
-def dither(shape: tuple[int, ...], key: int) -> Tensor:
-    """Offsets in [-1/2, 1/2) that encoder and decoder draw alike, float32 on the CPU.
-
-    Args:
-        shape: Any.
-        key: From the header of the stream; a counter-based generator (Philox) makes the same numbers everywhere.
-    """
-    words = np.random.Generator(np.random.Philox(key=key)).integers(0, 1 << 24, size=shape, dtype=np.uint32)
-    return torch.from_numpy(words.astype(np.float32) / np.float32(1 << 24) - np.float32(0.5))
-
-
 def soft_round(x: Tensor, alpha: Tensor | float) -> Tensor:
-    """Differentiable rounding: the identity for alpha -> 0, rounding for alpha -> infinity.
+    """Differentiable rounding of any shape: the identity for a steepness alpha -> 0, rounding for alpha -> infinity.
 
     s(x) = m + tanh(alpha (x - m)) / (2 tanh(alpha / 2)) with m = floor(x) + 1/2.
-
-    Args:
-        x: Any shape.
-        alpha: Steepness, > 0; a scalar.
     """
     alpha = torch.as_tensor(alpha, dtype=x.dtype, device=x.device)
     safe = alpha.clamp_min(TINY_ALPHA)
@@ -113,12 +88,8 @@ class _Perturbed(torch.autograd.Function):
 def perturb_and_apply(function: Callable[[Tensor], Tensor], x: Tensor, noise: Tensor) -> Tensor:
     """An elementwise function of noisy x, with the gradient that it has on average over the noise.
 
-    d/dx E_u f(x + u) = f(x + 1/2) - f(x - 1/2) for u uniform in [-1/2, 1/2), whatever f is (arXiv 2006.09952).
-
-    Args:
-        function: Elementwise; its parameters get no gradient.
-        x: Any shape.
-        noise: u, the shape of x.
+    d/dx E_u f(x + u) = f(x + 1/2) - f(x - 1/2) for noise u uniform in [-1/2, 1/2), of the shape of x, whatever f is
+    (arXiv 2006.09952). Parameters of the function get no gradient.
     """
     out: Tensor = _Perturbed.apply(x, noise, function)
     return out

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
@@ -12,46 +11,50 @@ from pathlib import Path
 from typing import Any
 
 from ntc.rd import Coder, Picture
-from pim.errors import PimError
+from pim.core.database import Database, Layout
+from pim.errors import DataError, PimError
 from pim.eval.rate_curves import RatePoint
 
-FILE = "rate-points.sqlite"
-WAIT = 60  # seconds for another process that is writing
+FILE = "rate-points-1.sqlite"
+_LAYOUT = Layout(
+    "CREATE TABLE points (key TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;",
+    version=1,
+    otherwise="remove it, what it held is measured again",
+)
 
 
 class RateCache:
     """A table of points by what they depend on; several processes may use it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, measures: Mapping[str, Any]) -> None:
-        self.path = path
-        self.connection = connection
-        self.measures = measures
+    def __init__(self, database: Database, measures: Mapping[str, Any]) -> None:
+        self.database, self.measures = database, measures
 
     def get(self, picture: Picture, coder: Coder, setting: str, metrics: Sequence[str]) -> RatePoint | None:
         """Find the point of a picture, codec and setting with the values of those metrics that are known.
 
         Raises:
-            PimError: if the table is damaged.
+            DataError: if the table is damaged.
         """
         found: RatePoint | None = None
         for key in self._keys(picture, coder, setting, metrics):
-            with _named(self.path):
-                row = self.connection.execute("SELECT body FROM points WHERE key = ?", (key,)).fetchone()
-                if row is not None:
-                    known = RatePoint(**json.loads(row[0]))
-                    found = known if found is None else replace(known, values={**found.values, **known.values})
+            for (body,) in self.database.rows("SELECT body FROM points WHERE key = ?", key):
+                try:
+                    known = RatePoint(**json.loads(body))
+                except (ValueError, TypeError) as error:
+                    raise DataError(f"{self.database.path} is damaged ({error}); {_LAYOUT.otherwise}") from error
+                found = known if found is None else replace(known, values={**found.values, **known.values})
         return found
 
     def put(self, picture: Picture, coder: Coder, point: RatePoint) -> None:
         """Keep the values of a point, each for itself; they are on disk when this returns.
 
         Raises:
-            PimError: if the table is damaged.
+            PimError: if the table is damaged or cannot be written.
         """
         bodies = [json.dumps(asdict(replace(point, values={name: value}))) for name, value in point.values.items()]
         rows = zip(self._keys(picture, coder, point.setting, tuple(point.values)), bodies, strict=True)
-        with _named(self.path), self.connection:
-            self.connection.executemany("INSERT OR REPLACE INTO points VALUES (?, ?)", rows)
+        with self.database.transaction() as sql:
+            sql.executemany("INSERT OR REPLACE INTO points VALUES (?, ?)", rows)
 
     def _keys(self, picture: Picture, coder: Coder, setting: str, metrics: Sequence[str]) -> list[str]:
         """What the values of metrics are known by: each depends on its own metric and on no other."""
@@ -65,7 +68,7 @@ class RateCache:
 def rate_cache(
     folder: Path, measures: Mapping[str, Any], tell: Callable[[str], None] = lambda line: None
 ) -> Iterator[RateCache]:
-    """The points kept in a folder; nothing is kept, and that told, where the folder cannot be written.
+    """Open the points kept in a folder; nothing is kept, and that told, where the folder cannot be written.
 
     Args:
         folder: Made if it is not there.
@@ -73,34 +76,25 @@ def rate_cache(
         tell: Called with a line if nothing can be kept.
 
     Raises:
-        PimError: if the table is damaged.
+        DataError: if the table is damaged.
     """
-    path = folder / FILE
-    make = "CREATE TABLE IF NOT EXISTS points (key TEXT PRIMARY KEY, body TEXT) WITHOUT ROWID"
-    with closing(_opened(path, tell)) as connection:
-        with _named(path):
-            connection.execute(make)
-        yield RateCache(path, connection, measures)
+    with closing(_opened(folder / FILE, tell)) as database:
+        yield RateCache(database, measures)
 
 
-def _opened(path: Path, tell: Callable[[str], None]) -> sqlite3.Connection:
+def _opened(path: Path, tell: Callable[[str], None]) -> Database:
     """The table of points, or one in memory where it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=WAIT)
-        connection.execute("BEGIN IMMEDIATE").connection.rollback()
-    except (OSError, sqlite3.OperationalError) as error:
+        database = Database(path, _LAYOUT)
+        try:
+            with database.transaction():  # it may be one that can only be read
+                return database
+        except PimError:
+            database.close()
+            raise
+    except DataError:
+        raise
+    except (OSError, PimError) as error:
         tell(f"points cannot be kept in {path} ({error}); PIM_CACHE names another folder")
-        return sqlite3.connect(":memory:")
-    except sqlite3.DatabaseError:
-        pass  # is told with the first statement
-    return connection
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """What SQLite or a damaged row says, with the file and what to do."""
-    try:
-        yield
-    except (sqlite3.Error, json.JSONDecodeError, TypeError) as error:
-        raise PimError(f"{path} cannot be used ({error}); remove it, what it held is measured again") from error
+        return Database(Path(":memory:"), _LAYOUT)

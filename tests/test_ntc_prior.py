@@ -41,11 +41,12 @@ def random_density(channels=4, seed=0):
 
 def test_the_density_agrees_with_the_public_code(public):
     density, arrays = public
-    x = tensor(arrays["x"])
+    x = tensor(arrays["x"]).requires_grad_()
+    (slope,) = torch.autograd.grad(density.cdf(x).sum(), x)
+    assert (slope.log() - tensor(arrays["logprob"])).abs().max() < 1e-6
     with torch.no_grad():
         assert (density.cdf(x) - tensor(arrays["cdf"])).abs().max() < 1e-6
         assert (density.logits(x) - tensor(arrays["logits"])).abs().max() < 1e-6
-        assert (density.log_density(x) - tensor(arrays["logprob"])).abs().max() < 1e-6
         assert (density.likelihood(x) - tensor(arrays["noisy_prob"])).abs().max() < 1e-6
         assert (density.likelihood(x + 0.1, 4.0) - tensor(arrays["softround4_noisy_prob"])).abs().max() < 1e-6
         seen = arrays["noisy_bits"] < 29
@@ -80,13 +81,6 @@ def test_both_tails_keep_their_digits_in_single_precision():
         torch.testing.assert_close(rough.double(), exact, rtol=1e-2, atol=0)
 
 
-def test_the_slope_of_the_cumulative_density_is_the_density():
-    density = random_density(seed=3)
-    x = torch.linspace(-5, 5, 21, dtype=torch.float64)[:, None].repeat(1, 4).requires_grad_()
-    (slope,) = torch.autograd.grad(density.cdf(x).sum(), x)
-    torch.testing.assert_close(density.log_density(x).exp(), slope)
-
-
 def test_channels_stay_apart_whatever_surrounds_them():
     density = random_density()
     x = torch.randn(2, 4, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -117,14 +111,11 @@ def test_gaussian_bits_agree_with_both_references(golden):
     torch.testing.assert_close(bits[seen], tensor(theirs["nn_bits"])[seen], rtol=1e-5, atol=1e-5)
 
 
-def test_the_scale_table_and_both_ways_through_it(golden):
+def test_the_scale_table_and_the_way_into_it(golden):
     table = conditional.scale_table()
     np.testing.assert_allclose(table.numpy(), golden("ntc_tfc")["scale_table_64"], rtol=1e-12)
     index = torch.arange(64)
     torch.testing.assert_close(conditional.scale_of(index.double()), table)
-    assert torch.equal(conditional.index_of(table), index)
-    assert conditional.index_of(table[:-1] * 1.001).tolist() == list(range(1, 64))
-    assert conditional.index_of(torch.tensor([0.0, 1e9])).tolist() == [0, 63]
 
 
 def test_a_hopeless_latent_still_feels_where_the_mean_is():

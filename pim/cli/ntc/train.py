@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
+from pim.cli.ntc import coding
 from pim.cli.common import progress
-from pim.cli.ntc import files
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def train(
     average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = 0.995,
     half: Annotated[bool, typer.Option("--half", help="Keep the codec in 16 bits a weight.")] = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
-    threads: files.Threads = 0,
+    threads: coding.Threads = 0,
     seed: common.Seed = 0,
     device: common.Device = "auto",
     quiet: common.Quiet = False,
@@ -115,7 +115,7 @@ def train(
         seed=seed,
     )
     cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)
-    files.use_threads(threads)
+    coding.use_threads(threads)
     where = common.chosen_device(device)
     perceptual = _perceptual(distortion, window)
     patches = _collect(images, cutting, held_out, quiet)

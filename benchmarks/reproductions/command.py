@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pim.cli import common
-from pim.cli.common import progress, table
-from pim.errors import UsageError
+from pim.cli.common import table
+from pim.cli.common import progress
+from reproductions.catalogue import CATALOGUE, check_name
 
 if TYPE_CHECKING:
     from reproductions.experiment import Claim
@@ -22,6 +21,10 @@ Example:
 """
 
 
+app = typer.Typer(context_settings=common.HELP_OPTIONS, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command(epilog=EXAMPLES)
 def reproduce(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", show_default=False, help="Without it, the list of experiments.")
@@ -44,15 +47,13 @@ def reproduce(
     An interrupted experiment goes on with the run at which it stood. The experiments are part of the
     repository, not of the installed package: run this from the root of a clone.
     """
-    _find_repository()
-    from reproductions.catalogue import CATALOGUE, check_name
-
     if name is None:
         rows = [{"name": e.name, "paper": e.paper, "data": e.data or "-", "about": e.summary} for e in CATALOGUE]
         print(table(rows, "text"), end="")
         return
     check_name(name)
     import torch
+
     from reproductions.run import EXPERIMENTS
     from reproductions.run import reproduce as run
 
@@ -66,22 +67,6 @@ def reproduce(
         raise common.Interrupted(f"stopped; finished runs are kept in {output}, the same command goes on") from None
     print(table([_row(claim) for claim in findings.claims], "text"), end="")
     common.note(f"rows and figures are in {output}", quiet)
-
-
-def _find_repository() -> None:
-    """Make the experiments of the clone importable: they are not installed.
-
-    Raises:
-        UsageError: if this is not run from the root of a clone.
-    """
-    folder = Path.cwd() / "benchmarks"
-    if (folder / "reproductions").is_dir() and str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    if importlib.util.find_spec("reproductions") is None:
-        raise UsageError(
-            f"the experiments are in benchmarks/reproductions of the repository, and {Path.cwd()} has none; "
-            "clone it and run this from its root"
-        )
 
 
 def _row(claim: Claim) -> dict[str, str | bool]:
