@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ntc import container
@@ -11,7 +12,6 @@ from ntc.coder import Decoder, Encoder
 from ntc.container import Container
 from ntc.models.codec import BEST_QUALITY, Codec
 from ntc.models.exchange import Read, Write
-from ntc.tables import Tables
 from pim.core import checks
 from pim.errors import InputError, UsageError
 
@@ -42,7 +42,7 @@ def compress(codec: Codec, image: Tensor, quality: int | None = None) -> bytes:
     quality = _quality(codec, quality)
     level = torch.tensor([codec.level(quality)])
     latents = codec.latents(batch, level).cpu()
-    write = Write(encoder := Encoder(_tables(codec)[0]))
+    write = Write(encoder := Encoder(codec.codings()[0].tables))
     with torch.no_grad():
         codec.exact(latents, codec.latent_size((height, width)), write)
     assert codec.id is not None
@@ -71,9 +71,12 @@ def decompress(codec: Codec, data: bytes, max_pixels: int = container.MAX_PIXELS
         raise InputError(f"asks for quality {file.quality} of a codec that has only one")
     size = (file.height, file.width)
     latent_size = codec.latent_size(size)
-    _check_plausible(codec, latent_size, file)
+    if codec.least_bits(latent_size) > 8 * len(file.stream) + 64:  # before the work is done
+        raise InputError(
+            f"is damaged: {len(file.stream)} bytes cannot hold the {file.width} x {file.height} pixels that it claims"
+        )
     level = torch.tensor([codec.level(file.quality)])
-    read = Read(Decoder(file.stream, _tables(codec)[0]))
+    read = Read(Decoder(file.stream, codec.codings()[0].tables))
     with torch.no_grad():
         latents = codec.exact(None, latent_size, read)
     if read.checksum != file.checksum:
@@ -87,19 +90,15 @@ def overhead(data: bytes) -> int:
     return container.overhead(file.height, file.width, len(file.stream))
 
 
-def from_pixels(pixels: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Tensor:
+def from_pixels(pixels: NDArray[np.float32]) -> Tensor:
     """(H, W, 3) in [0, 1], as `pim.images.opener.open_image` gives, as (1, 3, H, W)."""
     return torch.from_numpy(pixels).permute(2, 0, 1)[None]
 
 
-def to_8_bit(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def to_8_bit(image: Tensor) -> NDArray[np.uint8]:
     """(1, 3, H, W) in [0, 1] as (H, W, 3) from 0 to 255, to the nearest."""
     levels: Tensor = (image[0] * 255 + 0.5).to(torch.uint8)
     return levels.permute(1, 2, 0).cpu().numpy()
-
-
-def _tables(codec: Codec) -> list[Tables]:
-    return [coding.tables for coding in codec.codings()]
 
 
 def _check_ready(codec: Codec) -> None:
@@ -117,16 +116,3 @@ def _quality(codec: Codec, quality: int | None) -> int:
     if not 0 <= quality <= BEST_QUALITY:
         raise UsageError(f"quality must lie in 0 .. {BEST_QUALITY}; got {quality}")
     return quality
-
-
-def _check_plausible(codec: Codec, latent_size: tuple[int, int], file: Container) -> None:
-    """Refuse sizes that no stream of this length can fill, before the work is done.
-
-    Raises:
-        InputError: if the cheapest symbols would need more bits than there are.
-    """
-    least = codec.least_bits(latent_size)
-    if least > 8 * len(file.stream) + 64:
-        raise InputError(
-            f"is damaged: {len(file.stream)} bytes cannot hold the {file.width} x {file.height} pixels that it claims"
-        )

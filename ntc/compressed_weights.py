@@ -8,14 +8,13 @@ the shipped metrics larger, so weights are coded as they are.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ntc import reparameterise as epr
-from ntc.reparameterise.uniform import set_steps
+from ntc.reparameterise.forms import set_steps
 from pim.core import weights
 from pim.core.weights import WeightHeader
 from pim.errors import UsageError, WeightsError
@@ -23,19 +22,11 @@ from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
 
 
-@dataclass(frozen=True)
-class Expanded:
-    """What a compressed weight file holds."""
-
-    header: WeightHeader
-    tensors: dict[str, Tensor]
-
-
 def compress(path: str | Path, relative_step: float) -> bytes:
-    """A weight file as the bytes of a compressed one.
+    """Compress a weight file, of `pim train` or one that ships.
 
     Args:
-        path: A file of `pim train`, or one that ships.
+        path: The file.
         relative_step: Quantisation step in units of the root mean square of each tensor: the smaller, the
             nearer to the original and the larger the file.
 
@@ -51,8 +42,8 @@ def compress(path: str | Path, relative_step: float) -> bytes:
     return epr.dumps(metric, {**json.loads(header.to_json()), "training": training})
 
 
-def expand(content: bytes) -> Expanded:
-    """What `compress` made, as header and tensors of an ordinary weight file.
+def expand(content: bytes) -> tuple[WeightHeader, dict[str, Tensor]]:
+    """Turn what `compress` made into header and tensors of an ordinary weight file.
 
     Raises:
         WeightsError: if the bytes are damaged or hold something else.
@@ -63,7 +54,7 @@ def expand(content: bytes) -> Expanded:
     except UsageError as error:
         raise WeightsError(f"the compressed weights have settings that this version does not know: {error}") from error
     epr.loads(content, metric)
-    return Expanded(header, dict(metric.state_dict()))
+    return header, dict(metric.state_dict())
 
 
 def _header(values: dict[str, Any]) -> WeightHeader:

@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ntc import tables
@@ -83,8 +84,7 @@ class CompressibleBottleneck(nn.Module):
         channels = self.density.channels
         if features.ndim < 2 or features.shape[1] != channels or not features.numel():
             raise InputError(f"features must be (N, {channels}, ...) and not empty; got {tuple(features.shape)}")
-        if not bool(torch.isfinite(features).all()):
-            raise InputError("features hold values that are not finite")
+        _check_finite(features)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             self.log_scale.add_(math.log(factor))
@@ -116,8 +116,7 @@ class CompressibleBottleneck(nn.Module):
         channels = self.density.channels
         if features.ndim != 2 or features.shape[1] != channels:
             raise InputError(f"features must be (N, {channels}); got {tuple(features.shape)}")
-        if not bool(torch.isfinite(features).all()):
-            raise InputError("features hold values that are not finite")
+        _check_finite(features)
         coder, offset = self._tables()
         symbols = quantise(features * torch.exp(self.log_scale), offset).cpu().numpy().astype(np.int64)
         encoder = Encoder(coder)
@@ -167,7 +166,12 @@ class CompressibleBottleneck(nn.Module):
         return values.reshape(1, -1, *[1] * (features.ndim - 2))
 
 
-def _index(count: int, channels: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _check_finite(features: Tensor) -> None:
+    if not bool(torch.isfinite(features).all()):
+        raise InputError("features hold values that are not finite")
+
+
+def _index(count: int, channels: int) -> NDArray[np.int64]:
     return np.tile(np.arange(channels), count)
 
 

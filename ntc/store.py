@@ -17,7 +17,7 @@ from ntc.models.codec import Codec
 from ntc.models.config import CodecConfig
 from ntc.tables import Tables
 from pim.core import weights
-from pim.errors import InputError, PimError, UsageError, WeightsError, did_you_mean
+from pim.errors import InputError, UsageError, WeightsError, did_you_mean
 
 KIND = "ntc"  # in the header of the file
 DEFAULT = "ntc-small"
@@ -73,9 +73,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
         codec.put_tables(tables)
         codec.eval()
         fresh = codec.freeze()
-    except (KeyError, RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, PimError):
-            raise WeightsError(f"{path} is no usable codec: {error}") from error
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:  # most errors of ours are ValueErrors too
         raise WeightsError(f"{path} is no usable codec: {' '.join(str(error).split())[:200]}") from error
     if fresh != codec_id:
         raise WeightsError(f"{path}: the tables do not belong to the weights; train or fetch the codec again")

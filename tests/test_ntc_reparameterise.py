@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from ntc import reparameterise as epr
-from ntc.reparameterise import forms, model_file, tables, tensor_code
-from ntc.reparameterise.reading import Reader
-from ntc.reparameterise.uniform import set_steps
+from ntc.reparameterise import forms, model_file, tensor_code
+from ntc.reparameterise.forms import set_steps
+from ntc.reparameterise.tensor_code import Reader
 from ntc.tables import PRECISION
 from pim.errors import InputError, PimError, UsageError, WeightsError
 
@@ -192,8 +192,8 @@ def test_any_latents_survive_planning(shape):
 def test_tables_are_valid_and_close_to_the_frequencies():
     rng = np.random.default_rng(2)
     symbols = np.rint(rng.laplace(0, 3, 5000)).astype(np.int64)
-    lengths = tables.fit(symbols)
-    made = tables.tables([lengths])
+    lengths = tensor_code.fit_lengths(symbols)
+    made = tensor_code.tables_of([lengths])
     counts = np.diff(made.table(0))
     assert counts.min() >= 1
     assert counts.sum() == 1 << PRECISION
@@ -218,8 +218,8 @@ def test_groups_share_a_table_where_that_is_cheaper():
 
 def test_far_out_symbols_escape():
     symbols = np.array([0, 0, 1, -1, 0, 100_000, -100_000] * 3)
-    lengths = tables.fit(symbols)
-    assert len(lengths.eighths) <= tables.MOST
+    lengths = tensor_code.fit_lengths(symbols)
+    assert len(lengths.eighths) <= tensor_code.MOST
     assert lengths.low <= -1
     assert lengths.low + len(lengths.eighths) > 1
 

@@ -75,7 +75,7 @@ def _metric_rows(context: Context, metric: str, sets: dict[str, Dataset]) -> Ite
     for step in STEPS:
         content = compressed_weights.compress(path, step)
         coarse = PIM.load(path)
-        coarse.load_state_dict(compressed_weights.expand(content).tensors)
+        coarse.load_state_dict(compressed_weights.expand(content)[1])
         found = {name: _distances(context, metric, f"step {step:g}", coarse, data) for name, data in sets.items()}
         yield _row(metric, f"step {step:g}", len(content), size, found, plain, sets)
 

@@ -27,11 +27,9 @@ SLANT = REACH + 1  # position (r, c) is coded in step SLANT r + c
 
 
 def causal_mask(kernel: int, *, centre: bool) -> Tensor:
-    """Ones where a position may look: rows above, and its own row up to itself, (kernel, kernel).
+    """Mark with ones where a position may look: rows above, and its own row up to itself, (kernel, kernel).
 
-    Args:
-        kernel: Side, odd.
-        centre: Whether it may see itself: "B" in arXiv 1606.05328, else "A".
+    With `centre` it sees itself: mask "B" in arXiv 1606.05328, else "A".
     """
     mask = torch.ones(kernel, kernel)
     mask[kernel // 2, kernel // 2 + int(centre) :] = 0

@@ -53,15 +53,7 @@ class CodecConfig:
         nonlinearity: Nonlinearity = "gdn",
         lambdas: tuple[float, ...] = (0.013,),
     ) -> CodecConfig:
-        """The published shape: the same number of channels everywhere but in the latents.
-
-        Args:
-            width: N.
-            kind: As above, like the rest.
-            latents: M.
-            nonlinearity: Between the convolutions.
-            lambdas: One or several.
-        """
+        """Take the published shape: N channels, `width`, everywhere but in the latents, which have M."""
         return cls(kind, (width,) * 3, latents, width, nonlinearity, lambdas)
 
     @property
@@ -85,11 +77,8 @@ class CodecConfig:
         Raises:
             UsageError: if a key is unknown or a value impossible.
         """
-        known = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - known):
-            raise UsageError(f"unknown settings of a codec: {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         settings: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
         try:
             return cls(**settings)
-        except TypeError as error:  # a value of another type, in a damaged header
+        except TypeError as error:  # an unknown key, or a value of another type in a damaged header
             raise UsageError(f"impossible settings of a codec: {error}") from error

@@ -7,16 +7,16 @@ encoder and its decoder cannot disagree.
 from __future__ import annotations
 
 import zlib
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ntc.coder import Decoder, Encoder, cost
 from ntc.quantize import quantise
-from ntc.tables import Tables
+from ntc.tables import Ints, Tables
 from pim.errors import InputError
 
 
@@ -46,16 +46,15 @@ class Exchange(Protocol):
 
 
 class Measure:
-    """Counts the bits that the tables promise."""
+    """Counts the bits that the tables promise, by latents."""
 
     def __init__(self) -> None:
-        self.bits: dict[str, float] = {}
+        self.bits: dict[str, float] = defaultdict(float)
 
     def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
         """Round and count."""
         k = rounded(values, mean)
-        bits = cost(k.flatten().to(torch.int32).numpy(), index.flatten().numpy(), coding.tables)
-        self.bits[coding.name] = self.bits.get(coding.name, 0.0) + bits
+        self.bits[coding.name] += cost(_symbols(k), index.flatten().numpy(), coding.tables)
         return k
 
 
@@ -69,9 +68,8 @@ class Write:
     def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
         """Round and write."""
         k = rounded(values, mean)
-        symbols = k.flatten().to(torch.int32).numpy()
-        self._encoder.put(symbols, index.flatten().numpy(), coding.tables)
-        self.checksum = _extended(self.checksum, symbols)
+        self._encoder.put(_symbols(k), index.flatten().numpy(), coding.tables)
+        self.checksum = zlib.crc32(_symbols(k).tobytes(), self.checksum)
         return k
 
 
@@ -85,7 +83,7 @@ class Read:
     def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
         """Read."""
         symbols = self._decoder.get(index.flatten().numpy(), coding.tables)
-        self.checksum = _extended(self.checksum, symbols)
+        self.checksum = zlib.crc32(symbols.astype("<i4").tobytes(), self.checksum)
         return torch.from_numpy(symbols).float().reshape(mean.shape)
 
 
@@ -102,5 +100,5 @@ def rounded(values: Tensor | None, mean: Tensor) -> Tensor:
     return k
 
 
-def _extended(checksum: int, symbols: np.ndarray[tuple[int, ...], np.dtype[np.int32]]) -> int:
-    return zlib.crc32(symbols.astype("<i4").tobytes(), checksum)
+def _symbols(k: Tensor) -> Ints:
+    return k.flatten().to(torch.int32).numpy().astype("<i4")

@@ -68,39 +68,23 @@ def synthesis(config: CodecConfig) -> nn.Sequential:
 
 
 def analyse(transform: Callable[[Tensor], Tensor], image: Tensor, tile: int = TILE) -> Tensor:
-    """Apply an analysis tile by tile, so that memory does not grow with the image.
+    """Apply an analysis by tiles of `tile` latents, so that memory does not grow with the image; equal up to rounding.
 
-    Args:
-        transform: From `analysis`.
-        image: (1, 3, H, W), sides being multiples of 16.
-        tile: Side of a tile in latents.
-
-    Returns:
-        (1, M, H / 16, W / 16); what the transform gives for the whole image, up to rounding.
+    (1, 3, H, W), sides being multiples of 16, becomes (1, M, H / 16, W / 16).
     """
     size = torch.Size([image.shape[-2] // STRIDE, image.shape[-1] // STRIDE])
-    out: Tensor | None = None
+    out = image.new_empty(0)
     for where in tiles.grid(size, tile):
         outer, inner = tiles.with_halo(where, HALO, size)
         part = transform(image[..., _pixels(outer[0]), _pixels(outer[1])])[..., inner[0], inner[1]]
-        if out is None:
+        if not len(out):
             out = part.new_empty(1, part.shape[1], *size)
         out[..., where[0], where[1]] = part
-    assert out is not None
     return out
 
 
 def synthesise(transform: Callable[[Tensor], Tensor], latents: Tensor, tile: int = TILE) -> Tensor:
-    """Apply a synthesis tile by tile.
-
-    Args:
-        transform: From `synthesis`.
-        latents: (1, M, h, w).
-        tile: Side of a tile in latents.
-
-    Returns:
-        (1, 3, 16 h, 16 w); what the transform gives for all latents, up to rounding.
-    """
+    """Apply a synthesis by tiles of `tile` latents, equal up to rounding: (1, M, h, w) becomes (1, 3, 16 h, 16 w)."""
     size = latents.shape[-2:]
     out = latents.new_empty(1, 3, size[0] * STRIDE, size[1] * STRIDE)
     for where in tiles.grid(size, tile):

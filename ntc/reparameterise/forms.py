@@ -18,8 +18,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from pim.errors import UsageError
+
 LOG_STEP = -4.0  # natural logarithm of the first quantisation step
 LOG_SCALE = 0.5  # of the first width of the density, in steps
+SMALLEST = 2.0**-14  # the smallest normal float16; steps are stored in that
 
 
 class Reparameterisation(nn.Module):
@@ -175,6 +178,27 @@ def code_length(module: nn.Module, generator: torch.Generator | None = None) -> 
     """
     lengths = [found.form.bits(found.original, generator) for found in reparameterised(module)]
     return torch.stack(lengths).sum()
+
+
+@torch.no_grad()
+def set_steps(module: nn.Module, relative: float) -> None:
+    """Quantise a finished network without training it: one step for each reparameterised tensor, in place.
+
+    At high rates an equal step for all coefficients of an orthonormal transform, with entropy coding, spends bits
+    where they lower the squared error most, so frequencies of kernels share one step too.
+
+    Args:
+        module: After `reparameterise`.
+        relative: Step in units of the root mean square of the tensor, > 0.
+
+    Raises:
+        UsageError: if it is not positive.
+    """
+    if not relative > 0:
+        raise UsageError(f"the relative step must be positive; got {relative}")
+    for found in reparameterised(module):
+        power = float(found.original.square().mean().sqrt())
+        found.form.log_step.fill_(math.log(max(relative * power, SMALLEST)))
 
 
 def _parameters(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:

@@ -18,13 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ntc.coder import Decoder, Encoder
 from ntc.reparameterise import tensor_code
 from ntc.reparameterise.forms import FourierForm, Reparameterisation, ScalarForm, reparameterised
-from ntc.reparameterise.reading import Reader
+from ntc.reparameterise.tensor_code import Reader
+from ntc.tables import Ints
 from pim.core.files import write_bytes
 from pim.errors import InputError, WeightsError
 
@@ -32,6 +34,7 @@ MAGIC, VERSION = b"PNTM", 1
 METADATA_LIMIT = 1 << 20  # bytes, inflated
 RAW = 0  # the form of values that are not quantised
 FORMS: dict[int, type[ScalarForm] | type[FourierForm]] = {1: ScalarForm, 2: FourierForm}
+_KINDS: dict[type[Reparameterisation], int] = {form: number for number, form in FORMS.items()}
 _LENGTH = struct.Struct("<I")
 
 
@@ -64,7 +67,7 @@ def dumps(module: nn.Module, metadata: dict[str, Any] | None = None) -> bytes:
         steps = _steps(tensor)
         latents = _latents(tensor, steps)
         plan = tensor_code.plan(latents)
-        parts.append(bytes([_kind(tensor.form)]) + steps.tobytes() + tensor_code.to_bytes(plan))
+        parts.append(bytes([_KINDS[type(tensor.form)]]) + steps.tobytes() + tensor_code.to_bytes(plan))
         blocks.append((plan, tensor_code.symbols(latents, plan)))
     text = zlib.compress(json.dumps(metadata or {}, sort_keys=True).encode(), 9) if metadata else b""
     head = MAGIC + bytes([VERSION]) + _LENGTH.pack(len(text)) + text
@@ -164,11 +167,7 @@ def _tensors(module: nn.Module) -> Iterator[_Tensor]:
             yield _Tensor(name, others[name].shape, None, others[name].detach())
 
 
-def _kind(form: Reparameterisation) -> int:
-    return next(number for number, kind in FORMS.items() if type(form) is kind)
-
-
-def _raw(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+def _raw(tensor: _Tensor) -> NDArray[np.float32]:
     value = tensor.value.detach().cpu().double()
     stored = value.float()
     if not bool(torch.isfinite(stored).all()) or (not tensor.value.is_floating_point() and (stored != value).any()):
@@ -176,7 +175,7 @@ def _raw(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
     return stored.numpy().astype("<f4")
 
 
-def _steps(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
+def _steps(tensor: _Tensor) -> NDArray[np.float16]:
     assert tensor.form is not None
     with np.errstate(over="ignore"):  # what does not fit is refused below
         steps = torch.exp(tensor.form.log_step.detach()).cpu().numpy().astype("<f2")
@@ -185,13 +184,12 @@ def _steps(tensor: _Tensor) -> np.ndarray[Any, np.dtype[np.float16]]:
     return steps
 
 
-def _latents(tensor: _Tensor, steps: np.ndarray[Any, np.dtype[np.float16]]) -> tensor_code.Ints:
+def _latents(tensor: _Tensor, steps: NDArray[np.float16]) -> Ints:
     """Whole numbers, (R, C, G)."""
     value = tensor.value.cpu().double().numpy()
     if not np.isfinite(value).all():
         raise InputError(f"{tensor.name} holds values that are not finite")
-    latents: tensor_code.Ints = np.rint(value / steps.astype(np.float64)).astype(np.int32)
-    return latents.reshape(_grid(tensor.shape, len(steps)))
+    return np.rint(value / steps.astype(np.float64)).astype(np.int32).reshape(_grid(tensor.shape, len(steps)))
 
 
 def _grid(shape: torch.Size, groups: int) -> tuple[int, int, int]:
@@ -200,7 +198,7 @@ def _grid(shape: torch.Size, groups: int) -> tuple[int, int, int]:
     return rows, shape.numel() // (rows * groups), groups
 
 
-def _encode(blocks: list[tuple[tensor_code.Plan, np.ndarray[Any, np.dtype[np.int64]]]]) -> bytes:
+def _encode(blocks: list[tuple[tensor_code.Plan, NDArray[np.int64]]]) -> bytes:
     encoder = None
     for plan, symbols in blocks:
         tables = plan.tables()

@@ -60,6 +60,6 @@ def expand(
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")
     common.keep_inputs(output, [str(source)])
-    found = expand(read_bytes(source))
-    weights.write(output, found.tensors, found.header)
+    header, tensors = expand(read_bytes(source))
+    weights.write(output, tensors, header)
     print(output)
