@@ -10,14 +10,13 @@ from pim.errors import DataError
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import compare
 from vggmetric.fitting import agreement
-from vggmetric.fitting.arrays import opened
+from vggmetric.fitting.arrays import Remembering, opened
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.choice import Choices, Ridge, fit
 from vggmetric.fitting.cross_validation import Split, clearly_better, follow, one_standard_error
 from vggmetric.fitting.forms import choose, fit_forms, fits_needed
 from vggmetric.fitting.layout import Layout
-from vggmetric.fitting.ratings import Ratings
-from vggmetric.fitting.solving import Remembering
+from vggmetric.fitting.preferences import Ratings
 
 LAYOUT = Layout(("pixels", "relu1_1", "relu1_2", "relu2_1"), (3, 4, 4, 5))
 TRUE = LAYOUT.spread(np.array([0.0, 2.0, 0.3, 1.0]))

@@ -10,8 +10,7 @@ from rated_toys import choice_plan, opinion_plan
 
 from pim.errors import DataError, UsageError
 from pim.eval.judgements import About, Judgement, Plan
-from vggmetric.fitting.preferences import joined, preferences
-from vggmetric.fitting.ratings import Ratings
+from vggmetric.fitting.preferences import Ratings, joined, preferences
 
 
 def normal(z: float) -> float:

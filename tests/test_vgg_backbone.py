@@ -17,7 +17,7 @@ from vgg_cases import OXFORD12
 from pim.core import weights
 from pim.core.weights import NETWORKS
 from pim.errors import MetricUnavailable, UsageError, WeightsError
-from vggmetric import backbone, keras, loading
+from vggmetric import backbone, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached, find, missing, named, places
 
 TV1K = BACKBONES["tv1k"]
@@ -238,15 +238,15 @@ def test_the_file_of_keras_is_turned_into_the_layout_of_torch(
     path.parent.mkdir(parents=True)
     numbers = iter(tensors.values())
     with h5py.File(path, "w") as file:
-        for layer in keras.LAYERS:
+        for layer in loading.KERAS_LAYERS:
             kernel, bias = next(numbers), next(numbers)
             turned = kernel.flip(1) if layer == "block1_conv1" else kernel  # blue first
             group = file.create_group(layer)
             group[f"{layer}_W_1:0"] = turned.permute(2, 3, 1, 0).numpy()
             group[f"{layer}_b_1:0"] = bias.numpy()
-    with pytest.raises(WeightsError, match=f"has MD5 [0-9a-f]{{32}}, expected {keras.MD5}; it was not opened"):
+    with pytest.raises(WeightsError, match=f"has MD5 [0-9a-f]{{32}}, expected {loading.KERAS_MD5}; it was not opened"):
         loading.load("oxford")
-    monkeypatch.setattr(keras, "MD5", hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(loading, "KERAS_MD5", hashlib.md5(path.read_bytes()).hexdigest())
     for name in ("oxford", "oxford12"):
         state = loading.load(name).state_dict().values()
         assert all(torch.equal(got, want) for got, want in zip(state, tensors.values(), strict=False))

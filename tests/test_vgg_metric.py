@@ -15,7 +15,8 @@ from torch.export import Dim
 from vgg_cases import OXFORD12, RANDOM, golden_vgg, random_metric
 
 from pim.errors import InputError, UsageError
-from vggmetric import Head, VGGMetric, embedding, resample
+from vggmetric import Head, VGGMetric, embedding
+from vggmetric import metric as vgg
 from vggmetric.features import STRIDES, TAPS, halved, operations, reach
 from vggmetric.head import uniform
 
@@ -150,7 +151,7 @@ def test_the_map_is_bright_where_the_images_differ() -> None:
 
 @pytest.mark.parametrize(("pixels", "positions"), [(7, 7), (16, 1), (17, 8), (70, 4), (53, 26)])
 def test_the_overlap_keeps_means_and_constants(pixels: int, positions: int) -> None:
-    shares = resample.overlap(pixels, positions)
+    shares = vgg.overlap(pixels, positions)
     whole = torch.full((pixels,), pixels / positions, dtype=torch.float64)
     torch.testing.assert_close(shares.sum(1), torch.ones(pixels, dtype=torch.float64))
     torch.testing.assert_close(shares.sum(0), whole[:positions])

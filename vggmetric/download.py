@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import filelock
 from torch import Tensor
 
+from pim.core.database import alone
 from pim.core.weights import cache_folder
 from pim.datasets.fetch import Download, fetch
-from pim.errors import PimError, UsageError, WeightsError
+from pim.errors import UsageError, WeightsError
 from vggmetric.backbone import BACKBONES, Backbone, cached, named
 from vggmetric.backbone import published as published_file
 from vggmetric.loading import read, save
@@ -40,10 +39,10 @@ def get(
         The file in the cache.
 
     Raises:
-        UsageError: if it cannot be fetched.
+        UsageError: if it cannot be fetched, or another process is getting it.
         DataError: if the connection fails (what came is kept), or the file has another SHA-256 (it is removed).
         WeightsError: if the file that came, or the one that is in the cache, is not what it should be.
-        PimError: if another process is getting it, or it cannot be written.
+        PimError: if it cannot be written.
     """
     backbone = named(name)
     if not backbone.published:
@@ -53,7 +52,7 @@ def get(
     if target.exists():  # also where nothing can be written
         read(backbone, target)
         return target
-    with _alone(target):
+    with alone(target.with_name(f".{target.name}.lock"), f"another process is getting {target}; wait for it"):
         if target.exists():
             read(backbone, target)
             return target
@@ -87,21 +86,7 @@ def _download(backbone: Backbone) -> Download:
 
 def _already_here(backbone: Backbone) -> dict[str, Tensor] | None:
     """The tensors of the file that torchvision keeps, if it is the right one."""
-    path = published_file(backbone)
-    if not path.is_file():
-        return None
-    with contextlib.suppress(WeightsError):
-        return read(backbone, path)
-    return None
-
-
-@contextlib.contextmanager
-def _alone(target: Path) -> Iterator[None]:
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
-            yield
-    except filelock.Timeout as error:
-        raise PimError(f"another process is getting {target}; wait for it") from error
-    except OSError as error:
-        raise PimError(f"cannot write {target}: {error.strerror or error}") from error
+        return read(backbone, published_file(backbone))
+    except WeightsError:
+        return None

@@ -10,6 +10,7 @@ A file is recognised by what it is, never by its name alone:
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -22,11 +23,12 @@ from torch import Tensor
 from pim.core import weights
 from pim.core.files import sha256_of
 from pim.errors import WeightsError
-from vggmetric import keras
 from vggmetric.backbone import BACKBONES, RANDOM, Backbone, find, named
 from vggmetric.features import CHANNELS, TAPS, Network, Pool
 
 KIND = "vgg-backbone"
+KERAS_MD5 = "6d6bbae143d832006294945121d1f1fc"  # all that its makers publish
+KERAS_LAYERS = tuple(f"block{b}_conv{i}" for b, count in enumerate((2, 2, 3, 3, 3), 1) for i in range(1, count + 1))
 _POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolutions in torchvision's `features`
 
 
@@ -122,7 +124,7 @@ def _read_ours(backbone: Backbone, path: Path) -> dict[str, Tensor]:
 def _read_published(backbone: Backbone, path: Path) -> dict[str, Tensor]:
     if path.suffix == ".h5":
         _check_identity(backbone, "oxford", path)
-        return keras.read(path, tensor_names(backbone))
+        return _read_keras(path, tensor_names(backbone))
     digest = sha256_of(path)
     known = next((b.id for b in BACKBONES.values() if b.sha256 and digest.startswith(b.sha256)), None)
     if known is None:
@@ -140,6 +142,26 @@ def _read_published(backbone: Backbone, path: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
         raise WeightsError(f"{path} is damaged: {str(error).partition(chr(10))[0]}") from error
     return dict(found)
+
+
+def _read_keras(path: Path, names: list[str]) -> dict[str, Tensor]:
+    """Kernels and biases by these names in turn; Keras keeps kernels as (height, width, in, out), blue first."""
+    digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    if digest != KERAS_MD5:
+        expected = f"expected {KERAS_MD5}; it was not opened: remove it and fetch it again"
+        raise WeightsError(f"{path} has MD5 {digest}, {expected}")
+    try:
+        import h5py
+    except ImportError as error:
+        raise WeightsError(f"reading {path} needs the package h5py: pip install 'pim-metric[keras]'") from error
+    found = {}
+    with h5py.File(path, "r") as file:
+        for layer, kernel_name, bias_name in zip(KERAS_LAYERS, names[::2], names[1::2], strict=False):
+            arrays = {array.ndim: array for array in (np.asarray(value, np.float32) for value in file[layer].values())}
+            kernel = arrays[4][:, :, ::-1] if layer == KERAS_LAYERS[0] else arrays[4]
+            found[kernel_name] = torch.from_numpy(np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)))
+            found[bias_name] = torch.from_numpy(arrays[1])
+    return found
 
 
 def _check_identity(backbone: Backbone, found: str, path: Path) -> None:

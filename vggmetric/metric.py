@@ -32,7 +32,6 @@ from vggmetric.backbone import named
 from vggmetric.embedding import Analysis, Embedding
 from vggmetric.features import STRIDES, operations
 from vggmetric.head import Head
-from vggmetric.resample import spread
 
 _BUFFER = "weights_"  # and the tap: a buffer of its weights
 
@@ -196,3 +195,27 @@ def describe(head: Head, name: str) -> MetricInfo:
         licence=head.licence,
         source="in the spirit of arXiv 1808.00447",
     )
+
+
+def overlap(pixels: int, positions: int) -> Tensor:
+    """The share of every position in every pixel of one axis, (pixels, positions), float64; rows sum to 1.
+
+    >>> overlap(3, 2).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    i, j = torch.arange(pixels)[:, None], torch.arange(positions)
+    # In units of 1 / (pixels * positions) of the axis all bounds are whole numbers.
+    shared = torch.minimum((i + 1) * positions, (j + 1) * pixels) - torch.maximum(i * positions, j * pixels)
+    return shared.clamp(min=0).double() / positions
+
+
+def spread(values: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps (N, h, w) to the size of the image, (N, H, W), so that they keep their mean and stay non-negative.
+
+    With A[i, j] = H |[i/H, (i+1)/H] intersected with [j/h, (j+1)/h]| a map e becomes A_H e A_W^T.
+    """
+    for axis, pixels in ((-2, size[0]), (-1, size[1])):
+        if values.shape[axis] != pixels:
+            shares = overlap(pixels, values.shape[axis]).to(values)
+            values = torch.tensordot(values, shares, dims=([axis], [1])).movedim(-1, axis)
+    return values

@@ -9,18 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Collected, Comparison, as_records, compare
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
-from vggmetric.fitting.choice import fit
+from vggmetric.fitting.choice import Array, fit
 from vggmetric.fitting.cross_validation import Solver
 from vggmetric.fitting.forms import fit_forms
-
-Array = NDArray[np.float64]
 
 FormName = Literal["layer", "channel"]
 ALL = "all layers"

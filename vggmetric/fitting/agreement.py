@@ -19,10 +19,8 @@ from pim.eval.estimate import Clusters, IntervalOptions, Statistic, estimate, ro
 from pim.eval.figures import Collected
 from pim.eval.tables import LOSS
 from pim.eval.two_afc import row_scores
-from vggmetric.fitting.choice import Choices, losses
-from vggmetric.fitting.ratings import Ratings
-
-Array = NDArray[np.float64]
+from vggmetric.fitting.choice import Array, Choices, losses
+from vggmetric.fitting.preferences import Ratings
 
 SECTION, CHOICES = "fit", "choices"
 CHOSEN, RANKED = two_afc.STATISTIC, "SRCC"

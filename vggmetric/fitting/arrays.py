@@ -1,7 +1,8 @@
-"""Arrays kept on disk by key: safe to kill at any moment, and to share between processes."""
+"""Arrays, and fits, kept on disk by key: safe to kill at any moment, and to share between processes."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from pim.core.database import Database, Layout
 from pim.errors import DataError, PimError
+from vggmetric.fitting.choice import Array, Choices, Ridge, fit
 
 AT_ONCE = 500  # keys in one question
 
@@ -88,3 +90,34 @@ def opened(path: Path, length: int, dtype: DTypeLike) -> Iterator[Arrays]:
         raise PimError(f"cannot write to {path.parent}: {error.strerror or error}") from error
     with closing(Database(path, _LAYOUT)) as database:
         yield Arrays(database, length, dtype)
+
+
+class Remembering:
+    """`choice.fit`, once for every problem.
+
+    Args:
+        store: Where weights are kept.
+        content: A hash of the quantities that all problems share.
+    """
+
+    def __init__(self, store: Arrays, content: str) -> None:
+        self._store, self._content = store, content
+
+    def __call__(self, choices: Choices, ridge: Ridge, *, scale: Array | None, start: Array | None) -> Array:
+        """The weights of least penalised loss, (P,), as `choice.fit`."""
+        key = self._key(choices, ridge, start)
+        if key in self._store.known([key]):
+            found = np.empty((1, self._store.length))
+            self._store.read_into(found, {key: [0]})
+            return np.asarray(found[0])
+        weights = fit(choices, ridge, scale=scale, start=start)
+        self._store.write({key: weights})
+        return weights
+
+    def _key(self, choices: Choices, ridge: Ridge, start: Array | None) -> str:
+        """The start counts as well: it moves the last digits."""
+        total = hashlib.sha256(f"{self._content} {ridge.strength!r} {choices.quantities.dtype}".encode())
+        for column in (choices.first, choices.second, choices.share, choices.votes, ridge.centre, start):
+            total.update(b"-" if column is None else np.ascontiguousarray(column).tobytes())
+            total.update(b"|")
+        return total.hexdigest()

@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from pim.errors import UsageError
 from pim.eval.judgements import Plan
 from pim.eval.run import Advance
-from vggmetric.fitting.choice import Choices
+from vggmetric.fitting.choice import Array, Choices
 from vggmetric.fitting.cross_validation import FOLDS, Split
 from vggmetric.fitting.layout import Layout
+from vggmetric.fitting.preferences import Ratings
 from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
-from vggmetric.fitting.ratings import Ratings
 from vggmetric.fitting.source import VGGQuantities
 from vggmetric.head import Head
-
-Array = NDArray[np.float64]
 
 UNIFORM = "uniform"  # all layers of the network alike, the pixels without weight
 LARGEST = 1 << 27  # elements of quantities up to which they are computed with in float64

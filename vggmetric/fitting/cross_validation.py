@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pim.errors import DataError
-from vggmetric.fitting.choice import Choices, Ridge, fit, losses, scales
-
-Array = NDArray[np.float64]
-Whole = NDArray[np.int64]
+from vggmetric.fitting.choice import Array, Choices, Ridge, Whole, fit, losses, scales
 
 STRENGTHS = tuple(10.0 ** (e / 2) for e in range(2, -11, -1))  # 10 to 1e-5, each begun from the one before
 FOLDS = 5

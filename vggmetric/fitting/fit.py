@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pim.errors import InputError
 from pim.eval.bootstrap import draw_clusters
@@ -18,13 +17,11 @@ from pim.eval.figures import Collected, as_records, compare
 from pim.eval.fingerprint import versions
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
-from vggmetric.fitting.choice import Ridge, fit
+from vggmetric.fitting.choice import Array, Ridge, fit
 from vggmetric.fitting.cross_validation import Path, Solver
 from vggmetric.fitting.forms import Form, FormName, choose, fit_forms
 from vggmetric.fitting.source import VGGQuantities
 from vggmetric.head import Head
-
-Array = NDArray[np.float64]
 
 FormWanted = Literal["layer", "channel", "auto"]
 HEAD = "fitted"  # the form that was taken, in tables

@@ -11,14 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from vggmetric.fitting.choice import Choices, Ridge, fit, mean_loss
+from vggmetric.fitting.choice import Array, Choices, Ridge, fit, mean_loss
 from vggmetric.fitting.cross_validation import STRENGTHS, Path, Solver, Split, clearly_better, follow
 from vggmetric.fitting.layout import Layout
-
-Array = NDArray[np.float64]
 
 FormName = Literal["prior", "layer", "channel"]
 PRIOR, LAYER, CHANNEL = "prior", "layer", "channel"

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.errors import UsageError, did_you_mean
-
-Array = NDArray[np.float64]
+from vggmetric.fitting.choice import Array
 
 PIXELS = "pixels"
 

@@ -1,4 +1,4 @@
-"""From what people said about the rows of a data set to choices between two picture pairs.
+"""From what people said about the rows of rated data sets to choices between two picture pairs.
 
 Forced choices and quadruples are choices already. Opinion scores are compared with each other inside one
 reference only: how scores of different photos compare is not what people were asked.
@@ -7,19 +7,19 @@ reference only: how scores of different photos compare is not what people were a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import cached_property
+from itertools import chain, combinations
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.special import ndtr
 
-from pim.errors import DataError
-from pim.eval.judgements import Judgement, Plan
-
-Array = NDArray[np.float64]
-Whole = NDArray[np.int64]
+from pim.errors import DataError, UsageError
+from pim.eval.judgements import Judgement, Plan, PlannedPair
+from vggmetric.fitting.choice import Array, Whole
 
 CHOICES = ("opinion", "two_afc", "quadruple")  # kinds of data sets that say which of two pairs differs more
 # Spread of opinions beyond the error of a mean, as a share of the spread of all scores: 0.25 on the scale of TID2013.
@@ -48,7 +48,8 @@ def preferences(plan: Plan) -> Preferences:
     """
     kind, judgements = plan.about.kind, plan.judgements
     if kind not in CHOICES:
-        raise DataError(f"{plan.about.dataset} has judgements of the kind {kind}; a head is fitted to {_listed()}")
+        fitted = "opinion scores, forced choices or quadruples"
+        raise DataError(f"{plan.about.dataset} has judgements of the kind {kind}; a head is fitted to {fitted}")
     if kind == "opinion":
         references = [plan.pairs[j.pairs[0]].reference.name for j in judgements]
         found = from_opinions(judgements, references, bool(plan.about.higher_is_better))
@@ -130,5 +131,63 @@ def joined(parts: Sequence[Preferences], sizes: Sequence[int], equal: bool = Fal
     )
 
 
-def _listed() -> str:
-    return "opinion scores, forced choices or quadruples"
+@dataclass(frozen=True)
+class Ratings:
+    """What people said about the picture pairs of some data sets."""
+
+    plans: tuple[Plan, ...]
+    preferences: Preferences  # between the pairs of all plans, one after the other
+    cluster: Whole  # (M,) of every picture pair; pairs of different clusters share no photo
+
+    @classmethod
+    def of(cls, plans: Sequence[Plan], references: Mapping[str, str] | None = None, equal: bool = False) -> Ratings:
+        """The ratings of some data sets.
+
+        Args:
+            plans: With different names.
+            references: By name of a reference picture, something that equal pictures have in common, such as a hash.
+            equal: Let every data set have the same number of votes in all.
+
+        Raises:
+            UsageError: if two data sets have the same name.
+            DataError: if one of them says nothing about which of two pairs differs more.
+        """
+        names = [plan.about.dataset for plan in plans]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"two data sets are called {repeated[0]}; put the rows of both in one table")
+        found = joined([preferences(plan) for plan in plans], [len(plan.pairs) for plan in plans], equal)
+        return cls(tuple(plans), found, _clusters(plans, references or {}))
+
+    @cached_property
+    def pairs(self) -> tuple[PlannedPair, ...]:
+        """All picture pairs, (M,)."""
+        return tuple(chain.from_iterable(plan.pairs for plan in self.plans))
+
+    @property
+    def clusters(self) -> int:
+        """How many photos, or whatever else stands alone, there are."""
+        return int(self.cluster.max()) + 1
+
+    def part(self, number: int) -> slice:
+        """Where the picture pairs of a plan are in the list of all."""
+        start = sum(len(plan.pairs) for plan in self.plans[:number])
+        return slice(start, start + len(self.plans[number].pairs))
+
+
+def _clusters(plans: Sequence[Plan], references: Mapping[str, str]) -> Whole:
+    """A number for every picture pair; pairs of one group, of one reference, or of one choice have the same."""
+    links: list[tuple[int, str]] = []
+    start = 0
+    for plan in plans:
+        for judgement in plan.judgements:
+            links += [(start + place, f"group {judgement.group}") for place in judgement.pairs]
+        for place, pair in enumerate(plan.pairs):
+            name = pair.reference.name
+            links.append((start + place, f"picture {references.get(name, name)}"))
+        start += len(plan.pairs)
+    numbers = {name: start + i for i, name in enumerate(dict.fromkeys(name for _, name in links))}
+    pair, tie = np.array([(place, numbers[name]) for place, name in links], dtype=np.int64).T
+    size = start + len(numbers)
+    graph = coo_array((np.ones(len(pair), dtype=bool), (pair, tie)), shape=(size, size))
+    label = connected_components(graph, directed=False)[1][:start]
+    return np.unique(label, return_inverse=True)[1].astype(np.int64)

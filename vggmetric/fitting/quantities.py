@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pim.errors import DataError, PimError
 from pim.eval.fingerprint import digest
@@ -30,29 +28,12 @@ from pim.scoring.pictures import Batch, OpenedPair, Reading, opened
 from pim.scoring.scorer import KEPT, RecentlyPrepared, of_one_size, together
 from vggmetric.fitting.arrays import Arrays
 from vggmetric.fitting.arrays import opened as opened_arrays
+from vggmetric.fitting.source import ReferenceQuantities, VGGQuantities
 
 FORMAT = 1  # of what is kept; a change makes everything be computed again
 BATCH_PIXELS = {"cpu": 1 << 16}  # at once
 BATCH_PIXELS_ELSEWHERE = 1 << 21
 NAMED = 5  # pictures that an error names
-
-
-class Source(Protocol):
-    """A frozen network that says how two pictures differ, unit by unit."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """All that its values depend on besides the pictures, as plain values."""
-
-    @property
-    def size(self) -> int:
-        """How many numbers it gives for a pair, P."""
-
-    def analyse(self, reference: Tensor) -> Any:
-        """What can be computed from references (N, 3, H, W) alone."""
-
-    def compare(self, analysed: Any, distorted: Tensor) -> Tensor:
-        """The quantities (N, P) of analysed references and distorted pictures (N, 3, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +72,7 @@ def keys(pairs: Sequence[PlannedPair], stamps: Stamps) -> list[str]:
 
 
 def collect(
-    source: Source, pairs: Sequence[PlannedPair], names: Sequence[str], how: Collecting, advance: Advance
+    source: VGGQuantities, pairs: Sequence[PlannedPair], names: Sequence[str], how: Collecting, advance: Advance
 ) -> NDArray[np.float32]:
     """The quantities of picture pairs; only those that are not kept yet are computed.
 
@@ -124,7 +105,7 @@ def collect(
 
 
 def _compute(
-    source: Source,
+    source: VGGQuantities,
     pairs: Sequence[PlannedPair],
     names: Sequence[str],
     missing: set[int],
@@ -136,7 +117,7 @@ def _compute(
     left = [wave for wave in every if missing.intersection(wave)]  # whole, so that batches are always the same
     batches = (Batch(tuple(Placed(place, pairs[place]) for place in wave)) for wave in left)
     failed: list[str] = []
-    analysed = RecentlyPrepared[Any](KEPT)
+    analysed = RecentlyPrepared[ReferenceQuantities](KEPT)
     with closing(opened(batches, Reading(how.opening, workers=how.workers))) as stream:
         for wave in stream:
             failed += [str(pair.error) for pair in wave.pairs if pair.error is not None]
@@ -162,7 +143,10 @@ def _together(pairs: Sequence[PlannedPair], how: Collecting) -> int:
 
 
 def _quantities(
-    source: Source, batch: Sequence[OpenedPair[Placed]], analysed: RecentlyPrepared[Any], device: str
+    source: VGGQuantities,
+    batch: Sequence[OpenedPair[Placed]],
+    analysed: RecentlyPrepared[ReferenceQuantities],
+    device: str,
 ) -> NDArray[np.float32]:
     """(n, P) of one batch; references that come again soon are analysed once."""
     names = tuple(pair.pair.pair.reference.name for pair in batch)

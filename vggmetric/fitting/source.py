@@ -23,7 +23,9 @@ MEASURED = 1024  # side of the middle part of a reference over which the scale o
 
 
 @dataclass(frozen=True)
-class _Reference:
+class ReferenceQuantities:
+    """What is computed of references alone."""
+
     analysis: Analysis
     squares: Tensor | None  # (N, L) mean squares of the taps; None where no scales are needed
 
@@ -61,12 +63,12 @@ class VGGQuantities:
         """How many numbers there are for a pair."""
         return self.layout.size + (len(self.layout.layers) if self.norm == "none" else 0)
 
-    def analyse(self, reference: Tensor) -> _Reference:
+    def analyse(self, reference: Tensor) -> ReferenceQuantities:
         """What can be computed from references (N, 3, H, W) alone."""
         squares = self._mean_squares(reference) if self.norm == "none" else None
-        return _Reference(self._embedding.analyse(reference), squares)
+        return ReferenceQuantities(self._embedding.analyse(reference), squares)
 
-    def compare(self, analysed: _Reference, distorted: Tensor) -> Tensor:
+    def compare(self, analysed: ReferenceQuantities, distorted: Tensor) -> Tensor:
         """The numbers of analysed references and distorted pictures (N, 3, H, W), (N, size)."""
         differences = self._embedding.differences(analysed.analysis, distorted)
         found = [differences[tap] for tap in self.layout.layers]

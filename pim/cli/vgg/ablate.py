@@ -9,7 +9,9 @@ import typer
 from pim.cli import common
 from pim.cli.common import csv_line, destination, json_text, progress
 from pim.cli.evaluation import Selection
-from pim.cli.vgg import fitting, ratings
+from pim.cli.common import csv_line, destination, json_text
+from pim.cli.common import progress
+from pim.cli.vgg import fitting
 
 EXAMPLES = """\b
 Examples:
@@ -19,7 +21,7 @@ Examples:
 
 
 def ablate(
-    paths: ratings.Paths,
+    paths: fitting.Paths,
     backbone: fitting.Backbone = "tv1k",
     layer: Annotated[
         list[str] | None,
@@ -37,12 +39,12 @@ def ablate(
     prior: fitting.Prior = None,
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
-    subset: ratings.Subsets = None,
-    distortion: ratings.Distortions = None,
-    images: ratings.Images = None,
-    higher_is_better: ratings.Direction = None,
-    allow_missing: ratings.AllowMissing = False,
-    split: ratings.Half = "train",
+    subset: fitting.Subsets = None,
+    distortion: fitting.Distortions = None,
+    images: fitting.Images = None,
+    higher_is_better: fitting.Direction = None,
+    allow_missing: fitting.AllowMissing = False,
+    split: fitting.Half = "train",
     folds: fitting.Folds = 5,
     equal: fitting.Equal = False,
     draws: fitting.Draws = 2000,
@@ -67,8 +69,8 @@ def ablate(
     layout = source.layout
     names = [*(layer or ()), *(layout.layers if each else ())] or list(layout.groups())
     groups = {name: layout.named(name) for name in names}
-    selection = Selection(tuple(subset or ()), tuple(distortion or ()), ())
-    plans = ratings.plans(ratings.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet))
+    selection = Selection(tuple(subset or ()), tuple(distortion or ()))
+    plans = fitting.plans(fitting.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet))
     bench = fitting.gather(plans, source, setting)
     from pim.eval.estimate import IntervalOptions
     from pim.eval.tables import FIGURE_COLUMNS

@@ -12,7 +12,9 @@ import typer
 from pim.cli import common
 from pim.cli.common import Advance, csv_line, destination, json_text, progress
 from pim.cli.evaluation import Selection
-from pim.cli.vgg import fitting, ratings
+from pim.cli.common import csv_line, destination, json_text
+from pim.cli.common import Advance, progress
+from pim.cli.vgg import fitting
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ Examples:
 
 
 def fit(
-    paths: ratings.Paths,
+    paths: fitting.Paths,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The head, .safetensors.")
     ],
@@ -69,12 +71,12 @@ def fit(
             help="The data set that a table is a part of, such as tid2013: pim eval will say that it is no blind test.",
         ),
     ] = None,
-    subset: ratings.Subsets = None,
-    distortion: ratings.Distortions = None,
-    images: ratings.Images = None,
-    higher_is_better: ratings.Direction = None,
-    allow_missing: ratings.AllowMissing = False,
-    split: ratings.Half = "train",
+    subset: fitting.Subsets = None,
+    distortion: fitting.Distortions = None,
+    images: fitting.Images = None,
+    higher_is_better: fitting.Direction = None,
+    allow_missing: fitting.AllowMissing = False,
+    split: fitting.Half = "train",
     folds: fitting.Folds = 5,
     equal: fitting.Equal = False,
     draws: fitting.Draws = 2000,
@@ -107,9 +109,9 @@ def fit(
     opening = common.open_options(background, None, max_pixels)
     setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet, prior)
     source = fitting.source_of(setting)
-    selection = Selection(tuple(subset or ()), tuple(distortion or ()), ())
-    asked = ratings.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet)
-    plans = ratings.plans(asked)
+    selection = Selection(tuple(subset or ()), tuple(distortion or ()))
+    asked = fitting.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet)
+    plans = fitting.plans(asked)
     from pim.eval.estimate import IntervalOptions
     from vggmetric.fitting.fit import FitSettings
 
