@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -78,7 +80,7 @@ def test_exchanging_the_candidates_changes_nothing(some):
 
 def test_a_choice_of_three_votes_is_three_choices_of_one(some):
     times = some.votes.astype(int)
-    repeated = some.rows(np.repeat(np.arange(30), times)).with_votes(np.ones(times.sum()))
+    repeated = replace(some.rows(np.repeat(np.arange(30), times)), votes=np.ones(times.sum()))
     one, other = (objective(c, Ridge(0.0), np.ones(4))(np.full(4, 0.2))[0] for c in (some, repeated))
     assert np.isclose(one, other, rtol=1e-12)
 
@@ -91,19 +93,19 @@ def test_a_strong_penalty_gives_the_centre(some):
 
 def test_the_unit_of_a_quantity_does_not_matter(some):
     unit = np.array([1.0, 1e-4, 1e3, 7.0])
-    other = some.with_quantities(some.quantities * unit)
+    other = replace(some, quantities=some.quantities * unit)
     assert np.allclose(fit(other, Ridge(0.01)) * unit, fit(some, Ridge(0.01)), rtol=1e-5, atol=1e-9)
 
 
 def test_a_quantity_that_never_differs_keeps_the_weight_of_the_centre(some):
     flat = some.quantities.copy()
     flat[:, 2] = 4.0
-    weights = fit(some.with_quantities(flat), Ridge(0.01, np.array([0.0, 0.0, 0.25, 0.0])))
+    weights = fit(replace(some, quantities=flat), Ridge(0.01, np.array([0.0, 0.0, 0.25, 0.0])))
     assert weights[2] == 0.25
 
 
 def test_single_precision_finds_the_same_weights(some):
-    single = some.with_quantities(some.quantities.astype(np.float32))
+    single = replace(some, quantities=some.quantities.astype(np.float32))
     assert np.allclose(fit(single, Ridge(0.01)), fit(some, Ridge(0.01)), rtol=2e-3, atol=1e-4)
 
 
@@ -120,4 +122,4 @@ def test_what_cannot_be_fitted_is_refused(some):
     broken = some.quantities.copy()
     broken[some.first[0], 1] = np.nan
     with pytest.raises(InputError, match="finite"):
-        fit(some.with_quantities(broken), Ridge(0.1))
+        fit(replace(some, quantities=broken), Ridge(0.1))

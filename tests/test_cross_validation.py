@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rated_toys import Simulated, simulated
@@ -204,7 +206,7 @@ def test_fits_are_remembered_to_the_bit(tmp_path):
         elsewhere = np.full(LAYOUT.size, 3.0)  # another start ends in other last digits
         begun = known(bench.choices, Ridge(0.5), scale=None, start=elsewhere)
         assert np.array_equal(begun, fit(bench.choices, Ridge(0.5), start=elsewhere))
-        changed = bench.choices.with_votes(bench.choices.votes + np.arange(len(bench.choices)))
+        changed = replace(bench.choices, votes=bench.choices.votes + np.arange(len(bench.choices)))
         assert not np.array_equal(known(changed, Ridge(0.5), scale=None, start=None), weights)
 
 

@@ -96,12 +96,12 @@ def answers_of(name: str, seed: int, careless: float = 0.0, **always: object) ->
     found = []
     for place in range(60):
         second = bool(place % 2) if rng.random() >= careless else bool(rng.integers(2))
-        found.append(Answered(name, place, "main", place, second, bool(rng.integers(2)), 2000, 1, SCREEN, ""))
+        found.append(Answered(name, place, "main", place, second, bool(rng.integers(2)), 2000, 1, SCREEN))
     for place in range(10):
         second = bool(place % 2) if rng.random() >= careless else bool(rng.integers(2))
-        found.append(Answered(name, 60 + place, "repeat", place, second, bool(rng.integers(2)), 2000, 1, SCREEN, ""))
+        found.append(Answered(name, 60 + place, "repeat", place, second, bool(rng.integers(2)), 2000, 1, SCREEN))
         wrong = rng.random() < careless / 2
-        found.append(Answered(name, 70 + place, "catch", None, bool(wrong), False, 2000, 1, SCREEN, ""))
+        found.append(Answered(name, 70 + place, "catch", None, bool(wrong), False, 2000, 1, SCREEN))
     found = [replace(answer, right=bool(i % 2)) for i, answer in enumerate(found)]
     return [replace(answer, **always) for answer in found]  # type: ignore[arg-type]
 

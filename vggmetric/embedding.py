@@ -90,12 +90,7 @@ class Embedding(nn.Module):
         return features * (length.square() + self.eps).rsqrt()
 
     def analyse(self, image: Tensor, taps: Sequence[str] | None = None) -> Analysis:
-        """What can be known of one image alone.
-
-        Args:
-            image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-            taps: Those wanted; without it all of the network.
-        """
+        """Analyse one image alone, (N, 3, H, W), sRGB in [0, 1], not checked here; without `taps` in all of them."""
         taps = self.network.taps if taps is None else taps
         if _tiled(image) or self._bytes(image, taps) > KEEP:
             return Analysis(image, None)

@@ -82,19 +82,17 @@ class VGGMetric(Metric):
         backbone: str | Path | None = None,
         cache_dtype: torch.dtype | None = None,
     ) -> VGGMetric:
-        """The metric of a head: evaluation mode, frozen.
+        """Make the metric of a head; evaluation mode, frozen. What is not said here is as for the class.
 
         Args:
             head: A head, the name of one that ships, or the path of its .safetensors file.
             device: Where to compute.
             info: Name and properties; without it the name is that of the file.
-            backbone: File of the backbone, as for the class.
+            backbone: As for the class.
             cache_dtype: As for the class.
 
         Raises:
             UsageError: if there is no head of this name.
-            MetricUnavailable: if the weights of the backbone are not here.
-            WeightsError: if a file is missing, damaged, or not what it should be.
         """
         if isinstance(head, Head):
             return cls(head, info, backbone=backbone, cache_dtype=cache_dtype).to(device)
@@ -127,18 +125,9 @@ class VGGMetric(Metric):
         return {**self.head.settings, "backbone_tensors": self._tensors}
 
     def per_layer(self, reference: Tensor | Prepared, distorted: Tensor) -> dict[str, Tensor]:
-        """The share of every tap that counts; together they are the distance.
+        """Split the distance into the shares of the taps that count: by tap, (N,), or 0-d for a single pair.
 
-        Args:
-            reference: As for a call.
-            distorted: As for a call.
-
-        Returns:
-            By tap, (N,), or 0-d for a single pair.
-
-        Raises:
-            InputError: as a call.
-            UsageError: as a call.
+        Takes and raises what a call does.
         """
         first, second = self._checked(reference, distorted)
         with full_precision(second.device):

@@ -252,20 +252,15 @@ def _listen(host: str, port: int) -> socket.socket:
     import socket
 
     try:
-        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except (socket.gaierror, UnicodeError) as error:
         raise UsageError(f"--host {host} is no address of this machine") from error
-    listening = socket.socket(family, kind, protocol)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(where)
-        listening.listen(64)
+        return socket.create_server(where, family=family, backlog=64)
     except OSError as error:
-        listening.close()
         if error.errno == errno.EADDRNOTAVAIL:
             raise UsageError(f"--host {host} is no address of this machine") from error
         raise PimError(f"cannot listen on {host}, port {port}: {error.strerror}; try another --port") from error
-    return listening
 
 
 def _address(listening: socket.socket, host: str, token: str | None) -> str:

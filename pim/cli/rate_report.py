@@ -10,8 +10,7 @@ from pim.cli.common import Row, one_line, table
 
 if TYPE_CHECKING:
     from pim.rating.agreement import Share
-    from pim.rating.raters import Rater
-    from pim.rating.report import CandidateScore, Report
+    from pim.rating.report import CandidateScore, Rater, Report
 
 
 def document(found: Report) -> dict[str, Any]:

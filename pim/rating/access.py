@@ -14,10 +14,10 @@ import hmac
 import ipaddress
 import socket
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -48,12 +48,8 @@ class Access:
 
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach what listens there."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = _address(host)
+    return host.lower() == "localhost" or (address is not None and address.is_loopback)
 
 
 class Guard:
@@ -81,13 +77,14 @@ class Guard:
         await (self._app if refused is None else refused)(scope, receive, guarded)
 
     def _refused(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
+        request = Request(scope)
+        host = request.headers.get("host", "")
         if not self._is_ours(host):
             return PlainTextResponse("this is not the address of this server\n", 421)
-        if scope["method"] not in SAFE and not _same_origin(headers, host):
+        origin = request.headers.get("origin", "").lower()
+        if request.method not in SAFE and origin not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             return JSONResponse({"error": "only the page of this server may send this"}, 403)
-        return self._without_token(scope, headers)
+        return self._without_token(request)
 
     def _is_ours(self, host: str) -> bool:
         try:
@@ -96,41 +93,28 @@ class Guard:
             return False
         if self._access.token is None:
             return is_loopback(name)
-        return name in self._names or _is_address(name)
+        return name in self._names or _address(name) is not None
 
-    def _without_token(self, scope: Scope, headers: Headers) -> Response | None:
+    def _without_token(self, request: Request) -> Response | None:
         wanted = self._access.token
         if wanted is None:
             return None
-        given = parse_qs(scope["query_string"].decode("latin-1")).get(TOKEN, [""])[0]
-        if scope["method"] in SAFE and scope["path"] == "/" and _equal(given, wanted):
+        given = request.query_params.get(TOKEN, "")
+        if request.method in SAFE and request.scope["path"] == "/" and _equal(given, wanted):
             answer = RedirectResponse("/", 303)  # so that the token does not stay in the address
             # Lax: browsers do not send a strict one when a mail or another page led here.
             answer.set_cookie(self._cookie, wanted, httponly=True, samesite="lax", max_age=30 * 24 * 3600)
             return answer
-        if _equal(_cookie(headers, self._cookie), wanted):
+        if _equal(request.cookies.get(self._cookie, ""), wanted):
             return None
         return PlainTextResponse("open the complete address that pim rate serve printed, with its token\n", 401)
 
 
-def _same_origin(headers: Headers, host: str) -> bool:
-    return headers.get("origin", "").lower() in (f"http://{host.lower()}", f"https://{host.lower()}")
-
-
-def _is_address(name: str) -> bool:
+def _address(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        ipaddress.ip_address(name)
+        return ipaddress.ip_address(name)
     except ValueError:
-        return False
-    return True
-
-
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return "" if found is None else found.value
+        return None
 
 
 def _equal(given: str, wanted: str) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, ndtri, xlogy
+from scipy.sparse.csgraph import connected_components
+from scipy.special import entr, expit, ndtri
 
 from pim.errors import InputError
 
@@ -45,11 +46,9 @@ class Scores:
 
 
 def fit(wins: Array, prior: float = PRIOR) -> Scores:
-    """The scores that explain choices best.
+    """Find the scores that best explain how often the row was chosen over the column, (k, k).
 
-    Args:
-        wins: (k, k), how often the row was chosen over the column.
-        prior: Standard deviation of the prior, in log-odds.
+    The prior has that standard deviation, in log-odds.
 
     Raises:
         InputError: if `wins` is not square, or a count is negative.
@@ -70,37 +69,21 @@ def fit(wins: Array, prior: float = PRIOR) -> Scores:
     return Scores(theta, covariance.astype(np.float64))
 
 
-def probability(scores: Scores) -> Array:
-    """How likely the row is chosen over the column, at the most likely scores: (k, k)."""
-    chosen: Array = expit(scores.mean[:, None] - scores.mean)
-    return chosen
-
-
 def information(scores: Scores, first: NDArray[np.intp], second: NDArray[np.intp]) -> Array:
     """Expected information gain of asking each of n pairs once more, in nats, >= 0.
 
-    The entropy of the answer, less the part that would remain if the scores were known.
-
-    Args:
-        scores: From `fit`.
-        first: (n,), candidates.
-        second: (n,), what they are compared with.
+    The entropy of the answer, less the part that would remain if the scores, from `fit`, were known.
+    `first` are numbers of candidates, (n,), `second` what they are compared with.
     """
     variance = np.diag(scores.covariance)
     spread = np.sqrt(np.maximum(variance[first] + variance[second] - 2 * scores.covariance[first, second], 0))
     chances = expit((scores.mean[first] - scores.mean[second])[:, None] + spread[:, None] * _NODES)
-    gain: Array = np.maximum(_entropy(chances @ _WEIGHTS) - _entropy(chances) @ _WEIGHTS, 0)
-    return gain
+    return np.maximum(_entropy(chances @ _WEIGHTS) - _entropy(chances) @ _WEIGHTS, 0)
 
 
 def connected(wins: Array) -> bool:
     """Whether chains of compared pairs join all candidates; only the prior relates those that are not joined."""
-    asked = (wins + wins.T) > 0
-    reached = np.zeros(len(wins), dtype=bool)
-    reached[:1] = True
-    for _ in range(len(wins)):
-        reached |= asked[reached].any(axis=0)
-    return bool(reached.all())
+    return int(connected_components(wins, directed=False, return_labels=False)) <= 1
 
 
 def _objective(wins: Array, theta: Array, prior: float) -> float:
@@ -109,18 +92,15 @@ def _objective(wins: Array, theta: Array, prior: float) -> float:
 
 
 def _slope(wins: Array, asked: Array, theta: Array, prior: float) -> Array:
-    slope: Array = (wins - asked * expit(theta[:, None] - theta)).sum(axis=1) - theta / prior**2
-    return slope
+    return np.asarray((wins - asked * expit(theta[:, None] - theta)).sum(axis=1) - theta / prior**2)
 
 
 def _curvature(asked: Array, theta: Array, prior: float) -> Array:
     """The negative Hessian of the log posterior."""
     chance = expit(theta[:, None] - theta)
     weight = asked * chance * (1 - chance)
-    curvature: Array = np.diag(weight.sum(axis=1)) - weight + np.eye(len(theta)) / prior**2
-    return curvature
+    return np.asarray(np.diag(weight.sum(axis=1)) - weight + np.eye(len(theta)) / prior**2)
 
 
 def _entropy(chance: Array) -> Array:
-    entropy: Array = -xlogy(chance, chance) - xlogy(1 - chance, 1 - chance)
-    return entropy
+    return np.asarray(entr(chance) + entr(1 - chance))

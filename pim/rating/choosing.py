@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,18 +31,11 @@ class Tally:
         return cls(*(np.zeros(triplets, dtype=np.int64) for _ in range(3)))
 
 
-class Chooser(Protocol):
-    """A rule that picks one of several triplets."""
-
-    def pick(self, open_: Mask, tally: Tally, rng: np.random.Generator) -> int:
-        """One of the triplets that are open to a rater: (T,) with at least one True."""
-
-
 class LeastJudged:
     """Triplets with the fewest answers first, among them at random: all get equally many."""
 
     def pick(self, open_: Mask, tally: Tally, rng: np.random.Generator) -> int:
-        """See `Chooser`."""
+        """Pick one of the triplets that are open to a rater: (T,) with at least one True."""
         asked = tally.first + tally.second + tally.pending
         return _any_of(open_ & (asked == asked[open_].min()), rng)
 
@@ -72,7 +65,7 @@ class MostInformative:
         self._gain = np.zeros(len(triplets))
 
     def pick(self, open_: Mask, tally: Tally, rng: np.random.Generator) -> int:
-        """See `Chooser`."""
+        """See `LeastJudged.pick`."""
         for group in self._groups:
             first, second = tally.first[group.triplets], tally.second[group.triplets]
             counts = first.tobytes() + second.tobytes()
@@ -85,7 +78,7 @@ class MostInformative:
         return _any_of(among & (self._gain >= self._gain[among].max() - 1e-12), rng)
 
 
-def chooser(rule: Rule, triplets: Sequence[tuple[str, str, str]]) -> Chooser:
+def chooser(rule: Rule, triplets: Sequence[tuple[str, str, str]]) -> LeastJudged | MostInformative:
     """The rule of that name for triplets (reference, first, second)."""
     return MostInformative(triplets) if rule == "active" else LeastJudged()
 
@@ -93,14 +86,9 @@ def chooser(rule: Rule, triplets: Sequence[tuple[str, str, str]]) -> Chooser:
 def wins_of(
     first: NDArray[np.intp], second: NDArray[np.intp], for_first: Counts, for_second: Counts, candidates: int
 ) -> NDArray[np.float64]:
-    """Answers about n pairs as a table (candidates, candidates) of who was chosen over whom.
+    """Count who was chosen over whom, (candidates, candidates), from answers about n pairs.
 
-    Args:
-        first: (n,), numbers of candidates.
-        second: (n,).
-        for_first: (n,), how often the first was chosen.
-        for_second: (n,).
-        candidates: How many there are.
+    `first` and `second` are numbers of candidates, (n,); `for_first` and `for_second` how often each was chosen, (n,).
     """
     wins = np.zeros((candidates, candidates))
     np.add.at(wins, (first, second), for_first)
@@ -117,8 +105,7 @@ def _groups(triplets: Sequence[tuple[str, str, str]]) -> list[_Group]:
         names = sorted({name for place in inside for name in triplets[place][1:]})
         number = {name: i for i, name in enumerate(names)}
         pairs = np.array([[number[name] for name in triplets[place][1:]] for place in inside], dtype=np.intp)
-        group = _Group(np.array(inside, dtype=np.intp), pairs[:, 0], pairs[:, 1], len(names))
-        made.append(group)
+        made.append(_Group(np.array(inside, dtype=np.intp), pairs[:, 0], pairs[:, 1], len(names)))
     return made
 
 

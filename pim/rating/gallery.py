@@ -96,13 +96,9 @@ def _look(path: Path, stamp: str, is_reference: bool, options: OpenOptions) -> F
 
 
 def coarse(pixels: Pixels) -> Pixels:
-    """A version that nobody takes for the original: a mosaic of at most 16 blocks a side, at half the contrast.
+    """Make a version that nobody takes for the original, (H, W, 3) in [0, 1].
 
-    Args:
-        pixels: (H, W, 3) in [0, 1].
-
-    Returns:
-        (H, W, 3) in [0, 1].
+    It is a mosaic of at most 16 blocks along the shorter side, at half the contrast.
     """
     height, width = pixels.shape[:2]
     block = max(SMALLEST_BLOCK, -(-min(height, width) // BLOCKS))
@@ -115,11 +111,7 @@ def coarse(pixels: Pixels) -> Pixels:
 
 
 def as_png(pixels: Pixels) -> bytes:
-    """A PNG of 8 bits a sample that says it is sRGB and nothing else.
-
-    Args:
-        pixels: (H, W, 3) in [0, 1]; rounded to the nearest of 256 levels.
-    """
+    """Write (H, W, 3) in [0, 1], to the nearest of 256 levels, as a PNG that says it is sRGB and nothing else."""
     stream, chunks = io.BytesIO(), PngImagePlugin.PngInfo()
     chunks.add(b"sRGB", b"\0")
     samples = (pixels * np.float32(255)).round().astype(np.uint8)
@@ -189,10 +181,6 @@ class Gallery:
 
 def sizes_differ(triplets: Iterable[tuple[str, str, str]], facts: Mapping[str, Facts]) -> list[str]:
     """The triplets (reference, a, b) whose pictures have not all one size, in words."""
-    said = []
-    for names in triplets:
-        sizes = {(facts[name].width, facts[name].height) for name in names}
-        if len(sizes) > 1:
-            told = ", ".join(f"{name} ({facts[name].width} x {facts[name].height})" for name in names)
-            said.append(told)
-    return said
+    sizes = {name: f"{about.width} x {about.height}" for name, about in facts.items()}
+    odd = [names for names in triplets if len({sizes[name] for name in names}) > 1]
+    return [", ".join(f"{name} ({sizes[name]})" for name in names) for names in odd]

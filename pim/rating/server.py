@@ -32,6 +32,7 @@ MOST_LOOKS = 100_000
 SCREEN = ("ratio", "width", "height", "panes", "whole", "zoom")  # what a page says of how pictures were shown
 
 _TOKEN = re.compile(r"[0-9a-f]{32}")
+_STATUS = {InputError: 400, UnknownRater: 404, Stale: 409}
 _log = logging.getLogger(__name__)
 
 Call = Callable[[Study, dict[str, Any]], Standing]
@@ -65,12 +66,7 @@ def application(study: Study, gallery: Gallery, access: Access) -> Starlette:
 
 
 def serve(app: Starlette, listening: socket.socket) -> None:
-    """Answer requests until Ctrl-C.
-
-    Args:
-        app: From `application`.
-        listening: A bound socket.
-    """
+    """Answer requests that come to a bound socket, until Ctrl-C."""
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -90,14 +86,10 @@ def _endpoint(study: Study, call: Call) -> Callable[[Request], Awaitable[Respons
         try:
             body = await _body(request)
             return JSONResponse(asdict(await run_in_threadpool(call, study, body)))
-        except InputError as error:
-            return JSONResponse({"error": str(error)}, 400)
         except ClientDisconnect:
             return Response(status_code=400)  # to nobody: the page sends its answer again
-        except UnknownRater as error:
-            return JSONResponse({"error": str(error)}, 404)
-        except Stale as error:
-            return JSONResponse({"error": str(error)}, 409)
+        except (InputError, UnknownRater, Stale) as error:
+            return JSONResponse({"error": str(error)}, _STATUS.get(type(error), 400))
         except PimError as error:
             _log.error("%s", error)
             return JSONResponse({"error": "It could not be kept; tell the person who runs the study."}, 503)
@@ -127,14 +119,6 @@ async def _body(request: Request) -> dict[str, Any]:
     return body
 
 
-def _enter(study: Study, body: dict[str, Any]) -> Standing:
-    return study.enter(_text(body, "name"))
-
-
-def _standing(study: Study, body: dict[str, Any]) -> Standing:
-    return study.standing(_text(body, "rater"))
-
-
 def _answer(study: Study, body: dict[str, Any]) -> Standing:
     token = _text(body, "answer")
     if not _TOKEN.fullmatch(token):
@@ -152,11 +136,12 @@ def _answer(study: Study, body: dict[str, Any]) -> Standing:
     return study.answer(_text(body, "rater"), given)
 
 
-def _undo(study: Study, body: dict[str, Any]) -> Standing:
-    return study.undo(_text(body, "rater"), _text(body, "trial"))
-
-
-_CALLS: dict[str, Call] = {"enter": _enter, "standing": _standing, "answer": _answer, "undo": _undo}
+_CALLS: dict[str, Call] = {
+    "enter": lambda study, body: study.enter(_text(body, "name")),
+    "standing": lambda study, body: study.standing(_text(body, "rater")),
+    "answer": _answer,
+    "undo": lambda study, body: study.undo(_text(body, "rater"), _text(body, "trial")),
+}
 
 
 def _text(body: dict[str, Any], key: str) -> str:

@@ -78,7 +78,6 @@ class Answered:
     milliseconds: int
     looks: int  # how often the reference was held over the candidates
     screen: Mapping[str, float]
-    received: str
 
 
 @dataclass(frozen=True)
@@ -120,12 +119,12 @@ def content(path: Path) -> Content:
         places = {triplet: place for place, triplet in enumerate(triplets)}
         rows = file.rows(
             "SELECT r.name, t.place, t.kind, t.triplet_id, a.right != t.flipped, a.right, a.milliseconds, a.looks, "
-            "a.screen, a.received FROM answers a JOIN trials t USING (trial_id) JOIN raters r USING (rater_id) "
+            "a.screen FROM answers a JOIN trials t USING (trial_id) JOIN raters r USING (rater_id) "
             "WHERE a.withdrawn IS NULL ORDER BY a.answer_id"
         )
         answers = tuple(
-            Answered(name, place, kind, places.get(triplet), bool(second), bool(right), ms, looks, json.loads(s), when)
-            for name, place, kind, triplet, second, right, ms, looks, s, when in rows
+            Answered(name, place, kind, places.get(triplet), bool(second), bool(right), ms, looks, json.loads(s))
+            for name, place, kind, triplet, second, right, ms, looks, s in rows
         )
         withdrawn = file.rows(
             "SELECT r.name, count(*) FROM answers a JOIN trials t USING (trial_id) JOIN raters r USING (rater_id) "

@@ -62,7 +62,7 @@ class Bench:
         quantities = np.ascontiguousarray(self.choices.quantities[:, kept])
         prior = self.prior[kept]
         prior = prior if prior.any() else left.uniform()
-        return replace(self, layout=left, choices=self.choices.with_quantities(quantities), prior=prior)
+        return replace(self, layout=left, choices=replace(self.choices, quantities=quantities), prior=prior)
 
 
 def gather(

@@ -49,26 +49,13 @@ class Choices:
 
     def rows(self, chosen: NDArray[np.bool_] | Whole) -> Choices:
         """Some of the choices; the quantities are not copied."""
-        return replace(
-            self,
-            first=self.first[chosen],
-            second=self.second[chosen],
-            share=self.share[chosen],
-            votes=self.votes[chosen],
-        )
-
-    def with_quantities(self, quantities: Quantities) -> Choices:
-        """The same choices by other quantities, (M, Q)."""
-        return replace(self, quantities=quantities)
+        first, second = self.first[chosen], self.second[chosen]
+        return Choices(self.quantities, first, second, self.share[chosen], self.votes[chosen])
 
     def pooled(self, basis: Array) -> Choices:
         """The same choices by weighted sums of the quantities, with weights (P, Q)."""
         found = self.quantities @ basis.astype(self.quantities.dtype)
-        return self.with_quantities(np.asarray(found, dtype=np.float64))
-
-    def with_votes(self, votes: Array) -> Choices:
-        """The same choices with other numbers of votes, (N,)."""
-        return replace(self, votes=votes)
+        return replace(self, quantities=np.asarray(found, dtype=np.float64))
 
     def distances(self, weights: Array) -> Array:
         """D of every picture pair, (M,), for weights (P,)."""
@@ -88,12 +75,15 @@ class Ridge:
     strength: float
     centre: Array | None = None  # (P,) >= 0; None: zero
 
+    def centre_of(self, scale: Array) -> Array:
+        """What the penalty draws the weights to, (P,)."""
+        return np.zeros_like(scale) if self.centre is None else self.centre
+
 
 def losses(choices: Choices, weights: Array) -> Array:
     """Negative log-likelihood per vote of every choice, (N,), in nats; log 2 is guessing."""
     odds = choices.log_odds(weights)
-    found: Array = np.logaddexp(0, odds) - choices.share * odds
-    return found
+    return np.asarray(np.logaddexp(0, odds) - choices.share * odds)
 
 
 def mean_loss(choices: Choices, weights: Array) -> float:
@@ -113,16 +103,10 @@ def scales(choices: Choices) -> Array:
 
 
 def objective(choices: Choices, ridge: Ridge, scale: Array) -> Callable[[Array], tuple[float, Array]]:
-    """Penalised loss and its gradient as a function of the weights (P,).
-
-    Args:
-        choices: With at least one vote.
-        ridge: The penalty.
-        scale: (P,), see `scales`.
-    """
+    """Penalised loss and its gradient as a function of the weights (P,); `scale` is that of `scales`, (P,)."""
     total = float(choices.votes.sum())
     pairs = len(choices.quantities)
-    centre = np.zeros_like(scale) if ridge.centre is None else ridge.centre
+    centre = ridge.centre_of(scale)
 
     def evaluate(weights: Array) -> tuple[float, Array]:
         odds = choices.log_odds(weights)
@@ -160,7 +144,7 @@ def fit(choices: Choices, ridge: Ridge, *, scale: Array | None = None, start: Ar
     varies = scale > 0
     if not varies.any():
         raise InputError("no quantity differs between the pictures that people chose from")
-    centre = np.zeros_like(scale) if ridge.centre is None else ridge.centre
+    centre = ridge.centre_of(scale)
     unit = np.where(varies, scale, 1.0)
     evaluate = objective(choices, ridge, scale)
 

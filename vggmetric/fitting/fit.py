@@ -122,7 +122,7 @@ def _share_errors(bench: Bench, taken: Form, settings: FitSettings) -> dict[str,
         times = counts[split.photo]
         drawn = choices.rows(times > 0)
         ridge = Ridge(taken.strength, taken.centre)
-        own = fit(drawn.with_votes(drawn.votes * times[times > 0]), ridge, start=taken.own)
+        own = fit(replace(drawn, votes=drawn.votes * times[times > 0]), ridge, start=taken.own)
         found.append(list(shares(bench, replace(taken, own=own).weights).values()))
     return dict(zip(layout.layers, np.std(found, axis=0, ddof=1).tolist(), strict=True))
 

@@ -61,11 +61,9 @@ def preferences(plan: Plan) -> Preferences:
 
 
 def from_choices(judgements: Sequence[Judgement], quadruples: bool) -> Preferences:
-    """Forced choices, or quadruples, whose judgement is about the larger difference instead of the smaller.
+    """Take forced choices, or quadruples, whose judgement is about the larger difference instead of the smaller.
 
-    Args:
-        judgements: Of one of these two kinds; those without votes count as one vote.
-        quadruples: Which kind.
+    Judgements without votes count as one vote.
     """
     places = np.array([j.pairs for j in judgements], dtype=np.int64).reshape(-1, 2)
     if quadruples:  # "q differs more" is "p differs less"
@@ -80,12 +78,7 @@ def from_opinions(judgements: Sequence[Judgement], references: Sequence[str], hi
 
     The share that prefers a over b is Phi((m_a - m_b) / sqrt(s_a^2 + s_b^2 + t^2)), with the standard errors s
     where they are known, and t a fifth of the standard deviation of all scores: no two people agree entirely,
-    however exactly their mean is known.
-
-    Args:
-        judgements: Of opinions, (n,).
-        references: The reference picture of each, (n,).
-        higher_is_better: Direction of the scores.
+    however exactly their mean is known. `references` names the reference picture of each judgement, (n,).
     """
     score = np.array([j.value for j in judgements], dtype=np.float64) * (1 if higher_is_better else -1)
     error = np.array([j.deviation or 0.0 for j in judgements], dtype=np.float64)
@@ -122,13 +115,8 @@ def joined(parts: Sequence[Preferences], sizes: Sequence[int], equal: bool = Fal
         )
         for part, start in zip(parts, starts, strict=True)
     ]
-    return Preferences(
-        first=np.concatenate([part.first for part in moved]),
-        second=np.concatenate([part.second for part in moved]),
-        share=np.concatenate([part.share for part in moved]),
-        votes=np.concatenate([part.votes for part in moved]),
-        group=tuple(name for part in moved for name in part.group),
-    )
+    columns = {n: np.concatenate([getattr(part, n) for part in moved]) for n in ("first", "second", "share", "votes")}
+    return Preferences(**columns, group=tuple(name for part in moved for name in part.group))
 
 
 @dataclass(frozen=True)
@@ -141,10 +129,10 @@ class Ratings:
 
     @classmethod
     def of(cls, plans: Sequence[Plan], references: Mapping[str, str] | None = None, equal: bool = False) -> Ratings:
-        """The ratings of some data sets.
+        """Join data sets of different names.
 
         Args:
-            plans: With different names.
+            plans: The data sets.
             references: By name of a reference picture, something that equal pictures have in common, such as a hash.
             equal: Let every data set have the same number of votes in all.
 
