@@ -6,10 +6,12 @@ PSNR of floats that were never rounded is higher and no one's to see.
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
@@ -18,8 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image, features
 from torch import Tensor
 
+from ntc.coding import compress, decompress, to_8_bit
+from ntc.container import VERSION
+from ntc.models.codec import BEST_QUALITY, Codec
+from ntc.store import Stored, find, load
 from pim.core.metric import Metric
-from pim.errors import InputError
+from pim.errors import InputError, UsageError
 from pim.eval.rate_curves import LUMA, RatePoint
 from pim.metrics.classics import psnr
 from pim.scoring.engine import score
@@ -27,26 +33,8 @@ from pim.scoring.engine import score
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
 
 QUALITIES = tuple(map(str, (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)))
+SETTINGS = 9  # qualities that the curve of a learned codec consists of
 BT_601 = (0.299, 0.587, 0.114)  # R', G', B' in Y'
-
-
-class Coder(Protocol):
-    """A codec with its settings, from few bits to many."""
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-
-    @property
-    def settings(self) -> Sequence[str]:
-        """Such as qualities."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """All that its files depend on besides picture and setting, for JSON."""
-
-    def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
-        """The file of a picture, and what a decoder makes of that file."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +68,70 @@ class PillowCoder:
         return stream.getvalue(), np.asarray(Image.open(stream).convert("RGB"))
 
 
+@dataclass(frozen=True)
+class LearnedCoder:
+    """A learned codec at several qualities, or several for one rate each as one curve."""
+
+    name: str
+    codecs: Mapping[str, tuple[Codec, int | None]]  # by setting: a codec in evaluation mode, and its quality
+    trained_with: frozenset[str] = frozenset()  # distortions, as their files name them
+
+    @classmethod
+    def of(cls, name: str, codecs: Sequence[Codec], trained_with: Iterable[str] = ()) -> LearnedCoder:
+        """Make a curve of one codec at evenly spread qualities from 0 to 255, or of codecs by their lambda.
+
+        Args:
+            name: Of the curve.
+            codecs: In evaluation mode.
+            trained_with: Distortions that they were trained to keep.
+
+        Raises:
+            UsageError: if these codecs are no curve: one for several rates beside others, or two of one lambda.
+        """
+        if any(codec.config.conditioned for codec in codecs):
+            if len(codecs) > 1:
+                raise UsageError(f"{name}: a codec for several rates is a curve by itself; give it another name")
+            qualities = [round(i * BEST_QUALITY / (SETTINGS - 1)) for i in range(SETTINGS)]
+            settings = {str(quality): (codecs[0], quality) for quality in qualities}
+            return cls(name, settings, frozenset(trained_with))
+        by_lambda = sorted(codecs, key=lambda codec: codec.config.lambdas)
+        found = {f"{codec.config.lambdas[0]:g}": (codec, None) for codec in by_lambda}
+        if len(found) < len(codecs):
+            raise UsageError(f"{name}: two codecs have one lambda; give them different names")
+        return cls(name, found, frozenset(trained_with))
+
+    def no_judges(self, metrics: Iterable[str]) -> list[str]:
+        """Those metrics that are of the kind this codec was trained with, and therefore flatter it.
+
+        >>> LearnedCoder("mine", {}, frozenset({"pim"})).no_judges(["pim", "psnr"])
+        ['pim']
+        """
+        kinds = {distortion.partition("-")[0] for distortion in self.trained_with}
+        return [metric for metric in metrics if metric.partition("-")[0] in kinds]
+
+    @property
+    def settings(self) -> Sequence[str]:
+        """From few bits to many."""
+        return tuple(self.codecs)
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """The weights that decode, those that encode, and the version of the files."""
+        encoders, ids = hashlib.sha256(), []
+        for codec in {id(codec): codec for codec, _ in self.codecs.values()}.values():
+            ids.append((codec.id or b"").hex())
+            for name, tensor in sorted(codec.state_dict().items()):
+                encoders.update(name.encode() + tensor.cpu().numpy().tobytes())
+        return {"codecs": ids, "weights": encoders.hexdigest(), "version": VERSION}
+
+    def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
+        """The file of a picture, and what its decoder makes of that."""
+        codec, quality = self.codecs[setting]
+        data = compress(codec, as_tensor(picture), quality)
+        return data, to_8_bit(decompress(codec, data, picture.size))
+
+
+Coder = PillowCoder | LearnedCoder
 ANCHORS = {
     coder.name: coder
     for coder in (
@@ -147,3 +199,21 @@ def measure(
             raise error
         luma = float(luma_psnr(*(as_tensor(image) for image in found.pair)))
         yield RatePoint(coder.name, setting, 1, rates[setting], {**found.values, LUMA: luma})
+
+
+def coders(names: Sequence[str]) -> list[LearnedCoder]:
+    """The codecs of these names: those that ship, or files; `NAME=FILE` puts several under one name.
+
+    Raises:
+        UsageError: if one is unknown, or those of one name are no curve.
+        WeightsError: if a file cannot be used.
+    """
+    named: dict[str, list[Stored]] = {}
+    for text in dict.fromkeys(names):
+        name, _, file = text.rpartition("=")
+        named.setdefault(name or Path(file).stem, []).append(load(find(file)))
+    found = []
+    for name, each in named.items():
+        trained_with = (str(s.training.get("settings", {}).get("distortion", "mse")) for s in each)
+        found.append(LearnedCoder.of(name, [s.codec for s in each], trained_with))
+    return found

@@ -141,7 +141,7 @@ def _anchors(names: list[str] | None) -> list[Coder]:
 def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:
     if not names:
         return []
-    from ntc.rd_codec import coders
+    from ntc.rd import coders
 
     found = coders(names)
     for coder in found:
