@@ -17,15 +17,9 @@ from pim.errors import InputError, UsageError
 
 
 def compress(codec: Codec, image: Tensor, quality: int | None = None) -> bytes:
-    """Code one image.
+    """Code one image, (1, 3, H, W) or (3, H, W), sRGB in [0, 1], with an exported codec, as the content of a file.
 
-    Args:
-        codec: In evaluation mode, exported.
-        image: (1, 3, H, W) or (3, H, W), sRGB in [0, 1].
-        quality: 0 (fewest bits) to 255 (most), for codecs of several rates; None: the most. Others have one.
-
-    Returns:
-        The content of a file.
+    Codecs of several rates take a quality from 0 (fewest bits) to 255 (most; None means that), others none.
 
     Raises:
         InputError: if the image cannot be used.
@@ -50,15 +44,10 @@ def compress(codec: Codec, image: Tensor, quality: int | None = None) -> bytes:
 
 
 def decompress(codec: Codec, data: bytes, max_pixels: int = container.MAX_PIXELS) -> Tensor:
-    """Decode one image: bit for bit what the codec in evaluation mode gives for the original.
-
-    Args:
-        codec: The one that coded it, in evaluation mode.
-        data: The content of a file; need not be trusted.
-        max_pixels: Larger images are refused.
+    """Decode a file, which need not be trusted, with the codec that coded it; refuse images of more than `max_pixels`.
 
     Returns:
-        (1, 3, H, W) in [0, 1]; `to_8_bit` makes an array of it.
+        (1, 3, H, W) in [0, 1], bit for bit what the codec in evaluation mode gives for the original.
 
     Raises:
         InputError: if the file is damaged, of another codec, or too large.

@@ -25,10 +25,8 @@ from pim.pim.model import PIM
 def compress(path: str | Path, relative_step: float) -> bytes:
     """Compress a weight file, of `pim train` or one that ships.
 
-    Args:
-        path: The file.
-        relative_step: Quantisation step in units of the root mean square of each tensor: the smaller, the
-            nearer to the original and the larger the file.
+    The quantisation step is relative to the root mean square of each tensor: the smaller, the nearer to the original
+    and the larger the file.
 
     Raises:
         WeightsError: if the file is damaged or foreign.

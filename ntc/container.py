@@ -72,11 +72,7 @@ def overhead(height: int, width: int, stream: int) -> int:
 
 
 def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
-    """Read a file; nothing is allocated that is larger than the file.
-
-    Args:
-        data: The whole file.
-        max_pixels: Larger images are refused.
+    """Read a file, unless its image has more than `max_pixels`; nothing is allocated that is larger than the file.
 
     Raises:
         InputError: if it is no such file, of a later version, cut short, damaged, or too large.

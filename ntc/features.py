@@ -46,14 +46,10 @@ class CompressibleBottleneck(nn.Module):
         self._coder: tuple[object, tables.Tables, Tensor] | None = None  # what it was made of, tables, offset
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What the head of the network gets, and what it costs.
-
-        Args:
-            features: (N, C), or (N, C, ...) with the same density at all places.
+        """Round features, (N, C) or (N, C, ...) with the same density at all places, and say what that costs.
 
         Returns:
-            The features after noise (training) or rounding (evaluation), of the same shape; bits for each
-            of N, (N,).
+            The features after noise (training) or rounding (evaluation), of the same shape; bits for each of N, (N,).
         """
         scale = self._along(torch.exp(self.log_scale), features)
         scaled = features * scale
@@ -105,10 +101,7 @@ class CompressibleBottleneck(nn.Module):
 
     @torch.no_grad()
     def compress(self, features: Tensor) -> bytes:
-        """Features as bytes, to be restored by this layer with these weights.
-
-        Args:
-            features: (N, C), what `forward` would be given.
+        """Write features, (N, C), as bytes, to be restored by this layer with these weights.
 
         Raises:
             InputError: if the shape is wrong or a value is not finite.
@@ -125,10 +118,7 @@ class CompressibleBottleneck(nn.Module):
 
     @torch.no_grad()
     def decompress(self, data: bytes) -> Tensor:
-        """The features that `forward` would have handed on in evaluation, (N, C).
-
-        Args:
-            data: What `compress` made.
+        """Restore what `compress` wrote: the features that `forward` would have handed on in evaluation, (N, C).
 
         Raises:
             InputError: if the bytes are damaged or were made with other weights.

@@ -63,8 +63,7 @@ class Patches:
 
     def take(self, held_out: bool) -> NDArray[np.uint8]:
         """The pixels of sources that are held out, or of the others."""
-        chosen: NDArray[np.uint8] = self.pixels[self.held_out[self.source] == held_out]
-        return chosen
+        return np.asarray(self.pixels[self.held_out[self.source] == held_out])
 
     @property
     def fingerprint(self) -> str:
@@ -77,8 +76,7 @@ class Patches:
 
 def spread(pixels: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Up to `count` of the patches (P, 3, S, S), evenly spread over all."""
-    chosen: NDArray[np.uint8] = pixels[np.unique(np.linspace(0, len(pixels) - 1, count).astype(int))]
-    return chosen
+    return np.asarray(pixels[np.unique(np.linspace(0, len(pixels) - 1, count).astype(int))])
 
 
 def generator(seed: int, step: int) -> np.random.Generator:
@@ -106,7 +104,7 @@ def collect(
     progress: Callable[[int, str], None] = lambda count, name: None,
     problem: Callable[[str], None] = lambda message: None,
 ) -> Patches:
-    """Windows of all sources.
+    """Take windows of all sources.
 
     Args:
         sources: From `pim.datasets.footage.find_sources`.

@@ -80,10 +80,7 @@ class LearnedCoder:
     def of(cls, name: str, codecs: Sequence[Codec], trained_with: Iterable[str] = ()) -> LearnedCoder:
         """Make a curve of one codec at evenly spread qualities from 0 to 255, or of codecs by their lambda.
 
-        Args:
-            name: Of the curve.
-            codecs: In evaluation mode.
-            trained_with: Distortions that they were trained to keep.
+        Codecs are in evaluation mode; `trained_with` are the distortions that they were trained to keep.
 
         Raises:
             UsageError: if these codecs are no curve: one for several rates beside others, or two of one lambda.
@@ -152,14 +149,9 @@ def as_tensor(picture: Picture) -> Tensor:
 
 
 def luma_psnr(reference: Tensor, distorted: Tensor) -> Tensor:
-    """PSNR in dB of the luma Y' = 0.299 R' + 0.587 G' + 0.114 B', which is not rounded; peak 1.
+    """PSNR in dB of the luma Y' = 0.299 R' + 0.587 G' + 0.114 B', which is not rounded; peak 1; higher is more alike.
 
-    Args:
-        reference: (N, 3, H, W), sRGB in [0, 1].
-        distorted: The same shape.
-
-    Returns:
-        (N,), higher is more alike.
+    Takes two batches (N, 3, H, W), sRGB in [0, 1], and gives (N,).
     """
     weights = reference.new_tensor(BT_601)[:, None, None]
     return psnr(*((image * weights).sum(1, keepdim=True) for image in (reference, distorted)))
@@ -168,14 +160,7 @@ def luma_psnr(reference: Tensor, distorted: Tensor) -> Tensor:
 def measure(
     picture: Picture, coder: Coder, settings: Sequence[str], metrics: Sequence[Metric], device: str = "cpu"
 ) -> Iterator[RatePoint]:
-    """Write the files of one picture, read them again, compare.
-
-    Args:
-        picture: The original.
-        coder: The codec.
-        settings: Some of its settings.
-        metrics: With different names; `psnr-y` is added.
-        device: Where to compare.
+    """Write the files of one picture at some settings, read them again, compare by metrics and psnr-y.
 
     Yields:
         A point for every setting.

@@ -68,12 +68,9 @@ class RateCache:
 def rate_cache(
     folder: Path, measures: Mapping[str, Any], tell: Callable[[str], None] = lambda line: None
 ) -> Iterator[RateCache]:
-    """Open the points kept in a folder; nothing is kept, and that told, where the folder cannot be written.
+    """Open the points kept in a folder; where it cannot be written nothing is kept, and `tell` gets a line about that.
 
-    Args:
-        folder: Made if it is not there.
-        measures: What the values of every metric depend on, by name, for JSON.
-        tell: Called with a line if nothing can be kept.
+    `measures` says what the values of every metric depend on, by name, for JSON.
 
     Raises:
         DataError: if the table is damaged.

@@ -33,12 +33,7 @@ class Stored:
 
 
 def save(path: str | Path, codec: Codec, training: dict[str, Any]) -> None:
-    """Write a codec, whole or not at all.
-
-    Args:
-        path: A .safetensors file.
-        codec: After `export`.
-        training: Data, settings, results, versions.
+    """Write an exported codec as a .safetensors file, whole or not at all, with data, settings, results, versions.
 
     Raises:
         UsageError: if its tables are missing or stale.
@@ -82,10 +77,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
 
 
 def find(name: str | None) -> Path:
-    """The file of a codec.
-
-    Args:
-        name: Of a codec that ships, or a path; None: the one that ships.
+    """Find the file of a codec that ships, by its name, or by a path; without a name the one that ships.
 
     Raises:
         UsageError: if there is no such codec.
@@ -103,12 +95,7 @@ def find(name: str | None) -> Path:
 
 
 def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:
-    """The codec that made a file.
-
-    Args:
-        data: The content of the file.
-        name: A codec to use whatever the file says, as in `find`; None: the one of those that ship that fits.
-        device: Where to compute.
+    """Find the codec that made a file among those that ship; one that is named, as in `find`, is used in any case.
 
     Raises:
         InputError: if the file is no coded image, or none of the codecs that ship made it.

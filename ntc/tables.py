@@ -55,8 +55,7 @@ def quantise_pmf(pmf: Sequence[float] | NDArray[np.floating[Any]], precision: in
         _move(counts, p, surplus, -1)
     elif surplus < 0:
         _move(counts, p, -surplus, +1)
-    cdf: Ints = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return cdf
+    return np.asarray(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
 
 
 def _move(counts: NDArray[np.int64], p: Floats, units: int, step: int) -> None:
@@ -104,21 +103,18 @@ class Tables:
 
     def table(self, number: int) -> Ints:
         """The cumulative counts of one table, (n + 1,)."""
-        part: Ints = self.cdf[self.start[number] : self.start[number + 1]]
-        return part
+        return np.asarray(self.cdf[self.start[number] : self.start[number + 1]])
 
     @property
     def symbols(self) -> Ints:
         """How many symbols each table has besides the escape, (T,)."""
-        counts: Ints = np.diff(self.start) - 2
-        return counts
+        return np.asarray(np.diff(self.start) - 2)
 
     @property
     def cheapest(self) -> Floats:
         """Bits of the most probable symbol of each table, (T,): no stream can be shorter."""
         largest = np.array([np.diff(self.table(t)).max() for t in range(len(self))])
-        bits: Floats = PRECISION - np.log2(largest)
-        return bits
+        return np.asarray(PRECISION - np.log2(largest))
 
 
 def build(pmfs: Sequence[Floats], low: Sequence[int]) -> Tables:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reproductions import decoders, slimming
+from reproductions import decoders, efficient, slimming
 from reproductions.experiment import Context
 from reproductions.ledger import Ledger
 from torch import nn
 
-from ntc import efficient, store
+from ntc import store
 from ntc.gdn import GDN
 from ntc.models import build, transforms
 from ntc.models.config import CodecConfig

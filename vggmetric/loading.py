@@ -33,12 +33,7 @@ _POSITIONS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)  # of the convolut
 
 
 def load(name: str, path: str | Path | None = None, *, pool: Pool = "max") -> Network:
-    """A backbone, frozen, in evaluation mode.
-
-    Args:
-        name: Its id: tv1k, oxford, oxford12, or rand and a seed.
-        path: Its file; without it the first of `backbone.places` that is here.
-        pool: How the network pools.
+    """Load a backbone by its id, frozen, in evaluation mode; without a path from the first of `backbone.places`.
 
     Raises:
         UsageError: if there is no such backbone.
@@ -98,13 +93,9 @@ def read(backbone: Backbone, path: Path) -> dict[str, Tensor]:
 
 
 def save(path: str | Path, tensors: dict[str, Tensor], backbone: Backbone, *, half: bool = False) -> None:
-    """Write the tensors of a backbone as it is kept in the cache, whole or not at all.
+    """Write the tensors of a backbone, by torchvision's names, as it is kept in the cache, whole or not at all.
 
-    Args:
-        path: The file.
-        tensors: By torchvision's names.
-        backbone: Which it is.
-        half: Store float16: half the size; distances change by 2e-4 of themselves.
+    With `half` as float16: half the size; distances change by 2e-4 of themselves.
     """
     kept = {name: tensors[name].to(torch.float16 if half else torch.float32) for name in tensor_names(backbone)}
     config = {"backbone": backbone.id, "source_sha256": backbone.sha256, "tensors_sha256": weights.digest_of(kept)}

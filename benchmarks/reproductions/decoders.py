@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from ntc import efficient, patches, store
+from ntc import patches, store
 from ntc.models import transforms
 from ntc.models.codec import Codec
 from ntc.models.exchange import Measure
@@ -30,6 +30,7 @@ from pim.datasets.frames import find_sources
 from pim.errors import InputError, UsageError
 from pim.eval.bd_rate import Curve, bd_rate
 from pim.images.opener import open_image
+from reproductions import efficient
 from reproductions.experiment import Claim, Context, Experiment, Findings, Preset
 from reproductions.figures import colours_of, panels
 from reproductions.ledger import Result, number

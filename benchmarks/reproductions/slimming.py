@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ntc import efficient
 from ntc.losses import PEAK, mse
 from ntc.models.codec import Codec
 from ntc.models.latents import Proxy
 from pim.errors import TrainingError
+from reproductions import efficient
 
 PRICE, DOUBLED = 0.02, 250  # of a whole decoder at the start, in units of the loss; steps until it has doubled
 MOST = 20  # times doubled, the price has failed

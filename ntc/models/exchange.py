@@ -34,14 +34,8 @@ class Exchange(Protocol):
     def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
         """Treat one block of symbols, in the order of its elements.
 
-        Args:
-            values: Latents; None where they are to be read.
-            mean: From where they are rounded, of their shape.
-            index: Numbers of the tables, of their shape.
-            coding: Their tables.
-
-        Returns:
-            Whole numbers k, float32, of the same shape; the latents are k + mean.
+        Latents (None where they are to be read) are rounded from their means and coded with the tables of these
+        numbers, all of one shape. Returns whole numbers k, float32, of that shape; the latents are k + mean.
         """
 
 

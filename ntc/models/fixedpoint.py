@@ -75,14 +75,9 @@ class PriorNet(nn.Module):
         return out
 
     def exact(self, x: Tensor, whole: list[Whole]) -> Tensor:
-        """The sums of the last layer in whole numbers, steps of 2^-24, from activations in steps of 2^-10.
+        """Sum up the last layer in whole numbers, steps of 2^-24, not rounded, from activations in steps of 2^-10.
 
-        Args:
-            x: (N, C, h, w), whole numbers in float64.
-            whole: From `whole`.
-
-        Returns:
-            float64, not rounded.
+        Both are (N, C, h, w) in float64; `whole` comes from the method of that name.
         """
         last = len(self.layers) - 1
         for i, (layer, (weight, bias)) in enumerate(zip(self.layers, whole, strict=True)):

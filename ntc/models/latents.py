@@ -121,13 +121,9 @@ def soft_index(raw: Tensor) -> Tensor:
 
 
 def gaussian_proxy(y: Tensor, mean: Tensor | float, raw_scale: Tensor, proxy: Proxy) -> tuple[Tensor, Tensor]:
-    """What the decoder gets, and bits per image (N,), in training, under predicted Gaussians.
+    """Give what the decoder gets of y, (N, M, h, w), in training, and bits per image (N,), under predicted Gaussians.
 
-    Args:
-        y: (N, M, h, w).
-        mean: Of the Gaussians.
-        raw_scale: A network's output, see `soft_index`.
-        proxy: What stands for rounding.
+    Their scales are a network's output, see `soft_index`.
     """
     noisy = proxy.rate_side(y, mean)
     bits = conditional.bits(noisy, mean, conditional.scale_of(soft_index(raw_scale)), proxy.softness)

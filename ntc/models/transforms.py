@@ -129,15 +129,11 @@ def start_from_images(analysis: nn.Sequential, synthesis: nn.Sequential, images:
 
     Stage by stage, each convolution takes the principal components of blocks of 2 x 2 of its inputs, and the
     transposed convolution on the other side puts them together again. With GDN near the identity at first, the codec
-    starts as a truncated Karhunen-Loeve transform of blocks of 16 x 16 pixels instead of as noise.
-
-    Args:
-        analysis: With GDN; rectifiers would lose the negative half.
-        synthesis: Its mirror image.
-        images: (N, 3, H, W) in [0, 1], sides being multiples of 16.
+    starts as a truncated Karhunen-Loeve transform of blocks of 16 x 16 pixels instead of as noise. Images are
+    (N, 3, H, W) in [0, 1], sides being multiples of 16.
 
     Raises:
-        UsageError: if there are rectifiers.
+        UsageError: if there are rectifiers, which would lose the negative half.
     """
     if any(isinstance(layer, nn.ReLU) for layer in analysis):
         raise UsageError("a start from images needs GDN; with relu, start at random")

@@ -93,13 +93,9 @@ class FourierForm(Reparameterisation):
 
 
 def noisy_logistic_bits(latent: Tensor, scale: Tensor) -> Tensor:
-    """-log2 of a logistic density convolved with uniform noise of width 1.
+    """-log2 of a logistic density of that width > 0 convolved with uniform noise of width 1; any shape.
 
     With u, l = (|latent| +- 1/2) / scale, sigmoid(u) - sigmoid(l) = sigmoid(u) sigmoid(-l) (1 - e^(l - u)).
-
-    Args:
-        latent: Any shape.
-        scale: Width of the logistic, > 0, broadcast.
     """
     size = latent.abs()
     upper, lower = (size + 0.5) / scale, (size - 0.5) / scale
@@ -146,11 +142,9 @@ def fourier_for_convolutions(name: str, weight: Tensor) -> Reparameterisation:
 def reparameterise(
     module: nn.Module, choose: Callable[[str, Tensor], Reparameterisation | None] = fourier_for_convolutions
 ) -> None:
-    """Make every parameter of a module a function of quantised latents, in place.
+    """Make every parameter of a module a function of quantised latents, in place; values stay up to rounding.
 
-    Args:
-        module: Any module; its parameters keep their values up to rounding.
-        choose: The form for a parameter, from its name and value; None leaves it as it is.
+    `choose` gives the form for a parameter from its name and value; None leaves it as it is.
     """
     for name, owner, attribute, weight in list(_parameters(module)):
         form = choose(name, weight)
@@ -170,12 +164,7 @@ def reparameterised(module: nn.Module) -> Iterator[Tensors]:
 
 
 def code_length(module: nn.Module, generator: torch.Generator | None = None) -> Tensor:
-    """What all latents of a module cost, a scalar, in bits, with noise in place of rounding: the penalty of training.
-
-    Args:
-        module: After `reparameterise`.
-        generator: Of the noise; the global one without it.
-    """
+    """What all latents of a module cost in bits, a scalar, with noise in place of rounding: the penalty of training."""
     lengths = [found.form.bits(found.original, generator) for found in reparameterised(module)]
     return torch.stack(lengths).sum()
 
@@ -184,15 +173,12 @@ def code_length(module: nn.Module, generator: torch.Generator | None = None) -> 
 def set_steps(module: nn.Module, relative: float) -> None:
     """Quantise a finished network without training it: one step for each reparameterised tensor, in place.
 
-    At high rates an equal step for all coefficients of an orthonormal transform, with entropy coding, spends bits
-    where they lower the squared error most, so frequencies of kernels share one step too.
-
-    Args:
-        module: After `reparameterise`.
-        relative: Step in units of the root mean square of the tensor, > 0.
+    Steps are relative to the root mean square of the tensor. At high rates an equal step for all coefficients of an
+    orthonormal transform, with entropy coding, spends bits where they lower the squared error most, so frequencies of
+    kernels share one step too.
 
     Raises:
-        UsageError: if it is not positive.
+        UsageError: if the step is not positive.
     """
     if not relative > 0:
         raise UsageError(f"the relative step must be positive; got {relative}")

@@ -49,11 +49,7 @@ class _Tensor:
 
 
 def dumps(module: nn.Module, metadata: dict[str, Any] | None = None) -> bytes:
-    """The content of a model file.
-
-    Args:
-        module: Some of its parameters reparameterised; everything else in its state is stored as float32.
-        metadata: What else shall stand in it, plain values.
+    """Write a module and plain metadata as a model file's content; what is not reparameterised is stored as float32.
 
     Raises:
         InputError: if a weight or step is not finite, or a buffer is no float32 and not whole.
@@ -76,14 +72,7 @@ def dumps(module: nn.Module, metadata: dict[str, Any] | None = None) -> bytes:
 
 
 def loads(content: bytes, module: nn.Module) -> dict[str, Any]:
-    """Fill a module from the content of a model file.
-
-    Args:
-        content: As `dumps` made it.
-        module: Of the same architecture, plain or reparameterised; left plain, its values replaced.
-
-    Returns:
-        The metadata.
+    """Fill a module of the same architecture from the content of a model file; it is left plain. Returns the metadata.
 
     Raises:
         WeightsError: if the content is damaged, of another version, or of another architecture; the module
@@ -104,13 +93,9 @@ def loads(content: bytes, module: nn.Module) -> dict[str, Any]:
 
 
 def save(path: str | Path, module: nn.Module, metadata: dict[str, Any] | None = None) -> int:
-    """Write a model file, whole or not at all.
-
-    Returns:
-        Its size in bytes.
+    """Write a model file, whole or not at all; returns its size in bytes. Raises what `dumps` does.
 
     Raises:
-        InputError: as `dumps` does.
         PimError: if it cannot be written.
     """
     content = dumps(module, metadata)

@@ -84,14 +84,10 @@ def krippendorff_alpha(votes: Counts) -> float | None:
 
 
 def alpha_interval(votes: Counts, groups: Sequence[str]) -> tuple[float, float] | None:
-    """Percentile bootstrap interval of Krippendorff's alpha; groups are drawn, with all their questions.
+    """Percentile bootstrap interval of Krippendorff's alpha of votes (U, C).
 
-    Args:
-        votes: (U, C).
-        groups: (U,), what questions that are not independent have in common: the reference.
-
-    Returns:
-        None with fewer than five groups, or where alpha is undefined.
+    Groups (U,), what questions that are not independent have in common, are drawn with all their questions. None with
+    fewer than five groups, or where alpha is undefined.
     """
     names, member = np.unique(np.asarray(groups), return_inverse=True)
     if len(names) < FEWEST_GROUPS or krippendorff_alpha(votes) is None:

@@ -58,14 +58,9 @@ def survey(
     known: Mapping[str, Facts],
     progress: Callable[[int], None] = lambda count: None,
 ) -> dict[str, Facts]:
-    """Open every picture once, except those that are known and have not changed.
+    """Open every picture once, by name, except those that are known from an earlier survey and have not changed.
 
-    Args:
-        paths: By name.
-        references: Names of those that catch trials may be made of.
-        options: How to open.
-        known: What an earlier survey found, by name.
-        progress: Called with 1 after every picture.
+    Catch trials may be made of `references`. `progress` is called with 1 after every picture.
 
     Raises:
         DataError: that names the pictures which cannot be shown, and why.

@@ -45,11 +45,7 @@ class Settings:
 
     @classmethod
     def merged(cls, stored: dict[str, Any], asked: dict[str, Any]) -> Settings:
-        """The settings of a study that goes on.
-
-        Args:
-            stored: As they were when it began; empty for a new one.
-            asked: Those that were named now; None for the others.
+        """Make the settings of a study from those that it began with, if it did, and those that were named now.
 
         Raises:
             UsageError: if one was named that differs.
@@ -65,17 +61,11 @@ class Settings:
 
 
 def order_of(main: int, settings: Settings, can_catch: bool, rater: int) -> str:
-    """What each trial of a rater is, in order, as text: m for main, r for repeat, c for catch.
+    """Say what each trial of a rater is, in order, as text: m for main, r for repeat, c for catch.
 
-    Args:
-        main: Questions that the rater is asked for the first time.
-        settings: Of the study; the shares are of `main`, rounded up.
-        can_catch: Whether there is a picture for catch trials.
-        rater: Number of the rater; everyone has an order of their own.
-
-    Returns:
-        `main` main trials among the others. A repeat comes only when there is a main trial at least
-        `APART` main trials before it (fewer in short sessions) that was not repeated yet.
+    There are `main` main trials among the others, whose shares are of `main`, rounded up; every rater has an order of
+    their own. A repeat comes only when there is a main trial at least `APART` main trials before it (fewer in short
+    sessions) that was not repeated yet.
 
     >>> order_of(8, Settings(catch=0.1, repeats=0.2), True, 1)
     'mmmmmmmrmcr'

@@ -32,13 +32,7 @@ class Ready:
 
 
 def prepare(file: Database, given: TripletSet, asked: Mapping[str, Any], watch: Watch) -> Ready:
-    """Begin a study, or go on with it.
-
-    Args:
-        file: Of the study.
-        given: What raters are asked about.
-        asked: Settings that were named; None for the others.
-        watch: Shows progress while pictures are looked at.
+    """Begin a study about triplets, or go on with it, with the settings that were named; None for the others.
 
     Raises:
         UsageError: if a setting is not that of the study.

@@ -88,11 +88,7 @@ class Report:
 
 
 def report(content: Content, exclude: Sequence[str] = ()) -> Report:
-    """Describe a study.
-
-    Args:
-        content: The study.
-        exclude: Names of raters to leave out.
+    """Describe a study without the raters of some names.
 
     Raises:
         UsageError: if a name is no rater's.
@@ -159,12 +155,7 @@ def _notes(content: Content, raters: int, no_interval: bool, loose: Sequence[str
 
 
 def describe(content: Content, excluded: Sequence[str]) -> tuple[Rater, ...]:
-    """A line for every rater, in the order in which they came.
-
-    Args:
-        content: The study.
-        excluded: Names, as the raters are called, of those who do not count as others.
-    """
+    """Write a line for every rater, in the order in which they came; those that are excluded do not count as others."""
     answers: dict[str, list[Answered]] = {name: [] for name in content.raters}
     for answer in content.answers:
         answers[answer.rater].append(answer)

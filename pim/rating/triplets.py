@@ -44,11 +44,9 @@ class TripletSet:
 
 
 def read(sources: Sequence[Path], images: Path | None = None) -> TripletSet:
-    """Triplets from one table, or from a folder of references and folders of candidates.
+    """Read triplets from one table, or from a folder of references and two or more folders of candidates.
 
-    Args:
-        sources: The table; or the folder of references, then two or more folders of candidates.
-        images: Where paths in the table start; those not found there are looked for beside the table.
+    Paths in a table start at `images`; those not found there are looked for beside the table.
 
     Raises:
         UsageError: if it is neither.

@@ -54,15 +54,9 @@ def ablate(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Ablation:
-    """Measure what is lost without some layers.
+    """Measure what is lost without groups of layers, by what tables call them; `advance` is called after every fit.
 
-    Args:
-        bench: Ratings and quantities.
-        groups: Layers by what tables call them.
-        form: Of the head.
-        intervals: How intervals are made; all lines see the same draws.
-        solve: The solver.
-        advance: Called after every fit.
+    All lines see the same draws of intervals.
 
     Raises:
         UsageError: if a group leaves no layer of the network.

@@ -28,13 +28,10 @@ ONE = np.ones(1)
 
 
 def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptions, loss: bool = True) -> Collected:
-    """How far several distances agree with people.
+    """Measure how far several distances agree with people; every line sees the same draws of its interval.
 
-    Args:
-        ratings: The data sets.
-        lines: Distances of all picture pairs, (M,), in log-odds, by what tables call them.
-        options: How intervals are made; every line sees the same draws.
-        loss: Whether the scale of the distances means something, so that their likelihood does.
+    Lines are distances of all picture pairs, (M,), in log-odds, by what tables call them. Their likelihood, `loss`,
+    counts where the scale of the distances means something.
     """
     preferences, found = ratings.preferences, Collected()
     member = ratings.cluster[preferences.first]

@@ -36,11 +36,7 @@ class Arrays:
         return {key for (key,) in self._ask("key", list(keys))}
 
     def read_into(self, target: NDArray[np.float32] | NDArray[np.float64], places: Mapping[str, list[int]]) -> None:
-        """Copy arrays to the rows where they belong.
-
-        Args:
-            target: (M, length).
-            places: By key, the rows.
+        """Copy arrays to the rows of (M, length) where they belong, by key.
 
         Raises:
             DataError: if a key is not there or its array has another length.
@@ -73,12 +69,7 @@ class Arrays:
 
 @contextmanager
 def opened(path: Path, length: int, dtype: DTypeLike) -> Iterator[Arrays]:
-    """The arrays of a file, which is made if it is not there.
-
-    Args:
-        path: Of the file.
-        length: Of each array.
-        dtype: Of its elements.
+    """Open the arrays of a file, of one length and type each; it is made if it is not there.
 
     Raises:
         DataError: if the file is damaged or something else.

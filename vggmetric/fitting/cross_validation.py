@@ -40,13 +40,9 @@ class Split:
 
     @classmethod
     def of(cls, cluster: Whole, votes: Array, seed: int, count: int = FOLDS) -> Split:
-        """Divide choices into folds.
+        """Divide choices into folds by their photos, (N,), any numbers, and votes, (N,); the seed decides how.
 
-        Args:
-            cluster: (N,) the photo of every choice, any numbers.
-            votes: (N,) of every choice.
-            seed: Of the division.
-            count: Of folds; with fewer than 20 photos each is a fold.
+        With fewer than 20 photos each is a fold, else there are `count`.
 
         Raises:
             DataError: if there are fewer than 3 photos.
@@ -129,15 +125,9 @@ def follow(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Path:
-    """Fit without each fold in turn, at every strength.
+    """Fit without each fold in turn, at every strength, from the largest to the smallest.
 
-    Args:
-        choices: (N,).
-        split: Of these.
-        strengths: Falling.
-        centres: (F, P), what the penalty draws to in the fits without each fold; None: zero.
-        solve: The solver.
-        advance: Called after every fit.
+    The penalty draws the fits without each fold to `centres`, (F, P); None: zero. `advance` is called after every fit.
     """
     loss = np.empty((len(strengths), len(split.votes)))
     weights = np.empty((len(strengths), split.folds, choices.quantities.shape[1]))

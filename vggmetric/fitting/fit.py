@@ -60,14 +60,7 @@ def fit_head(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> Fit:
-    """Fit a head to ratings.
-
-    Args:
-        bench: The ratings with their quantities.
-        source: The backbone.
-        settings: What kind of head.
-        solve: The solver.
-        advance: Called after every fit of the cross-validation.
+    """Fit a head to ratings; `advance` is called after every fit of the cross-validation.
 
     Raises:
         InputError: if no weight above 0 is left.

@@ -58,16 +58,9 @@ def fit_forms(
     solve: Solver = fit,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[FormName, Form]:
-    """Fit all forms up to the freest one that is wanted.
+    """Fit all forms up to the freest one that is wanted; `advance` is called after every fit.
 
-    Args:
-        choices: By channel, P quantities.
-        layout: Of these.
-        prior: (P,) weights to start from, 0 or more, some above.
-        split: Of the choices.
-        freest: The last form.
-        solve: The solver.
-        advance: Called after every fit.
+    Choices are by channel, P quantities, as the layout says; weights of the prior, (P,), are 0 or more, some above.
     """
     found: dict[FormName, Form] = {}
     scale_only = choices.pooled(prior[:, None])

@@ -95,14 +95,10 @@ def from_opinions(judgements: Sequence[Judgement], references: Sequence[str], hi
 
 
 def joined(parts: Sequence[Preferences], sizes: Sequence[int], equal: bool = False) -> Preferences:
-    """The preferences of several data sets as one.
+    """Join the preferences of several data sets, whose picture pairs follow each other; sizes say how many each has.
 
-    Groups of the same name are taken for the same photo: at worst, parts that could stand alone stay together.
-
-    Args:
-        parts: One for each data set.
-        sizes: How many picture pairs each has; those of the second follow those of the first, and so on.
-        equal: Let every data set have the same number of votes in all, instead of those that were given.
+    Groups of the same name are taken for the same photo: at worst, parts that could stand alone stay together. `equal`
+    lets every data set have the same number of votes in all, instead of those that were given.
     """
     starts = np.cumsum([0, *sizes[:-1]])
     mean = float(np.mean([part.votes.sum() for part in parts]))
@@ -129,12 +125,9 @@ class Ratings:
 
     @classmethod
     def of(cls, plans: Sequence[Plan], references: Mapping[str, str] | None = None, equal: bool = False) -> Ratings:
-        """Join data sets of different names.
+        """Join data sets of different names; `equal` lets each have the same number of votes in all.
 
-        Args:
-            plans: The data sets.
-            references: By name of a reference picture, something that equal pictures have in common, such as a hash.
-            equal: Let every data set have the same number of votes in all.
+        `references` gives, by name of a reference picture, what equal pictures have in common, such as a hash.
 
         Raises:
             UsageError: if two data sets have the same name.

@@ -74,17 +74,9 @@ def keys(pairs: Sequence[PlannedPair], stamps: Stamps) -> list[str]:
 def collect(
     source: VGGQuantities, pairs: Sequence[PlannedPair], names: Sequence[str], how: Collecting, advance: Advance
 ) -> NDArray[np.float32]:
-    """The quantities of picture pairs; only those that are not kept yet are computed.
+    """Get the quantities of picture pairs, (M, P), by their names from `keys`; those that are not kept are computed.
 
-    Args:
-        source: On the device.
-        pairs: (M,).
-        names: `keys` of the pairs.
-        how: How to compute.
-        advance: Called as pairs get done, those that were kept included.
-
-    Returns:
-        (M, P).
+    `advance` is called as pairs get done, those that were kept included.
 
     Raises:
         DataError: naming pictures that cannot be used; the others are kept.

@@ -35,12 +35,6 @@ class VGGQuantities:
 
     With norm "none" the mean squares of the taps of the reference follow, from which the scales of a head come.
 
-    Args:
-        backbone: Its id.
-        norm: "unit" or "none".
-        pool: "max" or "l2".
-        device: Where to compute.
-
     Raises:
         MetricUnavailable: if the weights of the backbone are not here.
     """

@@ -57,14 +57,10 @@ class Stage:
 
 
 def stages(synthesis: nn.Sequential, stride: int = 16) -> list[Stage]:
-    """The convolutions of a decoder in their order.
-
-    Args:
-        synthesis: Transposed convolutions, gates and nonlinearities.
-        stride: Side of the image in units of that of the latents.
+    """List the transposed convolutions of a decoder; `stride` is the side of the image over that of the latents.
 
     Raises:
-        UsageError: if it holds layers of another kind that have weights.
+        UsageError: if it holds layers of another kind that have weights, besides gates and nonlinearities.
     """
     found: list[Stage] = []
     positions, layers = 1 / stride**2, list(synthesis)
@@ -124,15 +120,10 @@ def savings(synthesis: nn.Sequential, stride: int = 16) -> list[float]:
 
 @torch.no_grad()
 def charge(synthesis: nn.Sequential, price: float, stride: int = 16) -> None:
-    """Add the price of open gates to their gradients: price * sum over channels of cost * gate.
+    """Add the price of open gates to their gradients, after `backward`: price * sum over channels of cost * gate.
 
-    The gradient of the distortion is there already. An optimiser that scales its steps, as Adam does, has to see
-    the sum: it alone says whether a channel is worth what it costs.
-
-    Args:
-        synthesis: From `gated`, after `backward`.
-        price: Of the whole decoder as it stands, in units of the distortion.
-        stride: As in `multiply_adds`.
+    The price is that of the whole decoder as it stands, in units of the distortion, whose gradient is there already.
+    An optimiser that scales its steps, as Adam does, has to see the sum: it says whether a channel is worth its cost.
     """
     total = multiply_adds(synthesis, stride)
     for gate, saved in zip(gates(synthesis), savings(synthesis, stride), strict=True):
