@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import table
-from pim.cli.common import progress
+from pim.cli.common import progress, table
 from reproductions.catalogue import CATALOGUE, check_name
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.common import one_line
-from pim.cli.common import progress
+from pim.cli.common import one_line, progress
 from pim.errors import InputError, PimError, UsageError
 
 COMPRESS_EXAMPLES = """\b

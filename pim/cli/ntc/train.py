@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.ntc import coding
 from pim.cli.common import progress
+from pim.cli.ntc import coding
 from pim.errors import UsageError
 
 if TYPE_CHECKING:

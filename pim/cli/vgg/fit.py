@@ -12,8 +12,6 @@ import typer
 from pim.cli import common
 from pim.cli.common import Advance, csv_line, destination, json_text, progress
 from pim.cli.evaluation import Selection
-from pim.cli.common import csv_line, destination, json_text
-from pim.cli.common import Advance, progress
 from pim.cli.vgg import fitting
 from pim.errors import UsageError
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.evaluation import Selection, looked_at
 from pim.cli.common import progress
+from pim.cli.evaluation import Selection, looked_at
 from pim.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
