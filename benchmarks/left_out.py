@@ -26,7 +26,7 @@ from left_out_fits import Left, Rated, heads, mixed
 from numpy.typing import NDArray
 from timing import setting
 
-from pim.cli.progress import progress
+from pim.cli.common import progress
 from pim.core.files import write_text
 from pim.core.weights import cache_folder
 from pim.eval.bootstrap import DRAWS, SEED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,7 @@ from pim.errors import InputError, UsageError
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
+Like = Literal["alike", "flat", "texture"]
 
 SMALLEST = 16  # side in pixels; the edge of a distortion takes 4 on each side
 FEWEST, MOST = 8, 24  # control boxes of a picture
@@ -77,14 +79,19 @@ def luma(pixels: Pixels) -> Array:
     return np.asarray(pixels @ np.array([0.299, 0.587, 0.114]))
 
 
-def controls(pixels: Pixels, box: Box, avoid: Sequence[Box] = (), loosen: float = 1.0) -> list[Box]:
+def controls(
+    pixels: Pixels, box: Box, avoid: Sequence[Box] = (), loosen: float = 1.0, like: Like = "alike"
+) -> list[Box]:
     """Boxes that look like one box in mean, standard deviation and gradients of luma, the most alike first.
+
+    Or, with `like`, the 8 boxes of least gradients ("flat") or of largest ("texture"), whatever the one looks like.
 
     Args:
         pixels: (H, W, 3).
         box: Inside.
         avoid: Further boxes that no control may touch.
         loosen: Factor on how far a control may be from the box: 20 % in mean, 25 % in the others.
+        like: Which boxes to compare with.
 
     Returns:
         At most 24 boxes of the same size that touch neither the box nor those to avoid, and share at most a quarter
@@ -99,11 +106,12 @@ def controls(pixels: Pixels, box: Box, avoid: Sequence[Box] = (), loosen: float 
         np.abs(look - target) / (target + FLAT) / limit
         for look, target, limit in zip((mean, deviation, gradient), own, (BRIGHTNESS, TEXTURE, TEXTURE), strict=True)
     ]
-    worst = np.maximum.reduce(off)
+    worst = {"alike": np.maximum.reduce(off), "flat": gradient, "texture": -gradient}[like]
+    limit, most = (loosen, MOST) if like == "alike" else (np.inf, FEWEST)
     found: list[Box] = []
     for place in np.argsort(worst, axis=None, kind="stable"):
         row, column = np.unravel_index(place, worst.shape)
-        if worst[row, column] > loosen or len(found) == MOST:
+        if worst[row, column] > limit or len(found) == most:
             break
         candidate = Box(int(xs[column]), int(ys[row]), box.width, box.height)
         touches = any(candidate.shared(other) > 0 for other in (box, *avoid))

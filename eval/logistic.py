@@ -135,7 +135,9 @@ def _minimise(
 ) -> tuple[Array, float] | None:
     """Parameters and squared error from one start; None if the search left the finite numbers."""
     with np.errstate(over="ignore", invalid="ignore"):
-        found = least_squares(lambda b: model(b, x)[0] - y, start, jac=lambda b: model(b, x)[1], method="lm")
+        found = least_squares(
+            lambda b: model(b, x)[0] - y, start, jac=lambda b: model(b, x)[1], x_scale="jac", method="lm"
+        )
     if not np.isfinite(found.x).all() or not np.isfinite(found.cost):
         return None
     return found.x, 2 * float(found.cost)

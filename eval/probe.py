@@ -22,12 +22,12 @@ from torch import Tensor
 
 from pim.core.metric import Metric, Prepared, ensure_finite
 from pim.errors import InputError, UsageError
-from pim.eval.boxes import FEWEST, Box, controls
+from pim.eval.boxes import FEWEST, Box, Like, controls
 from pim.eval.matched_energy import LARGEST_GAIN, energy, matched, residual
 
 Pixels = NDArray[np.uint8]
 Array = NDArray[np.float64]
-Scramble = Literal["turn", "tiles", "none"]
+Scramble = Literal["turn", "tiles", "phases", "none"]
 
 TILE = 8  # side of the tiles that change places
 
@@ -84,6 +84,7 @@ class ProbeOptions:
     distortions: tuple[str, ...] = ("noise", "jpeg", "blur")
     scramble: Scramble = "turn"
     loosen: float = 1.0  # factor on how far a control box may be from the box
+    against: Like = "alike"  # which boxes are controls
     seed: int = 0
     device: str = "cpu"
     layers: bool = False  # also what each layer of a metric says, where it has layers
@@ -123,7 +124,7 @@ def probe(
         InputError: if the box does not fit, or the picture is not for one of the metrics.
     """
     target.box.check(target.pixels, target.image)
-    alike = controls(target.pixels, target.box, target.avoid, options.loosen)
+    alike = controls(target.pixels, target.box, target.avoid, options.loosen, options.against)
     found: list[Response] = []
     refused: list[Refusal] = []
     for distortion in options.distortions:
@@ -235,9 +236,18 @@ def _values(metric: Metric, known: Prepared, distorted: Tensor, image: str, laye
 
 
 def scrambled(pixels: Pixels, box: Box, how: Scramble, seed: int) -> Pixels:
-    """The picture with the content of a box upside down ("turn") or its tiles of 8 pixels permuted ("tiles")."""
+    """The picture with the content of a box upside down, its tiles of 8 pixels permuted, or its phases drawn anew.
+
+    New phases, the same for all colours, leave of a thing its spectrum alone, but for values that have to be clipped.
+    """
     found = pixels.copy()
     part = pixels[box.slices]
+    if how == "phases":
+        phases = np.angle(np.fft.fft2(np.random.default_rng(seed).normal(size=part.shape[:2])))
+        phases[0, 0] = 0  # the mean stays
+        waves = np.fft.fft2(part, axes=(0, 1)) * np.exp(1j * phases)[..., None]
+        found[box.slices] = np.rint(np.fft.ifft2(waves, axes=(0, 1)).real).clip(0, 255)
+        return found
     if how == "turn":
         found[box.slices] = part[::-1, ::-1]
         return found

@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from pim.calibration import Calibration, check_usable, measure, perceptual_term, shipped
-from pim.core.device import at_least_float32
+from pim.core.device import at_least_float32, full_precision
 from pim.core.metric import Metric
 from pim.errors import UsageError
 from pim.images.made import coarse
 from pim.metrics import registry
+from pim.pim.registration import overlay, register
 
 MSE_WEIGHT = 0.5
 
@@ -56,6 +57,8 @@ class Distortion(nn.Module):
             the same for both images and for the whole batch. Metrics that look at a fixed grid are deceived less.
             It is drawn from torch's generator on the device of the images, so `torch.manual_seed` repeats it.
         reduction: What a call gives: the "mean" or "sum" over the batch, or with "none" the loss of every image, (N,).
+        align: Take a displacement (a shift, a turn, a zoom) back first, image by image, with no charge. The gradient
+            is that of the displacement held fixed. Pixels without a partner do not count.
         in_state: Put the calibration into `state_dict()`; otherwise that stays empty.
 
     Raises:
@@ -74,6 +77,7 @@ class Distortion(nn.Module):
         calibration: Calibration | None = None,
         jitter: int = 0,
         reduction: Reduction = "mean",
+        align: bool = False,
         in_state: bool = False,
     ) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class Distortion(nn.Module):
         self._frozen = (frozen,)  # in a tuple: a module that is an attribute would be registered
         if reduction not in ("none", "mean", "sum"):
             raise UsageError(f"reduction must be none, mean or sum; got {reduction!r}")
-        self.jitter, self.reduction = jitter, reduction
+        self.jitter, self.reduction, self.align = jitter, reduction, align
         self._weight = weight
         self._calibration = calibration or shipped(frozen)
         self.register_buffer("measured", _as_tensor(self._calibration), persistent=in_state)
@@ -178,6 +182,25 @@ class Distortion(nn.Module):
             InputError: if shapes differ, an image is smaller than the metric needs, the reference is not in
                 [0, 1], or anything is NaN.
         """
+        if self.align and reference.ndim == 4 and reference.shape == distorted.shape:
+            each = [self._terms(*pair) for pair in self._laid_over(reference, distorted)]
+            return Terms(*map(torch.stack, zip(*each, strict=True)))
+        if self.align and reference.ndim == 3:
+            return Terms(*(term[0] for term in self.terms(reference[None], distorted[None])))
+        return self._terms(reference, distorted)
+
+    def _laid_over(self, reference: Tensor, distorted: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What both images of each pair show, (3, h, w), laid over each other; as they are where that is too little."""
+        pairs = []
+        with full_precision(reference.device):
+            wide = torch.promote_types(torch.promote_types(reference.dtype, distorted.dtype), torch.float32)
+            found = register(reference, distorted.detach().clamp(0, 1))
+            for x, y, displacement in zip(reference.to(wide), distorted.to(wide), found, strict=True):
+                over = overlay(x, clamp(y), displacement) if displacement.found else (x, y)
+                pairs.append(over if min(over[0].shape[-2:]) >= self.metric.info.min_size else (x, y))
+        return pairs
+
+    def _terms(self, reference: Tensor, distorted: Tensor) -> Terms:
         weight = self.weight
         first, second = self._window(reference, distorted)
         seen = clamp(second if weight else second.detach())  # without weight, without the cost of its gradient

@@ -126,6 +126,22 @@ def test_the_command_line_tells_it_in_all_formats(cli: Callable[..., Any], pair_
     assert record["change"]["displacement"]["zoom"] == pytest.approx(0, abs=0.1)
 
 
+def test_the_pictures_that_were_compared_can_be_saved(
+    cli: Callable[..., Any], pair_of_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    first, second = pair_of_files
+    kept = tmp_path / "kept"
+    cli("compare", first, second, first, "--align", "-m", "ssim", "-m", "psnr", "--save-aligned", kept)
+    names = sorted(path.name for path in kept.iterdir())
+    stem = "-".join(second.with_suffix("").parts[1:])
+    assert names == [f"{stem}.{m}+align.{side}.png" for m in ("psnr", "ssim") for side in ("distorted", "reference")]
+    record = json.loads(cli("score", *pair_of_files, "-m", "ssim", "--align", "--format", "json").out)["records"][0]
+    pair = [kept / f"{stem}.ssim+align.{side}.png" for side in ("reference", "distorted")]
+    assert pim.distance(*pair, "ssim") == pytest.approx(record["change"]["left"], abs=2e-3)  # rounded to 8 bits
+    assert "add --align" in cli("score", *pair_of_files, "-m", "ssim", "--save-aligned", kept).err
+    assert "give a file" in cli("score", first, "-", "-m", "ssim", "--align", "--save-aligned", kept).err
+
+
 def test_distance_aligns_where_it_is_asked_to(pair_of_files: tuple[Path, Path]) -> None:
     plain, aligned = (pim.distance(*pair_of_files, "nlpd", align=align) for align in (False, True))
     assert aligned < plain / 2

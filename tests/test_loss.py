@@ -22,7 +22,7 @@ from pim.calibration import MEASURED, Calibration
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
-from pim.images.made import coarse
+from pim.images.made import coarse, standard_picture
 from pim.loss import Distortion
 
 KNOWN = Calibration(ratio=0.004, cosine=0.2)
@@ -525,3 +525,30 @@ def test_a_step_of_training_lowers_it(pair, small) -> None:
 
 def test_the_package_offers_it_lazily() -> None:
     assert pim.loss.Distortion is Distortion
+
+
+def test_an_aligned_loss_descends_with_the_displacement_held_fixed() -> None:
+    whole = torch.nn.functional.pad(standard_picture(), (4, 4, 4, 4), mode="reflect")
+    reference, wanted = whole[..., 20:116, 20:116], whole[..., 18:114, 17:113]  # 3 px to the right, 2 px down
+    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(0))
+    image = (wanted + 0.1 * noise).clamp(0, 1).requires_grad_()
+    loss, plain = (Distortion("pim", calibration=KNOWN, align=align) for align in (True, False))
+    optimiser = torch.optim.Adam([image], 0.01)
+    start, before = loss(reference, image).item(), plain(reference, image).item()
+    assert start < before / 2
+    for _ in range(25):
+        optimiser.zero_grad()
+        loss(reference, image).backward()
+        optimiser.step()
+    assert loss(reference, image).item() < start / 4
+    inner = (..., slice(8, -8), slice(8, -8))
+    left, was = ((found - wanted)[inner].square().mean().item() for found in (image.detach(), wanted + 0.1 * noise))
+    assert left < was / 4  # the picture stays where it lay
+    single = loss.terms(reference[0], image[0])
+    torch.testing.assert_close(single.loss, loss(reference, image), rtol=1e-5, atol=0)
+    assert single.perceptual.item() < plain.terms(reference, image).perceptual.item() / 4
+
+
+def test_an_aligned_loss_of_pictures_that_are_not_displaced_is_the_plain_one(pair, small) -> None:
+    plain, aligned = (Distortion(small, calibration=KNOWN, align=align) for align in (False, True))
+    torch.testing.assert_close(aligned(*pair), plain(*pair), rtol=1e-5, atol=0)

@@ -182,6 +182,26 @@ def test_scrambled_content_keeps_its_values():
     assert (tiles == pixels).all()
 
 
+def test_random_phases_keep_the_spectrum_and_the_mean():
+    pixels = texture(1)
+    found = scrambled(pixels, BOX, "phases", 3)
+    before, after = (np.abs(np.fft.fft2(image[BOX.slices], axes=(0, 1))) for image in (pixels, found))
+    assert np.abs(after - before).mean() < 0.02 * before.mean()  # what rounding and clipping cost
+    assert np.abs(after - before)[0, 0].max() < before[0, 0].max() / 100
+    assert np.corrcoef(pixels[BOX.slices].ravel(), found[BOX.slices].ravel())[0, 1] < 0.5
+    found[BOX.slices] = pixels[BOX.slices]
+    assert (found == pixels).all()
+
+
+def test_flat_and_textured_parts_can_be_the_controls():
+    pixels = texture(1)
+    pixels[:, 80:] = 120 + pixels[:, 80:] // 16
+    inside = {like: controls(pixels, BOX, like=like) for like in ("flat", "texture")}
+    assert all(len(boxes) == 8 for boxes in inside.values())
+    assert all(box.x >= 80 for box in inside["flat"])
+    assert all(box.x + box.width <= 80 for box in inside["texture"])
+
+
 def test_values_become_distances():
     assert distance(load("ssim"), 0.75) == 0.25
     assert np.isclose(distance(load("psnr"), 20.0), 0.01)

@@ -87,6 +87,15 @@ Align = Annotated[
         help="Find displacement and change of tone, take both back, and charge for them instead; by default pim does.",
     ),
 ]
+SaveAligned = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-aligned",
+        metavar="FOLDER",
+        show_default=False,
+        help="Save both pictures as they were compared, where displacement or tone was taken back.",
+    ),
+]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
 BESIDE = (".json", ".ckpt")  # endings of what is written beside an output

@@ -47,6 +47,7 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", show_default=False, help="Another one.")],
     metric: common.Metrics = None,
     align: common.Align = None,
+    save_aligned: common.SaveAligned = None,
     background: common.Background = None,
     frame: common.Frame = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
@@ -64,6 +65,13 @@ def compare(
     found = list(score(pairs.items, metrics, device=common.chosen_device(device), opening=opening, align=False))
     for error in (error for pair in found for error in pair.errors.values()):
         raise error
+    if save_aligned is not None:
+        from pim.scoring.pictures import Reading
+        from pim.scoring.saving import saver
+
+        save = saver(save_aligned, pairs.items, metrics, Reading(opening))
+        for pair in found:
+            save(pair)
     first, second = (pair.values for pair in found)
     verdicts = [Verdict(m.name, first[m.name], second[m.name], m.lower_is_better) for m in metrics]
     form = common.chosen_format(form, target)

@@ -66,7 +66,7 @@ def map(
 ) -> None:
     """Draw where two images differ.
 
-    The mean of the map is the value that pim score prints.
+    The mean of the map is the value that pim score --no-align prints: pictures are compared as they lie.
     """
     ending = target.suffix.lower()
     if ending not in (*ENDINGS, ".npy"):

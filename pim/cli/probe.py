@@ -64,8 +64,12 @@ def probe(
         typer.Option("--distortion", metavar="NAME", show_default=False, help="noise, jpeg or blur; by default all."),
     ] = None,
     scramble: Annotated[
-        Literal["turn", "tiles", "none"],
-        typer.Option("--scramble", help="Control of content: upside down (faces), or tiles of 8 px permuted (text)."),
+        Literal["turn", "tiles", "phases", "none"],
+        typer.Option(
+            "--scramble",
+            help="Control of content: upside down (faces), tiles of 8 px permuted (text), or random phases under the "
+            "same spectrum.",
+        ),
     ] = "turn",
     loosen: Annotated[
         float,
@@ -76,6 +80,10 @@ def probe(
             help="Let control boxes be so many times further away than 20 % in brightness and 25 % in texture.",
         ),
     ] = 1.0,
+    against: Annotated[
+        Literal["alike", "flat", "texture"],
+        typer.Option("--against", help="Control boxes: the like, or the flattest or most textured of the picture."),
+    ] = "alike",
     layers: Annotated[
         bool, typer.Option("--layers", help="For a metric on VGG-16: what every layer says, too.")
     ] = False,
@@ -121,10 +129,10 @@ def probe(
     names = [*(metric or []), *([control] if control else [])]
     metrics = common.load_metrics(names or None, device)
     control_name = metrics[-1].name if control else None
-    options = ProbeOptions(wanted, scramble, loosen, seed, common.chosen_device(device), layers)
+    options = ProbeOptions(wanted, scramble, loosen, against, seed, common.chosen_device(device), layers)
     responses, refusals = _probe(targets, metrics, options, quiet)
     if picture is not None:
-        _draw(targets, loosen, picture)
+        _draw(targets, options, picture)
     costs = _sensitivity(targets, metrics, sensitive, options, quiet) if sensitive is not None else {}
     for refusal in refusals:
         common.note(f"{one_line(refusal.image)} {refusal.box}, {refusal.distortion}: {NOT_SHOWN}: {refusal.reason}")
@@ -228,7 +236,7 @@ def _cost(name: str, ratio: float) -> str:
     return f"in the boxes noise costs {one_line(name)} {ratio:.3f} times what it costs outside"
 
 
-def _draw(targets: Sequence[Target], loosen: float, path: Path) -> None:
+def _draw(targets: Sequence[Target], options: ProbeOptions, path: Path) -> None:
     """The first picture with its boxes in red and their control boxes in yellow."""
     from PIL import Image, ImageDraw
 
@@ -239,7 +247,8 @@ def _draw(targets: Sequence[Target], loosen: float, path: Path) -> None:
     picture = Image.fromarray(first.pixels)
     pen = ImageDraw.Draw(picture)
     for target in (t for t in targets if t.image == first.image):
-        boxes = [(box, (250, 210, 40)) for box in controls(target.pixels, target.box, target.avoid, loosen)]
+        others = controls(target.pixels, target.box, target.avoid, options.loosen, options.against)
+        boxes = [(box, (250, 210, 40)) for box in others]
         for box, colour in (*boxes, (target.box, (230, 30, 30))):
             pen.rectangle((box.x, box.y, box.x + box.width - 1, box.y + box.height - 1), outline=colour, width=2)
     with written_whole(path) as stream:

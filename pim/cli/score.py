@@ -40,6 +40,7 @@ def score(
     ] = None,
     metric: common.Metrics = None,
     align: common.Align = None,
+    save_aligned: common.SaveAligned = None,
     allow_unmatched: Annotated[
         bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in both folders.")
     ] = False,
@@ -87,6 +88,12 @@ def score(
         resize=resize,
         align=False,
     )
+    save = None
+    if save_aligned is not None:
+        from pim.scoring.pictures import Reading
+        from pim.scoring.saving import saver
+
+        save = saver(save_aligned, chosen.items, metrics, Reading(opening, resize))
     tally = Tally(len(chosen.items), quiet)
     rows_show_progress = target is None and sys.stdout.isatty()
     try:
@@ -100,6 +107,8 @@ def score(
             for found in scores:
                 report.add(found)
                 tally.add(found)
+                if save is not None:
+                    save(found)
                 advance()
             report.finish(chosen.skipped)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pim.core.metric import Metric, Prepared
-from pim.pim.registration import Charges, Displacement, Stage, Tone, register, stages
+from pim.pim.registration import Charges, Displacement, Stage, Tone, overlay, register, stages, take_back
 from pim.pim.registration.words import describe_displacement, describe_tone
 
 CHARGES = Charges()
@@ -35,6 +35,12 @@ class Change:
         place = describe_displacement(self.displacement) if self.displacement else ""
         tone = describe_tone(self.tone) if self.tone else ""
         return "; ".join(part for part in (place, tone, f"what is left: {self.left:.3g}") if part)
+
+    def compared(self, reference: Tensor, distorted: Tensor) -> tuple[Tensor, Tensor]:
+        """Make the pictures that were compared of those that were given, (3, H, W) -> (3, h, w)."""
+        if self.displacement:
+            reference, distorted = overlay(reference, distorted, self.displacement)
+        return reference, take_back(distorted, self.tone) if self.tone else distorted
 
     def as_dict(self) -> dict[str, Any]:
         """Give all of it as plain values."""
