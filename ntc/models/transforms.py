@@ -163,5 +163,4 @@ def _principal(blocks: Tensor, count: int) -> Tensor:
     """The first principal components of the channels of (N, C, h, w), (min(count, C), C), orthonormal rows."""
     flat = blocks.transpose(0, 1).flatten(1).double()
     _, vectors = torch.linalg.eigh(flat @ flat.T)
-    first: Tensor = vectors.flip(1).T[:count].to(blocks)
-    return first
+    return torch.as_tensor(vectors.flip(1).T[:count].to(blocks))

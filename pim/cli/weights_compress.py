@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.errors import UsageError
+from pim.errors import UsageError, WeightsError
 
 COMPRESS_EXAMPLES = """\b
 Example:
@@ -54,12 +54,14 @@ def expand(
 ) -> None:
     """Turn compressed weights into an ordinary weight file, which every command takes with -m."""
     from ntc.compressed_weights import expand
-    from ntc.reparameterise.model_file import read_bytes
     from pim.core import weights
 
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")
     common.keep_inputs(output, [str(source)])
-    header, tensors = expand(read_bytes(source))
+    try:
+        header, tensors = expand(source.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"cannot read {source}: {error.strerror or error}") from error
     weights.write(output, tensors, header)
     print(output)
