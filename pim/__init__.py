@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pim.images.opener import open_image as open_image
     from pim.metrics.registry import list_metrics as list_metrics
     from pim.metrics.registry import load as load
-    from pim.pim.config import PIMConfig as PIMConfig
     from pim.pim.model import PIM as PIM
+    from pim.pim.networks import PIMConfig as PIMConfig
     from pim.pim.training.settings import TrainSettings as TrainSettings
     from pim.pim.training.train import train as train
     from pim.scoring.accumulator import Accumulator as Accumulator
@@ -42,7 +42,7 @@ else:
         "open_image": "pim.images.opener",
         "OpenOptions": "pim.images.opener",
         "PIM": "pim.pim.model",
-        "PIMConfig": "pim.pim.config",
+        "PIMConfig": "pim.pim.networks",
         "score": "pim.scoring.engine",
     }
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden_pim import tensor, worst
 
-from pim.pim import filtering, pyramid
+from pim.pim import laplacian, pyramid
 
 SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}
 
@@ -35,7 +35,7 @@ def test_bands_equal_the_golden_ones_for_every_set_padding_and_size(golden, dtyp
         image = tensor(arrays[f"{size}/x"], dtype)
         words = kind.split("_")
         if words[0] == "laplacian":
-            bands = pyramid.laplacian(image, pyramid.binomial(), int(words[1][1:]), residual=words[2] == "residual")
+            bands = laplacian.laplacian(image, laplacian.binomial(), int(words[1][1:]), residual=words[2] == "residual")
         else:
             filters = pyramid.steerable_filters(words[0])
             scales = int(words[2].removeprefix("nscales").removeprefix("n"))
@@ -74,7 +74,7 @@ def test_correlate_does_not_flip_the_taps():
     impulse = torch.zeros(1, 1, 5, 5)
     impulse[..., 2, 2] = 1
     taps = torch.arange(9.0).reshape(3, 3)
-    assert torch.equal(filtering.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
+    assert torch.equal(pyramid.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
 
 
 @pytest.mark.parametrize("size", [(12, 18), (13, 17), (2, 1)])
@@ -99,15 +99,15 @@ def test_filters_by_phases_are_the_filters(name, size, random_images):
     filters = pyramid.steerable_filters(name)
     image = random_images(2, *size)
     for taps, stride in ((filters.lo0, 1), (filters.hi0, 1), (filters.lo, 2), (filters.oriented[0], 1)):
-        assert filtering._phases_pay(image, taps) == (taps.shape[-1] >= 7)
-        filtering._phase_taps.cache_clear()
+        assert pyramid._phases_pay(image, taps) == (taps.shape[-1] >= 7)
+        pyramid._phase_taps.cache_clear()
         with torch.inference_mode():
-            fast = filtering.correlate(image, taps, stride=stride)
-        exact = filtering.correlate(image.double(), taps, stride=stride)
+            fast = pyramid.correlate(image, taps, stride=stride)
+        exact = pyramid.correlate(image.double(), taps, stride=stride)
         assert fast.shape == exact.shape
         torch.testing.assert_close(fast.double(), exact, rtol=0, atol=2e-6)
         changed = image.clone().requires_grad_()
-        filtering.correlate(changed, taps, stride=stride).square().sum().backward()
+        pyramid.correlate(changed, taps, stride=stride).square().sum().backward()
         exactly = image.double().requires_grad_()
-        filtering.correlate(exactly, taps, stride=stride).square().sum().backward()
+        pyramid.correlate(exactly, taps, stride=stride).square().sum().backward()
         torch.testing.assert_close(changed.grad.double(), exactly.grad, rtol=0, atol=2e-5)

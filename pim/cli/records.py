@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pim.core.metric import Metric
     from pim.images.opener import OpenOptions
     from pim.scoring.aligned import Change
+    from pim.scoring.engine import Score
     from pim.scoring.pairs import Pair
-    from pim.scoring.scorer import Score
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
 CHANGES = ("left", "displacement_px", "turn_deg", "zoom_percent", "contrast", "brightness")  # what was taken back

@@ -14,7 +14,7 @@ from pim.pim.training.settings import GONE, TrainSettings
 
 if TYPE_CHECKING:
     from pim.datasets.crops import Crops, CropSettings
-    from pim.pim.config import PIMConfig
+    from pim.pim.networks import PIMConfig
     from pim.pim.training.loop import Outcome, Progress
 
 EXAMPLES = """\b
@@ -37,7 +37,7 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
     if name is None or context.resilient_parsing:
         return name
     from pim.core import weights
-    from pim.pim.config import PIMConfig
+    from pim.pim.networks import PIMConfig
 
     header = weights.read_header(weights.shipped().get(name) or Path(name))
     if header.kind != "pim":
@@ -180,7 +180,7 @@ def train(
         seed=seed,
     )
     from pim.datasets.crops import CropSettings, load_crops, save_crops
-    from pim.pim.config import PIMConfig
+    from pim.pim.networks import PIMConfig
 
     config = PIMConfig(
         reduction=reduction,

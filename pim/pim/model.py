@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,29 +21,18 @@ from pim.core.device import Constants
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import UsageError, WeightsError
-from pim.pim import cost, tiled
-from pim.pim.config import PIMConfig
-from pim.pim.distance import distance_map, divergence, over_bands, over_positions
-from pim.pim.filtering import blocks
-from pim.pim.latent import Mixture
-from pim.pim.networks import DivisiveNormalisation, MarginalEncoder, Modules, band_network, convolve, glorot_
-from pim.pim.pyramid import Band, Pyramid
-from pim.pim.tiles import WHOLE, Place
+from pim.pim.distance import Mixture, divergence, over_bands, over_positions
+from pim.pim.networks import DivisiveNormalisation, MarginalEncoder, Modules, PIMConfig, band_network, convolve, glorot_
+from pim.pim.pyramid import Band, Pyramid, blocks
+
+if TYPE_CHECKING:
+    from pim.pim.tiled import Tiles
+    from pim.pim.tiles import Place
 
 TILED = 1 << 20  # positions of an image above which a band is computed in tiles
 KEEP = 1 << 22  # positions up to which `prepare` keeps latents (146 bytes a pixel), above the image itself
 NOISE_PERIOD = 128  # side of the field of noise that PIM-5 repeats over a band
 ALL = slice(None)
-
-_INFO = MetricInfo(
-    name="pim",
-    summary="PIM with weights of your own",
-    lower_is_better=True,
-    value_range=(0.0, float("inf")),
-    min_size=32,
-    spatial=True,
-    source="arXiv 2006.06752",
-)
 
 
 @dataclass(frozen=True)
@@ -59,24 +48,19 @@ class PIM(Metric):
 
     Args:
         config: Architecture and pooling.
-        info: Name and properties, for metrics that ship.
+        info: Name and properties, for metrics that ship; without it they follow from the settings.
         seed: Of the noise with which PIM-5 estimates its distance; PIM-1 has none.
         samples: Draws of that noise; the error falls as 1 / sqrt(samples * positions).
 
     A new PIM has random weights; `PIM.load` reads a file, `pim.load` finds those that ship.
     """
 
-    def __init__(self, config: PIMConfig, info: MetricInfo = _INFO, *, seed: int = 0, samples: int = 1) -> None:
+    def __init__(self, config: PIMConfig, info: MetricInfo | None = None, *, seed: int = 0, samples: int = 1) -> None:
         super().__init__()
         if samples < 1:
             raise UsageError(f"samples must be 1 or more; got {samples}")
         self.config, self.seed, self.samples = config, seed, samples
-        self.info = replace(
-            info,
-            operations=cost.count_operations(config),
-            spatial=config.padding == "same" and config.pyramid != "laplacian",
-            min_size=max(cost.smallest_side(config), info.min_size),
-        )
+        self.info = info or _about(config)
         self.pyramid = Pyramid(config)
         self.cnn = Modules(band_network(config, pictures) for pictures in config.pictures)
         self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
@@ -114,7 +98,7 @@ class PIM(Metric):
             config = PIMConfig.from_dict(header.config)
         except UsageError as error:
             raise WeightsError(f"{path} has settings that this version does not know: {error}") from error
-        metric = cls(config, info or replace(_INFO, name=Path(path).stem))
+        metric = cls(config, info or _about(config, Path(path).stem))
         metric._load(tensors, path)
         metric.trained_on = tuple(header.training.get("trained_on", ()))
         metric.weights_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -172,7 +156,7 @@ class PIM(Metric):
         divided: Tensor = self.surround[index - 1](values)
         return divided
 
-    def noise(self, index: int, like: Tensor, where: Place = WHOLE) -> Tensor | None:
+    def noise(self, index: int, like: Tensor, where: Place = (ALL, ALL)) -> Tensor | None:
         """The noise (S, M, D, h, w) at some positions of a band, the same for every image; None for PIM-1."""
         if self._noise is None:
             return None
@@ -205,12 +189,15 @@ class PIM(Metric):
 
     def _compare_map(self, features: Analysis, distorted: Tensor) -> Tensor:
         height, width = distorted.shape[-2:]
+        from pim.pim.maps import distance_map
+
         second = Analysis(distorted)
-        places = (
-            map(tiled.joined, self._tiles(features, second))
-            if self._tiled(distorted)
-            else self._divergences(features, second)
-        )
+        if self._tiled(distorted):
+            from pim.pim.tiled import joined
+
+            places: Iterable[Tensor] = map(joined, self._tiles(features, second))
+        else:
+            places = self._divergences(features, second)
         return distance_map(places, self._band_weights(), self.config, (height, width))
 
     def _distance(self, first: Analysis, second: Analysis) -> Tensor:
@@ -235,12 +222,14 @@ class PIM(Metric):
         for i, (p, q) in enumerate(both):
             yield divergence(p, q, self.noise(i, q.means))
 
-    def _tiles(self, first: Analysis, second: Analysis) -> Iterator[tiled.Tiles]:
+    def _tiles(self, first: Analysis, second: Analysis) -> Iterator[Tiles]:
         """The same in tiles."""
+        from pim.pim.tiled import divergences
+
         known = (
             self.pyramid(side.image, frugal=True) if side.bands is None else side.bands for side in (first, second)
         )
-        return tiled.divergences(self, *known)
+        return divergences(self, *known)
 
     def _tiled(self, image: Tensor) -> bool:
         return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
@@ -271,3 +260,9 @@ class PIM(Metric):
             if not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{path}: {name} contains values that are not finite")
         self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+
+
+def _about(config: PIMConfig, name: str = "pim") -> MetricInfo:
+    from pim.pim.cost import about  # counting takes networks of its own; metrics that ship are known
+
+    return about(config, name)

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pim.pim.latent import Mixture, log_density
+from pim.pim.distance import Mixture, log_density
 
 BoundForm = Literal["position", "scale", "image"]
 

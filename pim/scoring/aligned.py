@@ -16,8 +16,18 @@ import torch
 from torch import Tensor
 
 from pim.core.metric import Metric, Prepared
-from pim.pim.registration import Charges, Displacement, Stage, Tone, overlay, register, stages, take_back
-from pim.pim.registration.words import describe_displacement, describe_tone
+from pim.pim.registration import (
+    Charges,
+    Displacement,
+    Stage,
+    Tone,
+    describe_displacement,
+    describe_tone,
+    overlay,
+    register,
+    stages,
+    take_back,
+)
 
 CHARGES = Charges()
 

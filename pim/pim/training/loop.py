@@ -20,7 +20,7 @@ from pim.core.device import choose
 from pim.datasets.crops import Crops
 from pim.errors import TrainingError
 from pim.pim import objective
-from pim.pim.config import PIMConfig
+from pim.pim.networks import PIMConfig
 from pim.pim.training import batches, checkpoint
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.parallel import Team, join

@@ -12,18 +12,42 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pim.pim import objective
-from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
-from pim.pim.networks import CHANNELS, JointEncoder, Modules, convolve, glorot_, per_position
+from pim.pim.networks import CHANNELS, Modules, PIMConfig, convolve, dense, glorot_, linear, per_position
 from pim.pim.objective import BandTerms, BoundForm
 
 Gather = Callable[[Tensor], Tensor]
 JOINT_SPREAD = 0.05  # deviation of the first joint gains and offsets around "joint = marginal"
 MILD = 3.0  # first constant of divisive normalisation, in units of the band's own strength
 MEAN_LEFT = 0.5  # mean of the ReLU inputs at the start, in deviations: most units live
+
+
+class JointEncoder(nn.Module):
+    """The mean of p(z|x,y) at every position of a band.
+
+    Layer i: h = relu(W_i h + b_i), then h * (A_i f_y + a_i) + (B_i f_y + c_i), where h starts as the
+    features of x and f_y are the features of y. Not symmetric in x and y.
+    """
+
+    def __init__(self, config: PIMConfig) -> None:
+        super().__init__()
+        features = config.filters[-1]
+        layers = max(1, config.encoder_layers)
+        self.base = dense(features, config.latent, layers)
+        self.mul = Modules(linear(features, config.latent) for _ in range(layers))
+        self.add = Modules(linear(features, config.latent) for _ in range(layers))
+
+    def forward(self, features_x: Tensor, features_y: Tensor) -> Tensor:
+        """Features (N, C, h, w) of both images -> mean (N, D, h, w)."""
+        hidden = features_x
+        for base, mul, add in zip(self.base, self.mul, self.add, strict=True):
+            hidden = F.relu(per_position(base, hidden))
+            hidden = hidden * per_position(mul, features_y) + per_position(add, features_y)
+        return hidden
 
 
 class TrainingNetwork(nn.Module):

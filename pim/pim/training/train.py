@@ -9,7 +9,7 @@ from pim.core.device import choose
 from pim.core.weights import cache_folder
 from pim.datasets.crops import Crops, CropSettings
 from pim.datasets.frames import collect, find_sources
-from pim.pim.config import PIMConfig
+from pim.pim.networks import PIMConfig
 from pim.pim.training import loop
 from pim.pim.training.settings import TrainSettings
 
