@@ -139,15 +139,3 @@ def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, nam
     a, b = random_images(1, 40, 33), random_images(1, 40, 33, seed=1)
     assert metric(a, a.clone()).item() == 0
     assert metric(a, b).item() > 0
-
-
-@pytest.mark.parametrize(("former", "now"), registry.FORMER.items())
-def test_a_former_name_gives_what_took_its_place_and_says_so(former: str, now: str) -> None:
-    registry.check_name(former)
-    with pytest.warns(FutureWarning, match=f"{former} is gone; {now} took its place"):
-        assert registry.current(former) == now
-
-
-def test_a_former_name_is_loaded() -> None:
-    with pytest.warns(FutureWarning, match="took its place"):
-        assert registry.load("pim-tiny").name == "pim"

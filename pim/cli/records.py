@@ -86,11 +86,7 @@ class Report:
             self.decoding.update({name: decoding.as_dict() for name, decoding in opened.items()})
 
     def finish(self, skipped: int) -> None:
-        """Write what remains.
-
-        Args:
-            skipped: Names that were left out because they had no partner.
-        """
+        """Write what remains; `skipped` names were left out because they had no partner."""
         if self.form == "json":
             opening = self.settings.opening
             settings = {

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pim.cli import common, weights_compress
+from pim.cli import common
 from pim.cli.common import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
-from pim.errors import PimError
+from pim.errors import PimError, UsageError
 
 if TYPE_CHECKING:
     from pim.core.weights import WeightHeader
@@ -32,10 +32,16 @@ Examples:
   pim weights get vgg16
   pim weights get vgg16 --id oxford --f16
 """
+_COMPRESS_EXAMPLES = """\b
+Example:
+  pim weights compress my.safetensors -o my.pntm
+"""
+_EXPAND_EXAMPLES = """\b
+Example:
+  pim weights expand my.pntm -o expanded.safetensors
+"""
 
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
-app.command("compress", epilog=weights_compress.COMPRESS_EXAMPLES)(weights_compress.compress)
-app.command("expand", epilog=weights_compress.EXPAND_EXAMPLES)(weights_compress.expand)
 
 
 @app.command("list", epilog=_LIST_EXAMPLES)
@@ -121,6 +127,53 @@ def get(
     except KeyboardInterrupt:
         raise common.Interrupted("stopped; what came is kept, the same command continues") from None
     print(one_line(str(path)))
+
+
+@app.command("compress", epilog=_COMPRESS_EXAMPLES)
+def compress(
+    source: Annotated[
+        str, typer.Argument(metavar="WEIGHTS", help="A .safetensors file of a PIM, or the name of one that ships.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compressed file.")],
+    step: Annotated[
+        float, typer.Option(min=0, help="Quantisation step in units of the root mean square of each tensor.")
+    ] = 0.25,
+    quiet: common.Quiet = False,
+) -> None:
+    """Quantise the weights of a PIM and code them in few bytes.
+
+    The larger the step, the smaller the file, and the less the metric is what it was: compare the
+    expanded file with the original by `pim eval` before it is used.
+    """
+    from ntc import compressed_weights
+    from pim.core.files import write_bytes
+    from pim.core.weights import shipped
+
+    path = shipped().get(source, Path(source))
+    common.keep_inputs(output, [str(path)])
+    content = compressed_weights.compress(path, step)
+    write_bytes(output, content)
+    size = path.stat().st_size
+    common.note(f"{size} bytes became {len(content)}, {size / len(content):.1f} times fewer", quiet)
+    print(output)
+
+
+@app.command("expand", epilog=_EXPAND_EXAMPLES)
+def expand(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `pim weights compress`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")],
+) -> None:
+    """Turn compressed weights into an ordinary weight file, which every command takes with -m."""
+    from ntc import compressed_weights
+    from ntc.reparameterise.model_file import read_bytes
+    from pim.core import weights
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output must end in .safetensors; got {output}")
+    common.keep_inputs(output, [str(source)])
+    header, tensors = compressed_weights.expand(read_bytes(source))
+    weights.write(output, tensors, header)
+    print(output)
 
 
 def _kind(header: WeightHeader) -> str:

@@ -21,7 +21,7 @@ _KINDS = ("cuda", "mps", "cpu")  # in the order in which "auto" takes them
 
 
 def choose(name: str) -> torch.device:
-    """The device to compute on, once it has been tried; each process of `torchrun` gets its own.
+    """Choose the device to compute on, and try it; each process of `torchrun` gets its own.
 
     Args:
         name: "auto" for a GPU where there is one, or a device as torch names it: "cpu", "cuda", "cuda:1", "mps".

@@ -91,12 +91,7 @@ class OpenedImage:
 
 
 def open_image(source: Source, options: OpenOptions | None = None) -> OpenedImage:
-    """Open an image file, a binary stream or a Pillow image.
-
-    Args:
-        source: A path; a binary stream, which is read to its end; or a Pillow image, of which the current
-            frame is taken and which is not changed.
-        options: What the user decided.
+    """Open an image file, a binary stream or a Pillow image, of which the current frame is taken.
 
     Returns:
         sRGB in [0, 1], with what was decided.

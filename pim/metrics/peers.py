@@ -21,7 +21,7 @@ from pim.core.info import MetricInfo
 from pim.core.metric import Metric
 from pim.core.weights import network_file
 from pim.errors import MetricUnavailable
-from pim.metrics.peer_catalogue import PEERS, missing
+from pim.metrics.others import PEERS, missing
 
 Function = Callable[[Tensor, Tensor], Tensor]  # reference and distorted, (N, 3, H, W) in [0, 1]
 

@@ -47,14 +47,9 @@ class Mixture(NamedTuple):
 
 
 def log_density(z: Tensor, q: Mixture) -> Tensor:
-    """Log density of z under q at every position.
+    """Compute the log density of z (N, D, h, w) under q at every position, (N, h, w), in nats.
 
-    Args:
-        z: (N, D, h, w).
-        q: With means (N, M, D, h, w).
-
-    Returns:
-        (N, h, w), in nats: logsumexp over m of log softmax(logits)_m - |z - mu_m|^2 / 2 - D/2 log 2 pi.
+    It is logsumexp over m of log softmax(logits)_m - |z - mu_m|^2 / 2 - D/2 log 2 pi.
     """
     return log_mixture(z, q) - 0.5 * q.means.shape[2] * math.log(2 * math.pi)
 
@@ -68,36 +63,21 @@ def log_mixture(z: Tensor, q: Mixture) -> Tensor:
 
 
 def squared_difference(p: Mixture, q: Mixture) -> Tensor:
-    """PIM-1 at every position: mean over the D dimensions of (mu_p - mu_q)^2.
+    """PIM-1 at every position, (N, h, w), >= 0: mean over the D dimensions of (mu_p - mu_q)^2.
 
     This is the symmetrised Kullback-Leibler divergence of the two unit Gaussians, divided by D.
-
-    Args:
-        p: One component, means (N, 1, D, h, w).
-        q: The same shape.
-
-    Returns:
-        (N, h, w), >= 0, 0 where the means are equal.
     """
     return (p.means[:, 0] - q.means[:, 0]).square().mean(1)
 
 
 def symmetrised_divergence(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
-    """PIM-5 at every position: an estimate of KL(p || q) + KL(q || p), in nats.
+    """PIM-5 at every position, (N, h, w): an estimate of KL(p || q) + KL(q || p), in nats, by S draws of noise.
 
     Stratified over the components, one draw each: sum over m of w_m [log p(z_m) - log q(z_m)] with
     z_m = mu_m + noise. Both directions use the same noise, so the estimate is exactly symmetric, exactly 0
     for p = q, and, for single Gaussians, free of sampling error (the two errors cancel).
     Deviation from the released code, which draws a component and independent noise: same
-    expectation, smaller variance, and a gradient.
-
-    Args:
-        p: Means (N, M, D, h, w).
-        q: The same shape.
-        noise: (S, M, D, h, w), standard normal; S draws are averaged.
-
-    Returns:
-        (N, h, w); an estimate, so it can be slightly negative for near pairs.
+    expectation, smaller variance, and a gradient. It can be slightly negative for near pairs.
     """
     return torch.stack([_log_ratio(p, q, draw) + _log_ratio(q, p, draw) for draw in noise.unbind(0)]).mean(0)
 
@@ -118,15 +98,7 @@ def divergence(p: Mixture, q: Mixture, noise: Tensor | None) -> Tensor:
 
 
 def over_positions(parts: Iterable[Tensor], config: PIMConfig) -> Tensor:
-    """d_b: one number per image from the divergences at all positions of a band.
-
-    Args:
-        parts: (N, h, w) each: all positions, or tiles that make them up.
-        config: For `distance`.
-
-    Returns:
-        (N,).
-    """
+    """d_b: one number per image, (N,), from the divergences (N, h, w) at all positions of a band, or in tiles of it."""
     sums, count = [], 0
     for part in parts:
         # Sums over millions of positions lose digits in float32.

@@ -19,7 +19,7 @@ def binomial() -> Tensor:
 
 
 def laplacian(image: Tensor, taps: Tensor, scales: int, residual: bool = True) -> list[Band]:
-    """PIM's Laplacian pyramid: unpadded 3 x 3 low-pass, differences cropped by 2 on every side.
+    """PIM's Laplacian pyramid: unpadded 3 x 3 low-pass, differences cropped by 2 on every side; coarsest first.
 
     Shapes, one level:
         (N, C, H, W) -> band (N, C, H - 4, W - 4), next image (N, C, (H - 3) // 2 + 1, ...)
@@ -30,9 +30,6 @@ def laplacian(image: Tensor, taps: Tensor, scales: int, residual: bool = True) -
         scales: Number of bands.
         residual: The last band is the remaining low-pass image itself; otherwise it is a
             difference too, and the mean of the image is lost.
-
-    Returns:
-        `scales` bands, coarsest first.
     """
     finest_first = []
     for level in range(scales):

@@ -12,7 +12,7 @@ from pim.pim.networks import PIMConfig
 
 
 def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMConfig, size: tuple[int, int]) -> Tensor:
-    """What every pixel contributes: a map whose mean is the distance.
+    """What every pixel contributes, (N, 1, H, W): a map whose mean is the distance, 0 where nothing differs.
 
     It is the mean over bands of w_b u_b, spread over the pixels that a position covers, with u the divergence at the
     position or, for the root mean square, divergence / d_b.
@@ -22,9 +22,6 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
         weights: w, (B,); None: all 1.
         config: For `distance`.
         size: H, W of the image.
-
-    Returns:
-        (N, 1, H, W), 0 where nothing differs.
     """
     total: Tensor | int = 0
     for i, places in enumerate(list(bands)):  # all of them first: then what they were made of is no more in memory

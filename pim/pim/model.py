@@ -81,15 +81,10 @@ class PIM(Metric):
 
     @classmethod
     def load(cls, path: str | Path, info: MetricInfo | None = None) -> PIM:
-        """The metric of a weight file: evaluation mode, frozen.
-
-        Args:
-            path: A file made by `pim train`, or one that ships.
-            info: Name and properties; without it the name is that of the file.
+        """Load the metric of a weight file that ships or that `pim train` made, for evaluation, frozen.
 
         Raises:
-            WeightsError: if the file is missing, damaged, of an unknown version, or its tensors do not fit
-                its settings.
+            WeightsError: if it is missing, damaged, of an unknown version, or its tensors do not fit its settings.
         """
         header, tensors = weights.read(path)
         if header.kind != "pim":
@@ -105,14 +100,7 @@ class PIM(Metric):
         return metric.eval().requires_grad_(False)
 
     def save(self, path: str | Path) -> None:
-        """Write the weights and settings to a file that `PIM.load` and `pim.load` read.
-
-        Args:
-            path: Ends in .safetensors.
-
-        Raises:
-            PimError: if it cannot be written.
-        """
+        """Write weights and settings to a .safetensors file for `pim.load`; raises PimError if it cannot be written."""
         story = {"trained_on": list(self.trained_on)}
         weights.write(path, self.state_dict(), weights.WeightHeader("pim", self.config.to_dict(), story))
 
@@ -122,23 +110,11 @@ class PIM(Metric):
         return cls.load(weights.shipped()[Path(info.weights or "").stem], info)
 
     def per_band(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """The distance in every band, before pooling over bands.
-
-        Args:
-            reference: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-            distorted: The same shape.
-
-        Returns:
-            (B, N), bands coarsest first.
-        """
+        """Compute the distance in every band, coarsest first, (B, N), of images (N, 3, H, W), not checked here."""
         return self._per_band(Analysis(reference), Analysis(distorted))
 
     def latents(self, image: Tensor) -> Iterator[Mixture]:
-        """Compute q(z|x) in every band, coarsest first, one at a time.
-
-        Args:
-            image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-        """
+        """Compute q(z|x) in every band of images (N, 3, H, W), not checked here, coarsest first, one at a time."""
         for i, band in enumerate(self.pyramid(image, frugal=self._tiled(image))):
             yield self.encode(i, band)
 

@@ -209,11 +209,7 @@ def band_network(config: PIMConfig, pictures: int = 1) -> Modules[nn.Conv2d]:
 
 
 def convolve(network: Modules[nn.Conv2d], band: Tensor) -> Tensor:
-    """Run the convolutions of a band, ReLU after all but the last.
-
-    Args:
-        network: From `band_network`.
-        band: (N, 3 S, h, w).
+    """Run the convolutions of a band (N, 3 S, h, w), ReLU after all but the last.
 
     Returns:
         Features, (N, filters[-1], ceil(h / stride), ceil(w / stride)) for padding "same".
@@ -279,12 +275,7 @@ def dense(first: int, units: int, layers: int) -> Modules[nn.Linear]:
 
 
 def window_sums(values: Tensor, side: int) -> Tensor:
-    """Sums over the window of side x side around every position, zeros beyond the border, (N, C, H, W) -> the same.
-
-    Args:
-        values: (N, C, H, W).
-        side: Odd.
-    """
+    """Sum over the odd window around every position, zeros beyond the border, (N, C, H, W) -> the same."""
     half = side // 2
     for dim, padding in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
         values = _running_sums(F.pad(values, padding), side, dim)

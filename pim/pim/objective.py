@@ -40,7 +40,7 @@ class BandTerms(NamedTuple):
 def band_terms(
     z: Tensor, q_x: Mixture, q_y: Mixture, joint_mean: Tensor, all_joint_means: Tensor, form: BoundForm
 ) -> BandTerms:
-    """The log densities of one band.
+    """Compute the log densities of one band.
 
     Args:
         z: (N, D, h, w), drawn from p(z|x,y): joint_mean + standard normal noise.

@@ -102,15 +102,10 @@ def gradient_strength(image: Tensor, side: int, *, frugal: bool = False) -> Tens
     """How strongly neighbouring pixels differ, block by block: what `reduce` averages out, without its pattern.
 
     sqrt(mean over the block of (dx^2 + dy^2) / 2 + FLAT^2), dx and dy the differences from the next pixel to the right
-    and below; 0 at the border.
+    and below; 0 at the border. Images that should not be held several times are taken strip by strip if `frugal`.
 
-    Args:
-        image: (N, C, H, W).
-        side: Of the blocks, as in `reduce`.
-        frugal: Strip by strip, for images that should not be held several times.
-
-    Returns:
-        (N, C, ceil(H / side), ceil(W / side)).
+    Shapes:
+        (N, C, H, W) -> (N, C, ceil(H / side), ceil(W / side))
     """
     rows = max(side, STRIP // image.shape[-1] // side * side)
     strips = [image[:, :, t : t + rows + 1] for t in range(0, image.shape[-2], rows)] if frugal else [image]
@@ -135,7 +130,7 @@ def steerable(
     grouped: bool = False,
     frugal: bool = False,
 ) -> list[Band]:
-    """Split images into oriented bands, a low-pass and a high-pass rest.
+    """Split images into oriented bands, a low-pass and a high-pass rest, coarsest first.
 
     Shapes for padding "same", with S oriented filters:
         (N, C, H, W) -> [(N, C, h, w), S x (N, C, H / 2^(n-1), ...), ..., S x (N, C, H, W), (N, C, H, W)]
@@ -147,9 +142,6 @@ def steerable(
         padding: Of every filter; zeros again at each stage, not once around the image.
         grouped: All orientations of a scale are one band, (N, C S, ...).
         frugal: Do not store the full-size low-pass image, filter it again for each band instead.
-
-    Returns:
-        n * S + 2 bands, or n + 2 if grouped, coarsest first.
     """
     finest_first = [Band(image, (filters.hi0,))]
     low = Band(image, (filters.lo0,))

@@ -82,14 +82,7 @@ class Aligned(Metric):
         return {**self.metric.settings, "aligned": asdict(CHARGES)}
 
     def explain(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Change | None]]:
-        """Compute the values, and what was taken back for them.
-
-        Args:
-            reference: (N, 3, H, W), sRGB in [0, 1], or what `prepare` returned.
-            distorted: The same shape.
-
-        Returns:
-            (N,) in the metric's published direction, and for each pair the change; None: compared as it is.
+        """Compute the values (N,), in the metric's published direction, and what was taken back for each, if anything.
 
         Raises:
             InputError: as a call of the metric.

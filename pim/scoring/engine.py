@@ -103,20 +103,16 @@ def score(
 
 
 def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None) -> list[Metric]:
-    """Load the metrics that are given by name, and move all to a device.
+    """Load the metrics that are given by name, and move all to a device, if one is named.
 
-    Args:
-        metrics: Names or metrics; None: the default one.
-        device: As torch names it; None: leave them where they are.
-        align: Whether they look for displacement and tone first; None: those that do so by default.
+    Whether they look for displacement and tone first is said by `align`; None: those that do so by default.
 
     Raises:
         UsageError: if a name is unknown, or two metrics are called alike.
         PimError: if one cannot be loaded.
     """
     asked = [metrics] if metrics is None or isinstance(metrics, str | Metric) else metrics
-    named = list(dict.fromkeys(registry.current(m) if isinstance(m, str) else m for m in asked))
-    loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
+    loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in dict.fromkeys(asked)]
     moved = loaded if device is None else [metric.to(device) for metric in loaded]
     found = [_aligned(metric) if (metric.info.aligned if align is None else align) else metric for metric in moved]
     called = [metric.name for metric in found]
@@ -166,12 +162,7 @@ def _numbered(pair: Any, number: int) -> _Numbered:
 
 
 def batches(pairs: Iterable[Item], size: int) -> Iterator[Batch[Item]]:
-    """Group neighbours, in their order; a pair that shares a picture with one beside it is a batch of its own.
-
-    Args:
-        pairs: Read one ahead.
-        size: Most pairs in a batch.
-    """
+    """Group neighbours, in their order; a pair that shares a picture with one beside it is a batch of its own."""
     waiting: list[Item] = []
     for pair, shared in _with_neighbours(pairs):
         if not shared:
@@ -208,15 +199,7 @@ class Scorer:
         self._known: RecentlyPrepared[Prepared] | None = None
 
     def scores(self, batch: OpenedBatch[Item], wanted: Callable[[int, Item], bool] | None = None) -> list[Score[Item]]:
-        """Compute the values of a batch.
-
-        Args:
-            batch: With its pictures.
-            wanted: Whether the metric of this number is asked for a pair; None: always.
-
-        Raises:
-            UsageError: if a metric cannot be used at all.
-        """
+        """Compute the values of a batch; `wanted` says whether the metric of a number is asked for a pair."""
         scores = [_nothing_yet(pair) for pair in batch.pairs]
         for number, metric in enumerate(self.metrics):
             asked = [i for i, p in enumerate(batch.pairs) if wanted is None or wanted(number, p.pair)]
@@ -343,11 +326,7 @@ def _checked(value: Tensor, metric: Metric, pair: OpenedPair[Item]) -> float | P
 
 
 def explained(error: Exception, pair: OpenedPair[Item]) -> PimError:
-    """Make an error of a pair, or its lack of memory, one that names the pair.
-
-    Raises:
-        RuntimeError: the same, if it is about anything else: that is a fault of the program.
-    """
+    """Make an error of a pair, or its lack of memory, one that names the pair; anything else is raised again."""
     if isinstance(error, PimError):
         text = str(error).splitlines()[0]
         return (

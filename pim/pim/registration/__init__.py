@@ -40,14 +40,10 @@ class Tone:
 
 
 def register_tone(reference: Tensor, distorted: Tensor) -> list[Tone]:
-    """Find the contrast about the mean and the brightness of each colour that the distorted pictures have got.
+    """Find the contrast about the mean and the brightness of each colour that distorted pictures (N, 3, H, W) have got.
 
     The contrast comes from least squares on the means of blocks of 8 x 8 pixels, where blocks count less the less
     they follow (Cauchy weights, Holland and Welsch 1977); the brightness from the means of the pictures.
-
-    Args:
-        reference: (N, 3, H, W), sRGB in [0, 1], sides of at least 8; not checked here.
-        distorted: The same shape.
 
     Returns:
         N changes of tone; where none explains the pair, that of no change with the reason.
@@ -62,15 +58,7 @@ def register_tone(reference: Tensor, distorted: Tensor) -> list[Tone]:
 
 
 def take_back(distorted: Tensor, tone: Tone) -> Tensor:
-    """The distorted picture with the tone of its reference.
-
-    Args:
-        distorted: (..., 3, H, W), sRGB in [0, 1].
-        tone: What `register_tone` found.
-
-    Returns:
-        The same shape, cut to [0, 1]; the very picture if no change was found.
-    """
+    """Give a distorted picture (..., 3, H, W) the tone of its reference, cut to [0, 1]; if none was found, itself."""
     if not tone.found:
         return distorted
     mean, brightness = (distorted.new_tensor(colour)[:, None, None] for colour in (tone.mean, tone.brightness))
@@ -137,15 +125,9 @@ class Stage:
 
 
 def stages(reference: Tensor, distorted: Tensor, displacement: Displacement, *, tone: bool) -> Iterator[Stage]:
-    """The pictures as they are, then aligned, then with the tone taken back as well; what changes nothing is left out.
+    """Yield pictures (3, H, W) as they are, then aligned, then with the tone taken back too, where that changes them.
 
     The distance is the least, over the stages, of the distance of the pictures and the charge.
-
-    Args:
-        reference: (3, H, W), sRGB in [0, 1].
-        distorted: The same shape.
-        displacement: What `register` found.
-        tone: Whether to look for a change of tone.
     """
     yield Stage(reference, distorted)
     moved = displacement if displacement.found else None
@@ -159,18 +141,10 @@ def stages(reference: Tensor, distorted: Tensor, displacement: Displacement, *, 
 
 
 def overlay(reference: Tensor, distorted: Tensor, displacement: Displacement) -> tuple[Tensor, Tensor]:
-    """Lay the distorted picture on its reference and cut both to the largest rectangle that both show.
+    """Lay a distorted picture (3, H, W) on its reference; cut both to the largest rectangle that both show, (3, h, w).
 
     Any metric can compare what is left: nothing in it lacks a partner, so no value needs correcting for that. Gradients
-    reach both pictures; the displacement is a constant.
-
-    Args:
-        reference: (3, H, W), sRGB in [0, 1].
-        distorted: The same shape.
-        displacement: What `register` found.
-
-    Returns:
-        Reference and distorted picture, (3, h, w) each; the very pictures if they are not displaced.
+    reach both pictures; the displacement is a constant. What is not displaced is returned as it is.
     """
     if not displacement.found:
         return reference, distorted

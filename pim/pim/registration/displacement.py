@@ -89,11 +89,7 @@ def mean_length(warps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def register(reference: Tensor, distorted: Tensor) -> list[Displacement]:
-    """Find how the content of each reference lies in the distorted picture.
-
-    Args:
-        reference: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-        distorted: The same shape.
+    """Find how the content of each reference (N, 3, H, W), sRGB in [0, 1], lies in the distorted picture.
 
     Returns:
         N displacements; where none explains the pair better, that of no motion with the reason.

@@ -87,14 +87,7 @@ def _correlation(a: Tensor, b: Tensor, where: Tensor) -> Tensor:
 
 
 def _starts(reference: Tensor, distorted: Tensor, lattice: Lattice, count: int) -> Tensor:
-    """The likeliest warps of every pair, (N, count, 2, 3).
-
-    Args:
-        reference: (N, 1, h, w), small.
-        distorted: The same shape.
-        lattice: Where their pixels lie.
-        count: How many warps; each has another turn or zoom.
-    """
+    """The `count` likeliest warps of every pair (N, 1, h, w), each of another turn or zoom, (N, count, 2, 3)."""
     turned = torch.stack([_turn(a, z, reference) for z in ZOOMS for a in TURNS])  # (K, 2, 3)
     places = lattice.places(turned)
     many = (

@@ -92,16 +92,11 @@ class TrainingNetwork(nn.Module):
 
 @torch.no_grad()
 def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None:
-    """Scale every layer, band by band, so that its outputs on real crops have unit variance.
+    """Scale every layer, band by band, so that its outputs on about 100 real crops (N, 3, H, W) have unit variance.
 
     Convolutions and dense layers get zero mean, except that ReLU inputs keep a little mean so that
     units live. The joint encoder starts as a copy of the first component of the marginal path, so
-    that p(z|x,y) begins close to q(z|x).
-
-    Args:
-        network: Changed in place.
-        images: (N, 3, H, W), about 100 crops.
-        seed: Of the joint encoder's small weights.
+    that p(z|x,y) begins close to q(z|x); the seed draws its small weights.
     """
     generator = torch.Generator().manual_seed(seed)
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):

@@ -17,11 +17,7 @@ PAIRS = 256
 
 
 def check_sources(crops: Crops) -> None:
-    """Refuse crops on which bands cannot be weighed.
-
-    Raises:
-        TrainingError: if all come from one source.
-    """
+    """Raise TrainingError if all crops come from one source: bands cannot be weighed then."""
     if len(set(crops.source.tolist())) < 2:
         raise TrainingError(
             "weighing the bands (--weigh) needs at least two videos to train on, beside those that are held out; "
@@ -31,15 +27,7 @@ def check_sources(crops: Crops) -> None:
 
 @torch.no_grad()
 def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
-    """Weigh the bands by the filtered pictures that each holds, so that unrelated pictures are 1 apart.
-
-    Args:
-        metric: Trained.
-        crops: Of at least two sources.
-        settings: For the seed.
-
-    Returns:
-        One weight per band, coarsest first.
+    """Weigh the bands by the filtered pictures that each holds, coarsest first, so that unrelated pictures are 1 apart.
 
     Raises:
         TrainingError: if all crops are the same to the metric.
