@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,36 +15,10 @@ from pim.cli.common import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
 from pim.errors import PimError, UsageError
 
-if TYPE_CHECKING:
-    from pim.core.weights import WeightHeader
-
-_LIST_EXAMPLES = """\b
-Example:
-  pim weights list
-"""
-_CHECK_EXAMPLES = """\b
-Example:
-  pim weights check
-"""
-
-_GET_EXAMPLES = """\b
-Examples:
-  pim weights get vgg16
-  pim weights get vgg16 --id oxford --f16
-"""
-_COMPRESS_EXAMPLES = """\b
-Example:
-  pim weights compress my.safetensors -o my.pntm
-"""
-_EXPAND_EXAMPLES = """\b
-Example:
-  pim weights expand my.pntm -o expanded.safetensors
-"""
-
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
 
 
-@app.command("list", epilog=_LIST_EXAMPLES)
+@app.command("list", epilog="\b\nExample:\n  pim weights list")
 def list_(form: common.Format = None, target: common.Output = None) -> None:
     """List the weight files inside the package, and the backbones in the cache.
 
@@ -72,7 +46,7 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
             stream.writelines(_story(record) for record in records)
 
 
-@app.command("check", epilog=_CHECK_EXAMPLES)
+@app.command("check", epilog="\b\nExample:\n  pim weights check")
 def check(
     files: Annotated[
         list[Path] | None,
@@ -95,13 +69,13 @@ def check(
             failed += 1
             common.note(one_line(str(error)))
         else:
-            print(f"{digest}\t{_kind(header)}\t{one_line(str(path))}", flush=True)
+            print(f"{digest}\t{header.kind}, format {header.format}\t{one_line(str(path))}", flush=True)
     if failed:
         common.note(f"{failed} of {len(paths)} weight files failed")
         raise typer.Exit(1)
 
 
-@app.command("get", epilog=_GET_EXAMPLES)
+@app.command("get", epilog="\b\nExamples:\n  pim weights get vgg16\n  pim weights get vgg16 --id oxford --f16")
 def get(
     what: Annotated[Literal["vgg16"], typer.Argument(help="The network.")],
     name: Annotated[
@@ -129,7 +103,7 @@ def get(
     print(one_line(str(path)))
 
 
-@app.command("compress", epilog=_COMPRESS_EXAMPLES)
+@app.command("compress", epilog="\b\nExample:\n  pim weights compress my.safetensors -o my.pntm")
 def compress(
     source: Annotated[
         str, typer.Argument(metavar="WEIGHTS", help="A .safetensors file of a PIM, or the name of one that ships.")
@@ -158,7 +132,7 @@ def compress(
     print(output)
 
 
-@app.command("expand", epilog=_EXPAND_EXAMPLES)
+@app.command("expand", epilog="\b\nExample:\n  pim weights expand my.pntm -o expanded.safetensors")
 def expand(
     source: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `pim weights compress`.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")],
@@ -174,10 +148,6 @@ def expand(
     header, tensors = compressed_weights.expand(read_bytes(source))
     weights.write(output, tensors, header)
     print(output)
-
-
-def _kind(header: WeightHeader) -> str:
-    return f"{header.kind}, format {header.format}"
 
 
 def _flat(value: Any) -> str | int:

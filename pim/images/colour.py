@@ -1,8 +1,7 @@
-"""From the numbers of a file to sRGB.
+"""From the numbers of a file to sRGB, relative colorimetric; colours outside sRGB are clipped.
 
-Profiles made of three curves and a matrix, and the PNG and AVIF colour tags, are computed here in
-floating point, so that 16 bits stay 16 bits. Profiles with tables, CMYK and Lab go through LittleCMS at
-8 bits. The intent is relative colorimetric; colours outside sRGB are clipped.
+Profiles made of three curves and a matrix, and the PNG and AVIF colour tags, are computed here in floating point, so
+that 16 bits stay 16 bits. Profiles with tables, CMYK and Lab go through LittleCMS at 8 bits.
 
 Source: ITU-T H.273 (code points); PNG third edition, 4.3 (precedence of tags); the rest in `pim.images.shaper`.
 """

@@ -19,46 +19,31 @@ if TYPE_CHECKING:
     from pim.core import weights
     from pim.core.metric import Metric
 
-_OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
-_PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
 
-PIM_1 = MetricInfo(
-    name="pim-1",
-    summary=f"PIM of the published size with one Gaussian per position; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(0.0, inf),
-    min_size=32,
-    spatial=True,
-    operations=782_432,
-    weights="pim-1.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
-)
-PIM_5 = MetricInfo(
-    name="pim-5",
-    summary=f"PIM of the published size with five Gaussians per position, by an estimate; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(-inf, inf),
-    min_size=32,
-    spatial=True,
-    operations=791_843,
-    weights="pim-5.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
-)
-PIM = MetricInfo(
-    name="pim",
-    summary="PIM as one norm, on pictures of half the size and the gradients that this averages out; "
-    f"1 is about the distance of unrelated pictures; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(0.0, inf),
-    min_size=32,
+def _pim(name: str, summary: str, operations: float, lowest: float = 0.0, aligned: bool = False) -> MetricInfo:
+    return MetricInfo(
+        name=name,
+        summary=f"{summary}; our own training on a small public collection of videos, not the authors' weights",
+        lower_is_better=True,
+        value_range=(lowest, inf),
+        min_size=32,
+        aligned=aligned,
+        spatial=True,
+        operations=operations,
+        weights=f"{name}.safetensors",
+        source="Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752",
+        home="pim.pim.model:PIM.shipped",
+    )
+
+
+PIM_1 = _pim("pim-1", "PIM of the published size with one Gaussian per position", 782_432)
+PIM_5 = _pim("pim-5", "PIM of the published size with five Gaussians per position, by an estimate", 791_843, -inf)
+PIM = _pim(
+    "pim",
+    "PIM as one norm, on pictures of half the size and the gradients that this averages out; "
+    "1 is about the distance of unrelated pictures",
+    1_411,
     aligned=True,
-    spatial=True,
-    operations=1_411,
-    weights="pim.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
 )
 NLPD = MetricInfo(
     name="nlpd",
