@@ -51,7 +51,7 @@ MEASURED = {
 
 
 def shipped(metric: Metric) -> Calibration | None:
-    """The calibration that ships for a built-in metric; None for others, even of the same name."""
+    """Give the calibration that ships for a built-in metric; None for others, even of the same name."""
     known = registry.built_in().get(metric.name)
     same = known is not None and known.summary == metric.info.summary
     return MEASURED.get(metric.name) if same else None

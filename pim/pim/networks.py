@@ -112,11 +112,7 @@ class PIMConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> PIMConfig:
-        """From plain values, as `to_dict` made them.
-
-        Raises:
-            UsageError: if a key is unknown or a value impossible, or if a file of an older version uses what is gone.
-        """
+        """Make settings of plain values, as `to_dict` gives them; raises UsageError for what is unknown or gone."""
         for name, neutral in _GONE.items():
             if neutral is not None and values.get(name, neutral) != neutral:
                 raise UsageError(

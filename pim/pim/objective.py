@@ -56,11 +56,7 @@ def band_terms(
 
 
 def bound(terms: list[BandTerms], form: BoundForm) -> Tensor:
-    """The bound for every pair.
-
-    Returns:
-        (B, N) for `position` and `scale`: nats per band and pair; (1, N) for `image`.
-    """
+    """The bound for every pair, in nats: (B, N) for `position` and `scale`, by band; (1, N) for `image`."""
     if form == "position":
         return torch.stack([_combine(t).mean((1, 2)) for t in terms])
     means = [

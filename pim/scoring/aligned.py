@@ -82,11 +82,7 @@ class Aligned(Metric):
         return {**self.metric.settings, "aligned": asdict(CHARGES)}
 
     def explain(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Change | None]]:
-        """Compute the values (N,), in the metric's published direction, and what was taken back for each, if anything.
-
-        Raises:
-            InputError: as a call of the metric.
-        """
+        """Compute the values (N,), in the metric's published direction, and what was taken back for each."""
         return self._explain(reference.features if isinstance(reference, Prepared) else reference, distorted)
 
     def _explain(self, inner: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Change | None]]:

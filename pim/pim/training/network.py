@@ -64,14 +64,9 @@ class TrainingNetwork(nn.Module):
     def forward(
         self, x: Tensor, y: Tensor, noise: Callable[[int, torch.Size], Tensor], form: BoundForm, gather: Gather
     ) -> list[BandTerms]:
-        """The terms of the bound, band by band.
+        """Compute the terms of the bound, band by band, from both frames of pairs, (N, 3, H, W), for `of_crops`.
 
-        Args:
-            x: (N, 3, H, W), crops as `Pyramid.of_crops` takes them.
-            y: (N, 3, H, W), the other frame of each pair.
-            noise: Standard normal noise for band and shape (N, D, h, w).
-            form: Of the bound.
-            gather: Collects the joint means (N, D, h, w) of all processes, (K, D, h, w).
+        `noise` is standard normal, for a band and a shape (N, D, h, w); `gather` collects such means of all processes.
         """
         terms = []
         bands = self.pim.pyramid.of_crops(torch.cat([x, y]))
