@@ -118,6 +118,10 @@ def train(
     grouped: Annotated[
         bool, typer.Option("--grouped/--no-grouped", help="All orientations of a scale are one band, with one network.")
     ] = False,
+    padding: Annotated[
+        Literal["same", "replicate", "valid"],
+        typer.Option(help="Beyond borders: zeros, the border again (zeros in training), nothing."),
+    ] = "same",
     distance: Annotated[
         Literal["mean_square", "root_mean_square"],
         typer.Option(help="Of latents, in a band; the mean square is published, its root makes a norm."),
@@ -194,6 +198,7 @@ def train(
         high_pass=high_pass,
         surround=surround,
         grouped=grouped,
+        padding=padding,
         distance=distance,
         mixtures=mixtures,
         mean=mean,

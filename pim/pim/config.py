@@ -40,7 +40,7 @@ class PIMConfig:
     filters: tuple[int, ...] = (64, 64, 64, 3)  # channels of the convolutions of each band
     kernel: int = 5  # side of their kernels
     stride: int = 1  # of the first of them: latents at every position of the band, or at every second, ...
-    padding: Literal["same", "valid"] = "same"
+    padding: Literal["same", "replicate", "valid"] = "same"  # at borders: zeros, the border again, nothing
     encoder_layers: int = 2  # ReLU layers of the marginal and the joint encoder
     mixtures: int = 1  # components of q(z|x); 5 is PIM-5
     latent: int = 10  # dimensions of z at one position
@@ -52,7 +52,7 @@ class PIMConfig:
         """Refuse impossible values."""
         _one_of("pyramid", self.pyramid, ("steerable", "laplacian", "none"))
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
-        _one_of("padding", self.padding, ("same", "valid"))
+        _one_of("padding", self.padding, ("same", "replicate", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
         _one_of("distance", self.distance, ("mean_square", "root_mean_square"))
         for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride"):
@@ -62,8 +62,10 @@ class PIMConfig:
         for name in ("kernel", "surround"):
             if (side := getattr(self, name)) and side % 2 == 0:
                 raise UsageError(f"{name} must be odd; got {side}")
-        if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('detail needs a reduction of 2 or more and the steerable pyramid with padding "same"')
+        if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding == "valid"):
+            raise UsageError(
+                'detail needs a reduction of 2 or more and the steerable pyramid with a padding that is not "valid"'
+            )
         if self.grouped and self.pyramid != "steerable":
             raise UsageError("only the steerable pyramid has orientations to group")
         if not self.high_pass and self.pyramid != "steerable":
@@ -75,8 +77,8 @@ class PIMConfig:
         if self.distance == "root_mean_square" and self.mixtures > 1:
             raise UsageError("root_mean_square needs latents of one Gaussian; mixtures must be 1")
         own = self.surround or self.stride > 1
-        if own and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround and stride need the steerable pyramid with padding "same"')
+        if own and (self.pyramid != "steerable" or self.padding == "valid"):
+            raise UsageError('surround and stride need the steerable pyramid with a padding that is not "valid"')
 
     @property
     def pictures(self) -> tuple[int, ...]:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pim.core.device import accumulation
 from pim.pim.config import PIMConfig
+from pim.pim.filtering import window_sums
 from pim.pim.latent import Mixture, log_mixture
 
 
@@ -109,7 +110,7 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
     """What every pixel contributes: a map whose mean is the distance.
 
     It is the mean over bands of w_b u_b, spread over the pixels that a position covers, with u the divergence at the
-    position or, for the root mean square, divergence / d_b.
+    position or, for the root mean square, divergence / d_b, shared with the positions that it has been computed from.
 
     Args:
         bands: Divergences at all positions of each band, (N, h, w).
@@ -124,10 +125,17 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
     for i, places in enumerate(list(bands)):  # all of them first: then what they were made of is no more in memory
         if config.distance == "root_mean_square":
             whole = root(places.mean((1, 2), keepdim=True))
-            places = places / torch.where(whole > 0, whole, 1)
+            places = _shared(places / torch.where(whole > 0, whole, 1), config)
         total = total + spread(places if weights is None else weights[i] * places, size)
     assert isinstance(total, Tensor)
     return total[:, None] / config.bands
+
+
+def _shared(places: Tensor, config: PIMConfig) -> Tensor:
+    """Share what each position has evenly with what every convolution after the first has seen of it; sums stay."""
+    for _ in range((len(config.filters) - 1) * (config.kernel // 2)):  # 3 x 3 each, as borders keep sums only then
+        places = window_sums(places[:, None], 3, "replicate")[:, 0] / 9
+    return places
 
 
 def spread(band_map: Tensor, size: tuple[int, int]) -> Tensor:

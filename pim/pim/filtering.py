@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Padding = Literal["same", "valid"]
+Padding = Literal["same", "replicate", "valid"]  # zeros around the picture, its border again, nothing
 
 
 def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: int = 1) -> Tensor:
@@ -24,16 +24,19 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
         image: (N, C, H, W).
         taps: (k, k), k odd.
         padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
-            samples sit at 0, 2, 4, ...; "valid" puts none.
+            samples sit at 0, 2, 4, ...; "replicate" the pixels of the border instead; "valid" puts nothing.
         stride: Distance of the samples.
 
     Returns:
-        (N, C, ceil(H / stride), ceil(W / stride)) for "same".
+        (N, C, ceil(H / stride), ceil(W / stride)), smaller for "valid".
     """
-    if padding == "same" and _phases_pay(image, taps):
-        return _correlate_phases(image, taps, stride)
+    if padding != "valid" and _phases_pay(image, taps):
+        return _correlate_phases(image, taps, padding, stride)
     channels = image.shape[1]
-    pad = taps.shape[-1] // 2 if padding == "same" else 0
+    pad = taps.shape[-1] // 2
+    if padding == "replicate":
+        image = F.pad(image, (pad,) * 4, mode="replicate")
+    pad = pad if padding == "same" else 0
     kernel = taps.to(image).expand(channels, 1, *taps.shape)
     # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
     image = image.contiguous(memory_format=torch.channels_last)
@@ -46,8 +49,8 @@ def _phases_pay(image: Tensor, taps: Tensor) -> bool:
     return taps.shape[-1] >= 7 and not plain
 
 
-def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
-    """`correlate` with zero padding, as a convolution with many channels: the pixels of blocks of side x side.
+def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int) -> Tensor:
+    """`correlate` with padding, as a convolution with many channels: the pixels of blocks of side x side.
 
     A CPU multiplies channels many at a time. With one channel in and out most of its width lies idle, so this takes
     two thirds of the time or less for about twice the operations.
@@ -56,9 +59,15 @@ def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
     side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
     kernel = F.pad(taps.to(image).flatten(), (0, 1))[_phase_taps(taps.shape[-1], stride, side)]
     down, across, phases = blocks(height, side), blocks(width, side), side // stride
-    image = padded(image, down * side - height, across * side - width)
-    channels = image.reshape(n * c, down, side, across, side).permute(0, 2, 4, 1, 3).reshape(n * c, -1, down, across)
-    out = F.conv2d(channels, kernel, padding=1).reshape(n, c, phases, phases, down, across)
+    below, right = down * side - height, across * side - width
+    edge = 1 if padding == "replicate" else 0  # blocks more on every side
+    if edge:
+        image = F.pad(image, (side, side + right, side, side + below), mode="replicate")
+    else:
+        image = padded(image, below, right)
+    channels = image.reshape(n * c, down + 2 * edge, side, across + 2 * edge, side)
+    channels = channels.permute(0, 2, 4, 1, 3).reshape(n * c, side**2, down + 2 * edge, across + 2 * edge)
+    out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, phases, phases, down, across)
     out = out.permute(0, 1, 4, 2, 5, 3).reshape(n, c, down * phases, across * phases)
     return out[..., : blocks(height, stride), : blocks(width, stride)]
 
@@ -78,16 +87,17 @@ def _phase_taps(size: int, stride: int, side: int) -> Tensor:
         return torch.from_numpy(which.reshape(phases**2, side**2, 3, 3))
 
 
-def window_sums(values: Tensor, side: int) -> Tensor:
-    """Sums over the window of side x side around every position, zeros beyond the border, (N, C, H, W) -> the same.
+def window_sums(values: Tensor, side: int, padding: Padding = "same") -> Tensor:
+    """Sums over the window of side x side around every position, (N, C, H, W) -> the same.
 
     Args:
         values: (N, C, H, W).
         side: Odd.
+        padding: "same" has zeros beyond the border, "replicate" the border again.
     """
-    half = side // 2
-    for dim, padding in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
-        values = _running_sums(F.pad(values, padding), side, dim)
+    half, mode = side // 2, "replicate" if padding == "replicate" else "constant"
+    for dim, around in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
+        values = _running_sums(F.pad(values, around, mode), side, dim)
     return values
 
 

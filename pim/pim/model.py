@@ -74,7 +74,7 @@ class PIM(Metric):
         self.info = replace(
             info,
             operations=cost.count_operations(config),
-            spatial=config.padding == "same" and config.pyramid != "laplacian",
+            spatial=config.padding != "valid" and config.pyramid != "laplacian",
             min_size=max(cost.smallest_side(config), info.min_size),
         )
         self.pyramid = Pyramid(config)
@@ -83,7 +83,7 @@ class PIM(Metric):
         glorot_(self)
         # The coarsest band is brightness and colour, which masks nothing.
         self.surround = Modules(
-            DivisiveNormalisation(config.surround, pictures)
+            DivisiveNormalisation(config.surround, pictures, config.padding)
             for pictures in (config.pictures[1:] if config.surround else ())
         )
         self.weighting = Constants(bands=torch.tensor(config.band_weights, dtype=torch.float64))
@@ -243,7 +243,7 @@ class PIM(Metric):
         return tiled.divergences(self, *known)
 
     def _tiled(self, image: Tensor) -> bool:
-        return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
+        return self._positions(image) > TILED and self.config.padding != "valid" and not torch.is_grad_enabled()
 
     def _positions(self, image: Tensor) -> int:
         """Of the finest band."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pim.pim.config import PIMConfig
-from pim.pim.filtering import sum_of, window_sums
+from pim.pim.filtering import Padding, sum_of, window_sums
 from pim.pim.latent import Mixture
 
 FEW = 16  # positions below which products of matrices round by their place in memory
@@ -58,9 +58,9 @@ class DivisiveNormalisation(nn.Module):
     Source: Carandini and Heeger, Nature Reviews Neuroscience 13:51, 2012; PIM as published has none.
     """
 
-    def __init__(self, side: int, pictures: int = 1) -> None:
+    def __init__(self, side: int, pictures: int = 1, padding: Padding = "same") -> None:
         super().__init__()
-        self.side = side
+        self.side, self.padding = side, padding
         self.log_constant = nn.Parameter(torch.zeros((pictures,) if pictures > 1 else (), dtype=torch.float32))
 
     def forward(self, band: Tensor) -> Tensor:
@@ -70,15 +70,15 @@ class DivisiveNormalisation(nn.Module):
         return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 
     def energy(self, band: Tensor) -> Tensor:
-        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w), with zeros beyond the border."""
+        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w)."""
         # Views of channels: a reduction takes three times as long on a CPU.
         squares = sum_of([channel * channel for channel in band.unbind(1)])[:, None]
-        return window_sums(squares, self.side) / (band.shape[1] * self.side**2)
+        return window_sums(squares, self.side, self.padding) / (band.shape[1] * self.side**2)
 
 
 def band_network(config: PIMConfig, pictures: int = 1) -> Modules[nn.Conv2d]:
     """The convolutions of a band of so many pictures, to be run by `convolve`."""
-    pad = config.kernel // 2 if config.padding == "same" else 0
+    pad = config.kernel // 2 if config.padding != "valid" else 0
     widths = (CHANNELS * pictures, *config.filters)
     strides = (config.stride, *[1] * (len(config.filters) - 1))
     shapes = zip(widths[:-1], widths[1:], strides, strict=True)

@@ -178,8 +178,8 @@ def _halve(band: Band, taps: Tensor, padding: Padding) -> Tensor:
     rows = max(2, STRIP // width // 2 * 2)
     for top in range(0, height, rows):
         start, stop = max(0, top - halo), min(height, top + rows + halo)
-        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute()
-        half = correlate(strip, taps, stride=2)
+        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute(padding)
+        half = correlate(strip, taps, padding, stride=2)
         first = (top - start) // 2
         count = (min(rows, height - top) + 1) // 2
         out[:, :, top // 2 : top // 2 + count] = half[:, :, first : first + count]
