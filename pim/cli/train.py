@@ -129,7 +129,8 @@ def train(
     weigh: Annotated[
         bool,
         typer.Option(
-            "--weigh/--no-weigh", help="Bands count by the pictures they hold, the coarsest half; unrelated pictures are 1 apart."
+            "--weigh/--no-weigh",
+            help="Bands count by the pictures they hold, the coarsest half; unrelated pictures are 1 apart.",
         ),
     ] = _DEFAULT.weigh,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",

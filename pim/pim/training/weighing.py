@@ -32,7 +32,7 @@ def check_sources(crops: Crops) -> None:
 
 @torch.no_grad()
 def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
-    """Weigh the bands by the filtered pictures that each holds, the coarsest by half, so that unrelated ones are 1 apart.
+    """Weigh bands by the filtered pictures that each holds, the coarsest half, so that unrelated pictures are 1 apart.
 
     Args:
         metric: Trained.
