@@ -212,8 +212,8 @@ def test_weighed_bands_count_by_their_pictures_and_unrelated_crops_are_one_apart
     plain, weighed = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "weighed"))
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), weighed.parameters(), strict=True))
     assert plain.config.band_weights == ()
-    found = torch.tensor(weighed.config.band_weights)  # low-pass, both orientations, high-pass
-    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 2.0, 1.0]))
+    found = torch.tensor(weighed.config.band_weights)  # low-pass by half, both orientations, high-pass
+    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 4.0, 2.0]))
     x, y = batches.unrelated(crops.take(held_out=False), SETTINGS, 256)
     assert 150 < len(x) < 256  # what came from the same source is left out
     large_x, large_y = (image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in (x, y))

@@ -119,6 +119,10 @@ def train(
     grouped: Annotated[
         bool, typer.Option("--grouped/--no-grouped", help="All orientations of a scale are one band, with one network.")
     ] = False,
+    padding: Annotated[
+        Literal["same", "replicate", "valid"],
+        typer.Option(help="Beyond borders: zeros, the border again (zeros in training), nothing."),
+    ] = "same",
     distance: Annotated[
         Literal["mean_square", "root_mean_square"],
         typer.Option(help="Of latents, in a band; the mean square is published, its root makes a norm."),
@@ -126,7 +130,8 @@ def train(
     weigh: Annotated[
         bool,
         typer.Option(
-            "--weigh/--no-weigh", help="Bands count by the pictures they hold; unrelated pictures are 1 apart."
+            "--weigh/--no-weigh",
+            help="Bands count by the pictures they hold, the coarsest half; unrelated pictures are 1 apart.",
         ),
     ] = _DEFAULT.weigh,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
@@ -195,6 +200,7 @@ def train(
         high_pass=high_pass,
         surround=surround,
         grouped=grouped,
+        padding=padding,
         distance=distance,
         mixtures=mixtures,
         mean=mean,

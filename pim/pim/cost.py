@@ -18,7 +18,7 @@ def about(config: PIMConfig, name: str = "pim") -> MetricInfo:
         lower_is_better=True,
         value_range=(0.0, float("inf")),
         min_size=max(smallest_side(config), 32),
-        spatial=config.padding == "same" and config.pyramid != "laplacian",
+        spatial=config.padding != "valid" and config.pyramid != "laplacian",
         operations=count_operations(config),
         source="arXiv 2006.06752",
     )

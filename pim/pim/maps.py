@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 
 from pim.pim.distance import root
-from pim.pim.networks import PIMConfig
+from pim.pim.networks import PIMConfig, window_sums
 
 
 def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMConfig, size: tuple[int, int]) -> Tensor:
     """What every pixel contributes, (N, 1, H, W): a map whose mean is the distance, 0 where nothing differs.
 
     It is the mean over bands of w_b u_b, spread over the pixels that a position covers, with u the divergence at the
-    position or, for the root mean square, divergence / d_b.
+    position or, for the root mean square, divergence / d_b, shared with the positions that it has been computed from.
 
     Args:
         bands: Divergences at all positions of each band, (N, h, w).
@@ -27,10 +27,17 @@ def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMCon
     for i, places in enumerate(list(bands)):  # all of them first: then what they were made of is no more in memory
         if config.distance == "root_mean_square":
             whole = root(places.mean((1, 2), keepdim=True))
-            places = places / torch.where(whole > 0, whole, 1)
+            places = _shared(places / torch.where(whole > 0, whole, 1), config)
         total = total + spread(places if weights is None else weights[i] * places, size)
     assert isinstance(total, Tensor)
     return total[:, None] / config.bands
+
+
+def _shared(places: Tensor, config: PIMConfig) -> Tensor:
+    """Share what each position has evenly with what every convolution after the first has seen of it; sums stay."""
+    for _ in range((len(config.filters) - 1) * (config.kernel // 2)):  # 3 x 3 each, as borders keep sums only then
+        places = window_sums(places[:, None], 3, "replicate")[:, 0] / 9
+    return places
 
 
 def spread(band_map: Tensor, size: tuple[int, int]) -> Tensor:

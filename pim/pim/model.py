@@ -67,7 +67,7 @@ class PIM(Metric):
         glorot_(self)
         # The coarsest band is brightness and colour, which masks nothing.
         self.surround = Modules(
-            DivisiveNormalisation(config.surround, pictures)
+            DivisiveNormalisation(config.surround, pictures, config.padding)
             for pictures in (config.pictures[1:] if config.surround else ())
         )
         self.weighting = Constants(bands=torch.tensor(config.band_weights, dtype=torch.float64))
@@ -208,7 +208,7 @@ class PIM(Metric):
         return divergences(self, *known)
 
     def _tiled(self, image: Tensor) -> bool:
-        return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
+        return self._positions(image) > TILED and self.config.padding != "valid" and not torch.is_grad_enabled()
 
     def _positions(self, image: Tensor) -> int:
         """Of the finest band."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pim.errors import UsageError
 from pim.pim.distance import Mixture
-from pim.pim.pyramid import sum_of
+from pim.pim.pyramid import Padding, sum_of
 
 FEW = 16  # positions below which products of matrices round by their place in memory
 CHANNELS = 3  # colours in, and features out of the published convolutions
@@ -54,7 +54,7 @@ class PIMConfig:
     filters: tuple[int, ...] = (64, 64, 64, 3)  # channels of the convolutions of each band
     kernel: int = 5  # side of their kernels
     stride: int = 1  # of the first of them: latents at every position of the band, or at every second, ...
-    padding: Literal["same", "valid"] = "same"
+    padding: Literal["same", "replicate", "valid"] = "same"  # at borders: zeros, the border again, nothing
     encoder_layers: int = 2  # ReLU layers of the marginal and the joint encoder
     mixtures: int = 1  # components of q(z|x); 5 is PIM-5
     latent: int = 10  # dimensions of z at one position
@@ -66,7 +66,7 @@ class PIMConfig:
         """Refuse impossible values."""
         _one_of("pyramid", self.pyramid, ("steerable", "laplacian", "none"))
         _one_of("filter_set", self.filter_set, tuple(FILTER_SETS))
-        _one_of("padding", self.padding, ("same", "valid"))
+        _one_of("padding", self.padding, ("same", "replicate", "valid"))
         _one_of("mean", self.mean, ("relu", "linear"))
         _one_of("distance", self.distance, ("mean_square", "root_mean_square"))
         for name in ("reduction", "scales", "mixtures", "latent", "kernel", "stride"):
@@ -76,8 +76,10 @@ class PIMConfig:
         for name in ("kernel", "surround"):
             if (side := getattr(self, name)) and side % 2 == 0:
                 raise UsageError(f"{name} must be odd; got {side}")
-        if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('detail needs a reduction of 2 or more and the steerable pyramid with padding "same"')
+        if self.detail and (self.reduction == 1 or self.pyramid != "steerable" or self.padding == "valid"):
+            raise UsageError(
+                'detail needs a reduction of 2 or more and the steerable pyramid with a padding that is not "valid"'
+            )
         if self.grouped and self.pyramid != "steerable":
             raise UsageError("only the steerable pyramid has orientations to group")
         if not self.high_pass and self.pyramid != "steerable":
@@ -89,8 +91,8 @@ class PIMConfig:
         if self.distance == "root_mean_square" and self.mixtures > 1:
             raise UsageError("root_mean_square needs latents of one Gaussian; mixtures must be 1")
         own = self.surround or self.stride > 1
-        if own and (self.pyramid != "steerable" or self.padding != "same"):
-            raise UsageError('surround and stride need the steerable pyramid with padding "same"')
+        if own and (self.pyramid != "steerable" or self.padding == "valid"):
+            raise UsageError('surround and stride need the steerable pyramid with a padding that is not "valid"')
 
     @property
     def pictures(self) -> tuple[int, ...]:
@@ -177,9 +179,9 @@ class DivisiveNormalisation(nn.Module):
     Source: Carandini and Heeger, Nature Reviews Neuroscience 13:51, 2012.
     """
 
-    def __init__(self, side: int, pictures: int = 1) -> None:
+    def __init__(self, side: int, pictures: int = 1, padding: Padding = "same") -> None:
         super().__init__()
-        self.side = side
+        self.side, self.padding = side, padding
         self.log_constant = nn.Parameter(torch.zeros((pictures,) if pictures > 1 else (), dtype=torch.float32))
 
     def forward(self, band: Tensor) -> Tensor:
@@ -189,15 +191,15 @@ class DivisiveNormalisation(nn.Module):
         return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 
     def energy(self, band: Tensor) -> Tensor:
-        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w), with zeros beyond the border."""
+        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w)."""
         # Views of channels: a reduction takes three times as long on a CPU.
         squares = sum_of([channel * channel for channel in band.unbind(1)])[:, None]
-        return window_sums(squares, self.side) / (band.shape[1] * self.side**2)
+        return window_sums(squares, self.side, self.padding) / (band.shape[1] * self.side**2)
 
 
 def band_network(config: PIMConfig, pictures: int = 1) -> Modules[nn.Conv2d]:
     """The convolutions of a band of so many pictures, to be run by `convolve`."""
-    pad = config.kernel // 2 if config.padding == "same" else 0
+    pad = config.kernel // 2 if config.padding != "valid" else 0
     widths = (CHANNELS * pictures, *config.filters)
     strides = (config.stride, *[1] * (len(config.filters) - 1))
     shapes = zip(widths[:-1], widths[1:], strides, strict=True)
@@ -270,11 +272,14 @@ def dense(first: int, units: int, layers: int) -> Modules[nn.Linear]:
     return Modules(linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
 
 
-def window_sums(values: Tensor, side: int) -> Tensor:
-    """Sum over the odd window around every position, zeros beyond the border, (N, C, H, W) -> the same."""
-    half = side // 2
-    for dim, padding in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
-        values = _running_sums(F.pad(values, padding), side, dim)
+def window_sums(values: Tensor, side: int, padding: Padding = "same") -> Tensor:
+    """Sum over the odd window around every position, (N, C, H, W) -> the same.
+
+    Beyond the border "same" has zeros, "replicate" the border again.
+    """
+    half, mode = side // 2, "replicate" if padding == "replicate" else "constant"
+    for dim, around in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
+        values = _running_sums(F.pad(values, around, mode), side, dim)
     return values
 
 

@@ -26,7 +26,7 @@ from pim.core.device import Constants
 if TYPE_CHECKING:
     from pim.pim.networks import PIMConfig
 
-Padding = Literal["same", "valid"]
+Padding = Literal["same", "replicate", "valid"]  # zeros around the picture, its border again, nothing
 
 
 @dataclass(frozen=True)
@@ -168,8 +168,8 @@ def _halve(band: Band, taps: Tensor, padding: Padding) -> Tensor:
     rows = max(2, STRIP // width // 2 * 2)
     for top in range(0, height, rows):
         start, stop = max(0, top - halo), min(height, top + rows + halo)
-        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute()
-        half = correlate(strip, taps, stride=2)
+        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute(padding)
+        half = correlate(strip, taps, padding, stride=2)
         first = (top - start) // 2
         count = (min(rows, height - top) + 1) // 2
         out[:, :, top // 2 : top // 2 + count] = half[:, :, first : first + count]
@@ -222,16 +222,19 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
         image: (N, C, H, W).
         taps: (k, k), k odd.
         padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
-            samples sit at 0, 2, 4, ...; "valid" puts none.
+            samples sit at 0, 2, 4, ...; "replicate" the pixels of the border instead; "valid" puts nothing.
         stride: Distance of the samples.
 
     Returns:
-        (N, C, ceil(H / stride), ceil(W / stride)) for "same".
+        (N, C, ceil(H / stride), ceil(W / stride)), smaller for "valid".
     """
-    if padding == "same" and _phases_pay(image, taps):
-        return _correlate_phases(image, taps, stride)
+    if padding != "valid" and _phases_pay(image, taps):
+        return _correlate_phases(image, taps, padding, stride)
     channels = image.shape[1]
-    pad = taps.shape[-1] // 2 if padding == "same" else 0
+    pad = taps.shape[-1] // 2
+    if padding == "replicate":
+        image = F.pad(image, (pad,) * 4, mode="replicate")
+    pad = pad if padding == "same" else 0
     kernel = taps.to(image).expand(channels, 1, *taps.shape)
     # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
     image = image.contiguous(memory_format=torch.channels_last)
@@ -244,8 +247,8 @@ def _phases_pay(image: Tensor, taps: Tensor) -> bool:
     return taps.shape[-1] >= 7 and not plain
 
 
-def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
-    """`correlate` with zero padding, as a convolution with many channels: the pixels of blocks of side x side.
+def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int) -> Tensor:
+    """`correlate` with padding, as a convolution with many channels: the pixels of blocks of side x side.
 
     A CPU multiplies channels many at a time. With one channel in and out most of its width lies idle, so this takes
     two thirds of the time or less for about twice the operations.
@@ -254,9 +257,15 @@ def _correlate_phases(image: Tensor, taps: Tensor, stride: int) -> Tensor:
     side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
     kernel = F.pad(taps.to(image).flatten(), (0, 1))[_phase_taps(taps.shape[-1], stride, side)]
     down, across, phases = blocks(height, side), blocks(width, side), side // stride
-    image = padded(image, down * side - height, across * side - width)
-    channels = image.reshape(n * c, down, side, across, side).permute(0, 2, 4, 1, 3).reshape(n * c, -1, down, across)
-    out = F.conv2d(channels, kernel, padding=1).reshape(n, c, phases, phases, down, across)
+    below, right = down * side - height, across * side - width
+    edge = 1 if padding == "replicate" else 0  # blocks more on every side
+    if edge:
+        image = F.pad(image, (side, side + right, side, side + below), mode="replicate")
+    else:
+        image = padded(image, below, right)
+    channels = image.reshape(n * c, down + 2 * edge, side, across + 2 * edge, side)
+    channels = channels.permute(0, 2, 4, 1, 3).reshape(n * c, side**2, down + 2 * edge, across + 2 * edge)
+    out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, phases, phases, down, across)
     out = out.permute(0, 1, 4, 2, 5, 3).reshape(n, c, down * phases, across * phases)
     return out[..., : blocks(height, stride), : blocks(width, stride)]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,9 @@ class TrainingNetwork(nn.Module):
         """Random weights; with `half` the convolutions of the bands run in bfloat16."""
         super().__init__()
         self.low_precision = half
-        self.pim = PIM(config)
+        # On windows this small, repeated borders teach the networks less (docs/training-study.md).
+        inner = replace(config, padding="same") if config.padding == "replicate" else config
+        self.pim = PIM(inner)
         self.joint = Modules(JointEncoder(config) for _ in range(config.bands))
         glorot_(self.joint)
 
