@@ -1,8 +1,7 @@
 """How much of a perceptual term weighs as much as the MSE, measured on images.
 
-Two distortions move a decoder alike where their gradients at its output are equally long. That ratio is
-measured once on sample images, and then stays: a weight that follows the training would be another loss in
-every step.
+Two distortions move a decoder alike where their gradients at its output are equally long. A weight that followed the
+training would be another loss in every step.
 """
 
 from __future__ import annotations

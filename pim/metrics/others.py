@@ -100,7 +100,7 @@ _SPIRIT = "in the spirit of Chinen et al. 2018, arXiv 1808.00447"
 _FEATURES = "features and weights of Zhang, Isola, Efros, Shechtman and Wang 2018, arXiv 1801.03924"
 
 
-def _vgg(name: str, summary: str, head: str, licence: str, source: str) -> MetricInfo:
+def _vgg(name: str, summary: str, source: str) -> MetricInfo:
     return MetricInfo(
         name=name,
         summary=summary,
@@ -109,8 +109,8 @@ def _vgg(name: str, summary: str, head: str, licence: str, source: str) -> Metri
         min_size=16,
         spatial=True,
         operations=305_856.0,
-        licence=licence,
-        weights=f"{head}.safetensors",
+        licence="BSD-2-Clause",
+        weights="lpips-vgg.safetensors",
         source=source,
         home="vggmetric.metric:VGGMetric.shipped",
         backbone="tv1k",
@@ -120,11 +120,9 @@ def _vgg(name: str, summary: str, head: str, licence: str, source: str) -> Metri
 VGG = _vgg(
     "vgg",
     "distance in VGG-16 features with the head that we suggest, which may change: at present that of lpips-vgg",
-    *("lpips-vgg", "BSD-2-Clause", f"{_SPIRIT}; {_FEATURES}"),
+    f"{_SPIRIT}; {_FEATURES}",
 )
 LPIPS_VGG = _vgg(
-    "lpips-vgg",
-    "LPIPS 0.1 on VGG-16, computed here: the values of its package, without its NaN",
-    *("lpips-vgg", "BSD-2-Clause", _FEATURES),
+    "lpips-vgg", "LPIPS 0.1 on VGG-16, computed here: the values of its package, without its NaN", _FEATURES
 )
 VGGS: dict[str, MetricInfo] = {info.name: info for info in (VGG, LPIPS_VGG)}

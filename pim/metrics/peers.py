@@ -30,8 +30,7 @@ class PeerMetric(Metric):
     """A metric of another package."""
 
     def __init__(self, name: str, function: Function, network: nn.Module | None = None) -> None:
-        super().__init__()
-        self.info = PEERS[name].info
+        super().__init__(PEERS[name].info)
         self.network = network  # holds the weights, so that they follow .to()
         self._function = function
 

@@ -69,10 +69,9 @@ class Aligned(Metric):
     explains = True
 
     def __init__(self, metric: Metric) -> None:
-        super().__init__()
-        self.metric = metric
         name = metric.name if metric.info.aligned else f"{metric.name}+align"
-        self.info = replace(metric.info, name=name, symmetric=False, spatial=False)
+        super().__init__(replace(metric.info, name=name, symmetric=False, spatial=False))
+        self.metric = metric
         self.weights_hash, self.trained_on = metric.weights_hash, metric.trained_on
         self._unit: float | None = None
 

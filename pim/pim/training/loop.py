@@ -150,7 +150,9 @@ class _Run:
         self.step, self.log = 0, list[dict[str, float]]()
         self.found = load_checkpoint(self.checkpoint_file, self.identity)
         if self.found is None:
-            start_from_data(self.network, self._start_images(), settings.seed)
+            half_of, cpu = settings.start_crops // 2, torch.device("cpu")
+            start = batches.pairs_at(self.train_crops, settings, batches.START, 0, half_of, cpu)
+            start_from_data(self.network, torch.cat(start), settings.seed)
         else:
             self.network.load_state_dict(self.found.network)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -238,12 +240,6 @@ class _Run:
         rows = [self._bound(self.held_out, larger, batches.VALIDATE, i)[1] for i in range(VALIDATION_BATCHES)]
         mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).cpu().tolist()
         return mean
-
-    def _start_images(self) -> Tensor:
-        x, y = batches.pairs_at(
-            self.train_crops, self.settings, batches.START, 0, self.settings.start_crops // 2, torch.device("cpu")
-        )
-        return torch.cat([x, y])
 
     def _row(
         self, loss: Tensor, bound: Tensor, terms: list[objective.BandTerms], rate: float, norm: float
