@@ -14,8 +14,8 @@ from pim.core.metric import Metric
 from pim.eval.judgements import PlannedPair
 from pim.eval.waves import Wave
 from pim.images.opener import OpenOptions
+from pim.scoring.engine import Score, Scorer
 from pim.scoring.pictures import Batch, Picture, Reading, opened
-from pim.scoring.scorer import Score, Scorer
 
 Places = Mapping[int, PlannedPair] | Sequence[PlannedPair]  # pairs by their place in the plan, all or some
 

@@ -33,8 +33,8 @@ from pim.eval.store import reading
 from pim.eval.waves import waves
 from pim.images.opener import OpenedImage, OpenOptions
 from pim.metrics.classics import PSNR
+from pim.scoring.kept import RecentlyPrepared, size_of
 from pim.scoring.pictures import Batch, Loaded, Picture, Reading, opened
-from pim.scoring.scorer import RecentlyPrepared, size_of
 
 PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))

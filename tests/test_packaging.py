@@ -22,9 +22,8 @@ from typing import Any
 import pytest
 
 import pim
-from pim.metrics.peer_catalogue import PEERS
+from pim.metrics.others import PEERS, VGGS
 from pim.metrics.registry import SHIPPED
-from pim.metrics.vgg_catalogue import VGGS
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {

@@ -17,7 +17,7 @@ from ntc.models.config import CodecConfig
 from ntc.models.exchange import Coding, Exchange, Measure
 from ntc.models.latents import FactorisedPrior, Proxy
 from ntc.tables import Tables
-from pim.core import checks
+from pim.core.metric import as_batch, check_values
 from pim.errors import InputError, UsageError, WeightsError
 
 ID_BYTES = 16
@@ -94,8 +94,8 @@ class Codec(nn.Module):
             y = self.analysis(image) * self._gain("before", levels)
             latents, bits = self.proxy(y, proxy or Proxy())
             return Coded(self.synthesis(latents * self._gain("after", levels)), bits)
-        batch = checks.as_batch(image, "image")
-        checks.check_values({"image": batch})
+        batch = as_batch(image, "image")
+        check_values({"image": batch})
         levels = self._levels(level, 1)
         each = [self._measured(single[None], levels) for single in batch]
         names = each[0].bits
@@ -218,7 +218,7 @@ class Codec(nn.Module):
         return Coded(self.image(latents, size, level), bits)
 
     def _check_training(self, image: Tensor) -> None:
-        height, width = checks.as_batch(image, "image").shape[-2:]
+        height, width = as_batch(image, "image").shape[-2:]
         stride = self.config.stride
         if height % stride or width % stride:
             raise InputError(f"in training, sides must be multiples of {stride} pixels; got {width} x {height}")

@@ -268,16 +268,8 @@ def _print(
         if form == "json":
             refused = [{**asdict(r), "box": str(r.box)} for r in refusals]
             raw = [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses]
-            stream.write(
-                json_text(
-                    {
-                        "summaries": [asdict(s) for s in found],
-                        "responses": raw,
-                        "refused": refused,
-                        "sensitivity": dict(costs),
-                    }
-                )
-            )
+            document = {"summaries": [asdict(s) for s in found], "responses": raw, "refused": refused}
+            stream.write(json_text(document | {"sensitivity": dict(costs)}))
         elif form == "csv":
             rows = [_row(summary, several) for summary in found]
             stream.write(csv_line(rows[0]) if rows else "")
