@@ -14,9 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
+from pim.datasets.dataset import Dataset, Finding, Kind, ManifestError, Record, count_findings, finding
 from pim.datasets.folder import Listing, listing, subfolders
-from pim.datasets.records import ForcedChoiceRecord, SameRecord
 
 Split = Literal["train", "val"]
 
@@ -60,30 +59,16 @@ def read_2afc(path: Path, split: Split = "val") -> Dataset:
     """
     root, categories, findings = _read(path, "2afc", split, PARTS_2AFC)
     split = "train" if root.name == "train" or root.parent.name == "train" else split
-    records = [
-        ForcedChoiceRecord(
-            key=f"2afc/{split}/{category.name}/{stem}",
-            group=f"2afc/{split}/{category.name}/{stem}",  # sources are not published
-            subsets=(category.name,),
-            reference=category.parts["ref"].files[stem],
-            first=category.parts["p0"].files[stem],
-            second=category.parts["p1"].files[stem],
-            prefer_second=category.labels[stem],
-            n=PEOPLE[split],
-        )
-        for category in categories
-        for stem in category.whole()
-    ]
-    found = Counter(name for record in records for name in ("", *record.subsets))
-    return Dataset(
-        name="bapps-2afc" if split == "val" else "bapps-2afc-train",
-        kind="two_afc",
-        root=root,
-        rows=tuple(records),
-        findings=(*findings, *_vote_findings(categories, PEOPLE[split]), *count_findings(EXPECTED_2AFC[split], found)),
-        expected=EXPECTED_2AFC[split],
-        found=found,
-        protocol_side=PROTOCOL_SIDE,
+    return _dataset(
+        "bapps-2afc" if split == "val" else "bapps-2afc-train",
+        "two_afc",
+        f"2afc/{split}",
+        root,
+        categories,
+        findings,
+        (("ref", "p0"), ("ref", "p1")),
+        PEOPLE[split],
+        EXPECTED_2AFC[split],
     )
 
 
@@ -97,27 +82,42 @@ def read_jnd(path: Path) -> Dataset:
         ManifestError: if there are none.
     """
     root, categories, findings = _read(path, "jnd", "val", PARTS_JND)
+    pairs = (("p0", "p1"),)
+    return _dataset("bapps-jnd", "jnd", "jnd/val", root, categories, findings, pairs, PEOPLE_JND, EXPECTED_JND)
+
+
+def _dataset(
+    name: str,
+    kind: Kind,
+    prefix: str,
+    root: Path,
+    categories: list[_Category],
+    findings: tuple[Finding, ...],
+    pairs: tuple[tuple[str, str], ...],
+    people: int,
+    expected: Mapping[str, int | None],
+) -> Dataset:
+    """One half: records of these pairs of parts, with keys that begin with the prefix."""
     records = [
-        SameRecord(
-            key=f"jnd/val/{category.name}/{stem}",
-            group=f"jnd/val/{category.name}/{stem}",
+        Record(
+            key=f"{prefix}/{category.name}/{stem}",
+            group=f"{prefix}/{category.name}/{stem}",  # sources are not published
+            pairs=tuple((category.parts[a].files[stem], category.parts[b].files[stem]) for a, b in pairs),
+            value=category.labels[stem],
             subsets=(category.name,),
-            reference=category.parts["p0"].files[stem],
-            distorted=category.parts["p1"].files[stem],
-            same=category.labels[stem],
-            n=PEOPLE_JND,
+            people=people,
         )
         for category in categories
         for stem in category.whole()
     ]
-    found = Counter(name for record in records for name in ("", *record.subsets))
+    found = Counter(subset for record in records for subset in ("", *record.subsets))
     return Dataset(
-        name="bapps-jnd",
-        kind="jnd",
+        name=name,
+        kind=kind,
         root=root,
         rows=tuple(records),
-        findings=(*findings, *_vote_findings(categories, PEOPLE_JND), *count_findings(EXPECTED_JND, found)),
-        expected=EXPECTED_JND,
+        findings=(*findings, *_vote_findings(categories, people), *count_findings(expected, found)),
+        expected=expected,
         found=found,
         protocol_side=PROTOCOL_SIDE,
     )

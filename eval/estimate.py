@@ -118,9 +118,8 @@ def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] |
     if len(present) < TOO_FEW_CLUSTERS:
         return Estimate(value, None, note)
     draws = clusters.draw(statistic)
-    defined = draws[~np.isnan(draws)]
-    lost = len(draws) - len(defined)
-    if lost > MOST_UNDEFINED * len(draws):
+    defined, lost = _usable(draws), int(np.isnan(draws).sum())
+    if defined is None:
         return Estimate(value, None, f"no interval: undefined in {lost} of {len(draws)} draws", draws)
     if lost:
         note = f"{lost} of {len(draws)} draws are undefined and left out"
@@ -129,6 +128,12 @@ def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] |
     except InputError as error:
         return Estimate(value, None, str(error), draws)
     return Estimate(value, interval, note, draws)
+
+
+def _usable(draws: Array) -> Array | None:
+    """The draws that have a value; None if too many have none."""
+    defined = draws[~np.isnan(draws)]
+    return None if len(draws) - len(defined) > MOST_UNDEFINED * len(draws) else defined
 
 
 def _interval(
@@ -156,8 +161,8 @@ def mean_of(estimates: list[Estimate], weights: list[int] | None = None) -> Esti
     if any(len(e.draws) == 0 for e in estimates):
         return Estimate(value, None, notes[0] if notes else None)
     draws = np.average([e.draws for e in estimates], axis=0, weights=weights)
-    defined = draws[~np.isnan(draws)]
-    if len(draws) - len(defined) > MOST_UNDEFINED * len(draws):
+    defined = _usable(draws)
+    if defined is None:
         return Estimate(value, None, "no interval: undefined in too many draws", draws)
     return Estimate(value, percentile_interval(defined), notes[0] if notes else None, draws)
 
@@ -169,8 +174,7 @@ def difference(first: Estimate, second: Estimate) -> Difference | None:
     value = first.value - second.value
     if len(first.draws) == 0 or len(second.draws) == 0:
         return Difference(value, None, None)
-    draws = first.draws - second.draws
-    defined = draws[~np.isnan(draws)]
-    if len(draws) - len(defined) > MOST_UNDEFINED * len(draws):
+    defined = _usable(first.draws - second.draws)
+    if defined is None:
         return Difference(value, None, None)
     return Difference(value, percentile_interval(defined), paired_p(defined))

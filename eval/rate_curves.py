@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pim.core.info import MetricInfo
 from pim.datasets.cells import Rows, read_rows
-from pim.datasets.numerals import numbers
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve
 from pim.metrics.registry import built_in
@@ -108,13 +107,9 @@ def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
 
 
 def _column(table: Rows, column: str, low: float, high: float) -> list[float | None]:
-    """The numbers of a column; None for empty cells, which bpp may not have.
-
-    Raises:
-        InputError: if one is none or outside the range of the column.
-    """
+    """The numbers of a column; None for empty cells, which bpp may not have."""
     cells = table.column(column)
-    found = numbers(cells, table.separator)
+    found = table.numbers(column)
     for at, (cell, value) in enumerate(zip(cells, found.values, strict=True)):
         where = f"{table.path}, line {table.rows[at].line}, {column}"
         if at in found.ambiguous:
@@ -171,13 +166,7 @@ def decibels(info: MetricInfo, value: float) -> float:
 
 
 def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell | None = None) -> dict[str, Curve]:
-    """The curve of every codec that has the metric in at least two points, by name in their order.
-
-    Args:
-        points: Of all codecs.
-        metric: Its name in the points.
-        info: What is known of it.
-        tell: Called with a line about every codec that has no curve.
+    """Draw the curve of every codec that has the metric in at least two points; tells of every codec that has none.
 
     Raises:
         InputError: if the points of a codec do not make a curve, without `tell`.

@@ -22,8 +22,7 @@ import numpy as np
 from pim.core.metric import Metric
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
-from pim.eval.scoring import InThisProcess, Job, Scored
-from pim.eval.waves import Wave
+from pim.eval.scoring import InThisProcess, Job, Scored, Wave
 
 PIECE_WAVES = 16  # full waves that an actor gets at once; what is under way when a run is killed is lost
 PIECES_PER_ACTOR = 4  # at least, so that all have work to the end
@@ -151,12 +150,7 @@ def _resource(device: str) -> str:
 
 
 def pieces(job: Job, actors: int) -> Iterator[Job]:
-    """The job in parts of whole waves, in its order.
-
-    Args:
-        job: With one wave or more.
-        actors: That share it.
-    """
+    """Divide a job of one wave or more, in its order, into parts of whole waves for so many actors."""
     full = PIECE_WAVES * max(map(len, job.waves))
     size = min(full, sum(map(len, job.waves)) // (PIECES_PER_ACTOR * actors))
     waiting: list[Wave] = []

@@ -20,15 +20,13 @@ from conftest import ROOT, Ran
 from eval_toys import MeanAbsolute, make_plan, make_toy
 
 from pim.core.metric import Metric
-from pim.datasets.records import OpinionRecord
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
 from pim.eval.judgements import PlannedPair
 from pim.eval.ray_engine import Actor, Answer, pieces
 from pim.eval.run import RunOptions, recurring, score
-from pim.eval.scoring import InThisProcess, Job, Scored
+from pim.eval.scoring import InThisProcess, Job, Scored, waves
 from pim.eval.store import reading, writing
-from pim.eval.waves import waves
 from pim.images.opener import OpenOptions
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -165,9 +163,8 @@ def table(tmp_path: Path) -> Path:
         writer = csv.writer(stream)
         writer.writerow(("reference", "distorted", "score", "distortion", "level"))
         for row in dataset.records():
-            assert isinstance(row, OpinionRecord)
-            names = (Path(str(row.reference)).name, Path(str(row.distorted)).name)
-            writer.writerow((*names, row.score, row.distortion, row.level))
+            names = [Path(str(picture)).name for picture in row.pairs[0]]
+            writer.writerow((*names, row.value, row.distortion, row.level))
     picture = tmp_path / "set" / "r3_shift_2.png"
     picture.write_bytes(picture.read_bytes()[:-40])
     (tmp_path / "mine.py").write_text(METRIC)
@@ -246,7 +243,7 @@ from contextlib import nullcontext
 from pim.datasets import table
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.estimate import IntervalOptions
-from pim.eval.plan import plan_of
+from pim.eval.judgements import plan_of
 from pim.eval.ray_engine import OnRay
 from pim.eval.run import RunOptions
 from pim.eval.scoring import InThisProcess

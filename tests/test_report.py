@@ -21,9 +21,8 @@ from pim.eval.analysis import AnalysisOptions, MetricValues
 from pim.eval.disagreement import disagreements, ranks
 from pim.eval.estimate import IntervalOptions
 from pim.eval.judgements import About, Judgement, Plan, PlannedPair
-from pim.eval.report import page, section
+from pim.eval.report import last_options, page, section
 from pim.eval.report_cases import Gallery
-from pim.eval.report_notes import last_options
 from pim.eval.report_pictures import SIDE, busiest, view
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Finished, evaluate

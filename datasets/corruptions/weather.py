@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pim.datasets.corruptions.constants import Constants
-from pim.datasets.corruptions.hsv import hsv_from_rgb, rgb_from_hsv
-from pim.datasets.corruptions.pixels import Bytes, Params, Shape, clipped_zoom, motion_blur, to_bytes, unit
+from pim.datasets.corruptions.pixels import (
+    Bytes,
+    Params,
+    Shape,
+    clipped_zoom,
+    hsv_from_rgb,
+    motion_blur,
+    rgb_from_hsv,
+    to_bytes,
+    unit,
+)
 from pim.errors import DataError
 
 GRAY = np.array([0.299, 0.587, 0.114])
