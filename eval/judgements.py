@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pim.datasets import dataset as data
 from pim.datasets.dataset import Dataset, Kind, Record
@@ -57,11 +57,6 @@ class Judgement:
     deviation: float | None = None  # standard error of `value`
     people: int | None = None
 
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Judgement:
-        """A judgement from JSON of its fields."""
-        return cls(**{**content, "pairs": tuple(content["pairs"]), "subsets": tuple(content["subsets"])})
-
 
 @dataclass(frozen=True, slots=True)
 class About:
@@ -74,11 +69,6 @@ class About:
     categories: tuple[str, ...] = ()  # of the complete data set
     partial: tuple[str, ...] = ()  # subsets that are not complete; "" is the whole set
     notes: tuple[str, ...] = ()  # what the reader wants to be known, and how pictures were changed
-
-    @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> About:
-        """From JSON of its fields."""
-        return cls(**{**content, **{name: tuple(content[name]) for name in ("categories", "partial", "notes")}})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from pim.errors import DataError, UsageError, did_you_mean
 
@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from pim.eval.judgements import Plan
     from pim.eval.run import Advance
 
+Made = TypeVar("Made")
 LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
 IMAGENET_C = ("imagenet-c", "tiny-imagenet-c")
 NAMES = ("bapps", "tid2013", *IMAGENET_C, "kadid10k", "csiq", "live", "pipal", "table")
+
+
+def from_json(kind: type[Made], content: Mapping[str, Any]) -> Made:
+    """An instance of a dataclass from JSON of its fields; lists become tuples."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
 
 
 class Progress(Protocol):
@@ -71,7 +77,7 @@ class RatedSet:
         """What a run noted."""
         noted = request["source"]
         paths = {name: noted[name] and Path(noted[name]) for name in ("path", "images", "clean", "frost")}
-        return cls(**{**noted, **paths, "corruptions": tuple(noted["corruptions"])})
+        return from_json(cls, {**noted, **paths})
 
 
 _OWNERS = {
@@ -157,7 +163,7 @@ def plan_again(request: Mapping[str, Any], name: str) -> Plan:
     from pim.eval.judgements import Treatment, plan_of, with_jpeg_floor
 
     asked = RatedSet.from_request(request)
-    selection = Selection(**{key: tuple(chosen) for key, chosen in request["selection"].items()})
+    selection = from_json(Selection, request["selection"])
     for dataset in datasets(asked):
         if dataset.name == name:
             return plan_of(with_jpeg_floor(dataset), Treatment(**request["treatment"]), selection.keep())

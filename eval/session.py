@@ -22,6 +22,7 @@ from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
 from pim.eval.fingerprint import describe, digest, versions
 from pim.eval.judgements import About, Judgement, Plan
+from pim.eval.rated import from_json
 from pim.eval.run import RunOptions, Watch, score
 from pim.eval.scoring import Engine
 from pim.eval.store import Store, StoredRun, reading, writing
@@ -105,7 +106,7 @@ def finished(store: Store) -> Finished:
     if not runs:
         raise DataError(f"{store.folder} holds no run yet")
     request = runs[-1].request
-    judgements = [Judgement.from_dict(row) for row in store.records(runs[-1].run)]
+    judgements = [from_json(Judgement, row) for row in store.records(runs[-1].run)]
     known = {metric.fingerprint: metric for metric in store.metrics()}
     values = []
     try:
@@ -116,7 +117,7 @@ def finished(store: Store) -> Finished:
     except KeyError as error:
         message = f"the run in {store.folder} is not finished; the command that began it continues it"
         raise DataError(message) from error
-    return Finished(About.from_dict(request["about"]), tuple(judgements), tuple(values))
+    return Finished(from_json(About, request["about"]), tuple(judgements), tuple(values))
 
 
 def _outcome(store: Store, options: AnalysisOptions, failures: tuple[str, ...]) -> Outcome:
