@@ -105,7 +105,7 @@ def _variables(path: Path, names: tuple[str, ...], kind: type | tuple[type, ...]
     try:
         if path.stat().st_size > LARGEST:
             raise ManifestError(f"{path} cannot be read as a MATLAB file of LIVE: it has more than {LARGEST} bytes")
-        command = [sys.executable, "-c", _READ, str(path), *names]
+        command = [sys.executable, "-P", "-c", _READ, str(path), *names]
         done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ManifestError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error

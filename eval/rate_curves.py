@@ -64,19 +64,14 @@ def _mean(members: Sequence[RatePoint]) -> RatePoint:
     return RatePoint(members[0].codec, members[0].setting, count, sum(m.bpp for m in members) / count, values)
 
 
-def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
-    """The points of a table with the columns codec and bpp; every other column of a known metric is read.
+def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
+    """Read the points of a table with the columns codec and bpp, and every other column of a known metric.
 
     `psnr_rgb`, `psnr_y` and `msssim_rgb` are read as psnr, psnr-y and ms-ssim. Empty cells are values that were not
-    measured.
-
-    Args:
-        path: As `pim.datasets.cells` reads it.
-        tell: Called with a line about every column that cannot be what it is called, and is left out.
+    measured. A column that cannot be what it is called is told of and left out.
 
     Raises:
-        InputError: if a column is missing, a number cannot be read, or no column of a metric is left; without `tell`
-            also if a column cannot be what it is called. It names the line.
+        InputError: naming the line, if a column is missing, a number cannot be read, or no column of a metric is left.
     """
     table = read_rows(path)
     table.require(("codec", "bpp"))
@@ -95,11 +90,10 @@ def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
             values[name] = _column(table, column, *info.value_range)
         except InputError as error:
             wrong.append(error)
-    if wrong and (tell is None or not values):
+    if wrong and not values:
         raise wrong[0]
     for line in _doubts(path, wrong, values, rates):
-        if tell is not None:
-            tell(line)
+        tell(line)
     return [
         RatePoint(row["codec"], row.get("setting", ""), int(counts[at] or 0), _there(rates[at]), _present(values, at))
         for at, (_, row) in enumerate(table.records())
@@ -165,12 +159,10 @@ def decibels(info: MetricInfo, value: float) -> float:
     return -10 * math.log10(lacking) if lacking > 0 else math.inf
 
 
-def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell | None = None) -> dict[str, Curve]:
-    """Draw the curve of every codec that has the metric in at least two points; tells of every codec that has none.
-
-    Raises:
-        InputError: if the points of a codec do not make a curve, without `tell`.
-    """
+def curves(
+    points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell = lambda line: None
+) -> dict[str, Curve]:
+    """Draw the curve of every codec that has the metric in at least two points; tells of every codec that has none."""
     groups: dict[str, list[RatePoint]] = {}
     for point in points:
         groups.setdefault(point.codec, []).extend([point] if metric in point.values else [])
@@ -180,10 +172,8 @@ def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tel
             if len(members) > 1:
                 quality = [decibels(info, p.values[metric]) for p in members]
                 found[name] = Curve.through(name, [p.bpp for p in members], quality)
-            elif tell is not None:
+            else:
                 tell(f"{metric}: {name} is not compared; a curve needs two points, it has {len(members)}")
         except InputError as error:
-            if tell is None:
-                raise
             tell(f"{metric}: {error}; not compared")
     return found

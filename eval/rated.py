@@ -124,9 +124,9 @@ def datasets(asked: RatedSet) -> list[Dataset]:
     # One reader is imported, not all.
     reader = import_module(f"pim.datasets.{'imagenet_c' if asked.name in IMAGENET_C else asked.name}")
     if asked.name == "bapps":
-        halves = reader.holds(path, asked.split)
-        found = [reader.read_2afc(path, asked.split)] if "2afc" in halves or not halves else []
-        return [*found, *([reader.read_jnd(path)] if "jnd" in halves and asked.split == "val" else [])]
+        same = asked.split == "val" and reader.holds(path, "jnd/val")
+        found = [] if same and not reader.holds(path, "2afc/val") else [reader.read_2afc(path, asked.split)]
+        return [*found, reader.read_jnd(path)] if same else found
     if asked.generate:
         from pim.datasets.corruptions import Recipe
 
