@@ -41,20 +41,13 @@ class Source:
     """One video file, one picture, or one folder of pictures."""
 
     path: Path
-    name: str
-    held_out: bool
+    name: str = ""
+    held_out: bool = False
     draw: float | None = None  # in [0, 1): sources below `share` are held out; None: a manifest has decided
     share: float = 0.0  # of the sources to hold out
     splits: Mapping[str, bool] = field(default_factory=dict)  # pictures of a folder that a manifest holds out or not
     notes: tuple[str, ...] = ()  # what was left out beside it
-
-
-@dataclass(frozen=True)
-class _Place:
-    path: Path
-    split: str = ""
-    splits: Mapping[str, bool] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    split: str = ""  # train or valid, where a manifest says so of the whole source
 
 
 def find_sources(paths: Iterable[str | Path], held_out_share: float = 0.1, seed: int = 0) -> list[Source]:
@@ -81,7 +74,7 @@ def find_sources(paths: Iterable[str | Path], held_out_share: float = 0.1, seed:
         names.add(name)
         draw = None if place.split or place.splits else _draw(name, seed)
         held_out = place.split == "valid" if draw is None else draw < held_out_share
-        found[key] = Source(place.path, name, held_out, draw, held_out_share, place.splits, place.notes)
+        found[key] = replace(place, name=name, held_out=held_out, draw=draw, share=held_out_share)
     return settled(sorted(found.values(), key=lambda source: source.name))
 
 
@@ -121,9 +114,9 @@ def breaks(pictures: Sequence[Path]) -> list[bool]:
     return [False, *(step is None or step != usual[0][0] for step in steps)] if usual else [False] * len(pictures)
 
 
-def _expand(path: Path) -> list[_Place]:
+def _expand(path: Path) -> list[Source]:
     if path.is_file():
-        return [_Place(path)]
+        return [Source(path)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; expected a video, a folder of videos or a folder of frames")
     found, notes = _inside(path, ())
@@ -134,14 +127,14 @@ def _expand(path: Path) -> list[_Place]:
     return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]]
 
 
-def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[_Place], list[str]]:
+def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[Source], list[str]]:
     """The sources in a folder and the folders in it, and what to say of the rest."""
     here = _visible(folder)
     videos = [p for p in here if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     pictures = pictures_in(folder)
-    found, notes = [_Place(p) for p in videos], []
+    found, notes = [Source(p) for p in videos], []
     if pictures and not videos:
-        found.append(_Place(folder))
+        found.append(Source(folder))
     elif pictures:
         notes.append(_some("pictures beside videos are left out; a folder of their own makes them a source", pictures))
     known = {*videos, *pictures, folder / MANIFEST}
@@ -155,7 +148,7 @@ def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[_Pla
     return _decided(folder, found, pictures), notes
 
 
-def _decided(folder: Path, found: list[_Place], pictures: Sequence[Path]) -> list[_Place]:
+def _decided(folder: Path, found: list[Source], pictures: Sequence[Path]) -> list[Source]:
     """The sources with what the manifest of a folder says of them and has not been said further down."""
     clips = any(place.path == folder for place in found)
     splits = read_splits(folder, [*(p.path for p in found if p.path != folder), *(pictures if clips else ())])
