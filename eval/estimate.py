@@ -78,12 +78,9 @@ class Difference:
 
 
 def row_mean(values: Array, member: NDArray[np.int64], weights: Array | None = None) -> Statistic:
-    """The mean over the rows of drawn clusters, from sums by cluster.
+    """Take the mean of values (n,) over the rows of drawn clusters, from sums by `member`, the cluster of every row.
 
-    Args:
-        values: (n,).
-        member: (n,) cluster of every row.
-        weights: (n,) of the rows; None: all alike.
+    Rows may have weights (n,); else they count alike.
     """
     weights = np.ones(len(values)) if weights is None else weights
 
@@ -102,13 +99,7 @@ def undefined(reason: str) -> Estimate:
 
 
 def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] | None = None) -> Estimate:
-    """A statistic with its interval over clusters.
-
-    Args:
-        statistic: Of how often each cluster counts.
-        clusters: All clusters of the table.
-        used: The clusters that have rows in this statistic; None: all.
-    """
+    """Give a statistic its interval over clusters; only those `used` have rows in it, all if nothing is said."""
     names = len(clusters.names)
     value = float(statistic(np.ones((1, names)))[0])
     if np.isnan(value):

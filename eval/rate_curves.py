@@ -38,9 +38,7 @@ def average(points: Sequence[RatePoint], tell: Tell = lambda line: None) -> list
     A metric that some pictures of a setting lack is left out of it. A picture that is somewhere coded without loss, so
     that its PSNR is infinite, counts for no mean, unless all pictures are such: then those values are left out.
 
-    Args:
-        points: Of single pictures; for every codec and setting in one order of the pictures.
-        tell: Called with a line about what is left out.
+    Points are of single pictures, for every codec and setting in one order of the pictures. What is left out is told.
     """
     groups: dict[tuple[str, str], list[RatePoint]] = {}
     for point in points:

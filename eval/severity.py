@@ -147,12 +147,7 @@ def image_adjacent(grid: SeverityGrid) -> Array:
 
 
 def rank_agreement(first: Mapping[str, float], second: Mapping[str, float], furthest: int = 5) -> RankAgreement:
-    """Compare the cell means of two metrics over the cells both have.
-
-    Args:
-        first: Mean distance by cell, such as "fog 3".
-        second: The same of another metric.
-        furthest: How many of the cells that disagree most to name.
+    """Compare mean distances of two metrics over the cells both have, such as "fog 3"; names the `furthest` apart.
 
     Raises:
         InputError: if they share fewer than 3 cells.

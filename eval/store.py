@@ -163,10 +163,8 @@ class Store:
     def write(self, scores: Iterable[Score], identical: Mapping[int, bool], pictures: Mapping[str, str]) -> None:
         """Commit values, all or none of them; an earlier value of the same pair and metric is replaced.
 
-        Args:
-            scores: The values; their metrics have to be checked again.
-            identical: By pair_id, whether both images are equal.
-            pictures: What opening decided, by name of the picture.
+        Their metrics have to be checked again. `identical` says by pair_id whether both images are equal, `pictures`
+        by name of a picture what opening decided.
         """
         rows = [(s.pair, s.metric, s.value, int(s.value is None), s.message) for s in scores]
         with self._transaction() as sql:

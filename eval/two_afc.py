@@ -136,12 +136,7 @@ def ceiling_scores(judge: Array) -> Array:
 
 
 def one_sided_share(first: Array, second: Array) -> float:
-    """Share of rows where exactly one of two metrics agrees with the majority of people.
-
-    Args:
-        first: Row scores of one metric, (n,).
-        second: Row scores of the other, (n,).
-    """
+    """Share of rows where exactly one of two metrics, by their row scores (n,), agrees with the majority of people."""
     return float(np.mean((first > 0.5) != (second > 0.5)))
 
 

@@ -34,12 +34,7 @@ def blur(image: Floats, sigma: float, mode: str = "nearest", truncate: float = 4
 
 
 def clipped_zoom(image: Floats, factor: float) -> Floats:
-    """The centre of an image magnified by `factor` >= 1, linearly, in the size of the image.
-
-    Args:
-        image: (H, W) or (H, W, C).
-        factor: Magnification.
-    """
+    """Magnify the centre of an image, (H, W) or (H, W, C), by `factor` >= 1, linearly; its size stays."""
     height, width = image.shape[:2]
     kept = [int(np.ceil(side / factor)) for side in (height, width)]
     top, left = (height - kept[0]) // 2, (width - kept[1]) // 2
@@ -50,12 +45,7 @@ def clipped_zoom(image: Floats, factor: float) -> Floats:
 
 
 def motion_offsets(radius: int, angle: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where the taps of a motion blur lie: rows and columns, (2 radius + 1,) each.
-
-    Args:
-        radius: Of the blur, in pixels.
-        angle: Of the motion, in degrees.
-    """
+    """Find where the taps of a motion at an angle in degrees lie: rows and columns, (2 radius + 1,) each, in pixels."""
     width = 2 * radius + 1
     px, py = width * np.sin(np.deg2rad(angle)), width * np.cos(np.deg2rad(angle))
     taps = np.arange(width)
@@ -65,13 +55,9 @@ def motion_offsets(radius: int, angle: float) -> tuple[NDArray[np.int64], NDArra
 
 
 def motion_blur(image: Bytes, radius: int, sigma: float, angle: float) -> Bytes:
-    """One-sided Gaussian motion blur as ImageMagick has it, with the edge repeated outside.
+    """Blur an image, (H, W) or (H, W, C), along a motion to one side, as ImageMagick does; the edge repeats outside.
 
-    Args:
-        image: (H, W) or (H, W, C).
-        radius: The blur has 2 radius + 1 taps.
-        sigma: Of the Gaussian weights, in taps.
-        angle: Of the motion, in degrees.
+    There are 2 radius + 1 Gaussian weights with a sigma in taps; the angle is in degrees.
     """
     height, width = image.shape[:2]
     weights = np.exp(-(np.arange(2 * radius + 1) ** 2) / (2 * sigma**2))

@@ -45,13 +45,9 @@ def apply_snow(image: Bytes, constants: Constants, params: Params) -> Bytes:
 
 
 def draw_frost(shape: Shape, rng: Generator, folder: Path, scale: float) -> Params:
-    """`overlay`: a random part of one of the frost pictures, (H, W, 3).
+    """`overlay`: a random part, (H, W, 3), of one of the published frost pictures in a folder, frost1 to frost6.
 
-    Args:
-        shape: Of the picture to corrupt.
-        rng: Random numbers.
-        folder: Holds the published frost pictures, frost1 to frost6.
-        scale: Of the frost pictures; they are enlarged further if they do not cover the picture.
+    They are scaled, and enlarged further if they do not cover the picture.
 
     Raises:
         DataError: if the folder lacks them, or one cannot be read.
