@@ -96,6 +96,17 @@ SaveAligned = Annotated[
         help="Save both pictures as they were compared, where displacement or tone was taken back.",
     ),
 ]
+Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where paths of a table start.")]
+Direction = Annotated[
+    bool | None, typer.Option("--higher-is-better/--lower-is-better", help="What the scores of a table mean.")
+]
+Subsets = Annotated[
+    list[str] | None, typer.Option("--subset", metavar="NAME", help="Only rows of this subset. May be repeated.")
+]
+Distortions = Annotated[
+    list[str] | None, typer.Option("--distortion", metavar="NAME", help="Only this type. May be repeated.")
+]
+Clean = Annotated[Path | None, typer.Option("--clean", metavar="DIR", help="imagenet-c: the clean pictures.")]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
 BESIDE = (".json", ".ckpt")  # endings of what is written beside an output

@@ -95,7 +95,7 @@ def from_table(path: Path) -> Pairs:
         InputError: if it cannot be read, or a column or cell is missing, with its line.
     """
     from pim.datasets.cells import read_rows
-    from pim.datasets.places import Places
+    from pim.datasets.folder import Places
 
     table = read_rows(path)
     table.require(COLUMNS)

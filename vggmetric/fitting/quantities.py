@@ -21,8 +21,7 @@ from pim.errors import DataError, PimError
 from pim.eval.fingerprint import digest
 from pim.eval.judgements import PlannedPair, StampedPicture
 from pim.eval.run import Advance
-from pim.eval.scoring import Placed
-from pim.eval.waves import waves
+from pim.eval.scoring import Placed, waves
 from pim.images.opener import OpenOptions
 from pim.scoring.engine import of_one_size, together
 from pim.scoring.kept import RecentlyPrepared
