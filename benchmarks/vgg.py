@@ -9,6 +9,7 @@ round, quartiles in brackets.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import time
 from collections.abc import Iterator
@@ -21,10 +22,13 @@ from torch import Tensor
 from torchvision.models import vgg16
 
 from vggmetric import Head, VGGMetric
+from vggmetric.features import TAPS, operations
 from vggmetric.head import locate, uniform
 
 LPIPS = "lpips.LPIPS(net='vgg'), a pair"
 BARE = "vgg16().features, both images"
+PRODUCT = "products of matrices with as many multiply-adds"
+SIDE = 1024  # of these matrices
 
 
 def cases(heads: list[str], x: Tensor, y: Tensor) -> Iterator[Case]:
@@ -34,6 +38,12 @@ def cases(heads: list[str], x: Tensor, y: Tensor) -> Iterator[Case]:
     features = vgg16(weights=None, init_weights=False).features.eval().requires_grad_(False)
     both = torch.cat([x, y])
     yield Case(BARE, lambda: without_gradient(features, both))
+    half = copy.deepcopy(features).bfloat16().to(memory_format=torch.channels_last)
+    coarse = both.bfloat16().contiguous(memory_format=torch.channels_last)
+    yield Case(f"{BARE}, bfloat16", lambda: without_gradient(half, coarse))
+    count = round(operations(TAPS[-1]) * both[:, 0].numel() / SIDE**3)
+    left, right, out = torch.rand(3, SIDE, SIDE)
+    yield Case(PRODUCT, lambda: [torch.mm(left, right, out=out) for _ in range(count)])
     for name in heads:
         head = uniform("rand0") if name == "uniform" else dataclasses.replace(Head.read(locate(name)), backbone="rand0")
         metric = VGGMetric(head)
