@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pim.core.device import exact
-from pim.core.metric import Metric, as_batch, check_pair
+from pim.core.metric import Metric, Prepared, as_batch, check_pair
 from pim.errors import InputError, PimError, UsageError
 from pim.metrics import registry
 
@@ -56,7 +56,7 @@ def shipped(metric: Metric) -> Calibration | None:
     return MEASURED.get(metric.name) if same else None
 
 
-def perceptual_term(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
+def perceptual_term(metric: Metric, reference: Tensor | Prepared, distorted: Tensor) -> Tensor:
     """The value of every pair as a loss: a distance as it is, a similarity as what it lacks to its best value."""
     value: Tensor = metric(reference, distorted)
     best = metric.info.value_range[1]
