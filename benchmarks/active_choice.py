@@ -26,7 +26,7 @@ from timing import Spread, report, setting
 
 from pim.core.files import write_text
 from pim.rating.bradley_terry import fit
-from pim.rating.choosing import Chooser, LeastJudged, MostInformative, Tally, wins_of
+from pim.rating.choosing import LeastJudged, MostInformative, Tally, wins_of
 
 Array = NDArray[np.float64]
 Rule = Literal["random", "all", "active"]
@@ -74,7 +74,11 @@ def curve(world: World, rule: Rule, seed: int) -> tuple[Array, float]:
     asked, held = _pairs(world, rng)
     chance, right = _chances(world, theta, asked), _chances(world, theta, held)
     names = [(f"{r:03}", f"{a:03}", f"{b:03}") for r, a, b in asked]
-    rules: dict[Rule, Chooser] = {"random": _Random(), "all": LeastJudged(), "active": MostInformative(names)}
+    rules: dict[Rule, _Random | LeastJudged | MostInformative] = {
+        "random": _Random(),
+        "all": LeastJudged(),
+        "active": MostInformative(names),
+    }
     chooser = rules[rule]
     tally, seen = Tally.empty(len(asked)), np.zeros((world.raters, len(asked)), dtype=bool)
     rng, found = np.random.default_rng([seed, 1]), []

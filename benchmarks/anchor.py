@@ -53,7 +53,8 @@ class Denoiser(nn.Sequential):
     def forward(self, images: Tensor) -> Tensor:
         """Add noise, from torch's generator, and take away what is found of it."""
         noisy = images + NOISE * torch.randn_like(images)
-        restored: Tensor = noisy - super().forward(noisy)
+        found: Tensor = super().forward(noisy)  # type: ignore[no-untyped-call]
+        restored: Tensor = noisy - found
         return restored
 
 
