@@ -74,7 +74,12 @@ def curve(world: World, rule: Rule, seed: int) -> tuple[Array, float]:
     asked, held = _pairs(world, rng)
     chance, right = _chances(world, theta, asked), _chances(world, theta, held)
     names = [(f"{r:03}", f"{a:03}", f"{b:03}") for r, a, b in asked]
-    chooser = {"random": _Random(), "all": LeastJudged(), "active": MostInformative(names)}[rule]
+    rules: dict[Rule, _Random | LeastJudged | MostInformative] = {
+        "random": _Random(),
+        "all": LeastJudged(),
+        "active": MostInformative(names),
+    }
+    chooser = rules[rule]
     tally, seen = Tally.empty(len(asked)), np.zeros((world.raters, len(asked)), dtype=bool)
     rng, found = np.random.default_rng([seed, 1]), []
     every = world.references * world.candidates // PER_CANDIDATE
@@ -209,7 +214,9 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     for spread, rules in curves.items():
         for answers in [n for n in (2, 4, 8, 12, 16) if n <= asked.answers]:
-            means = {rule: float(values[:, answers * PER_CANDIDATE - 1].mean()) for rule, values in rules.items()}
+            means: dict[str, float] = {
+                rule: float(values[:, answers * PER_CANDIDATE - 1].mean()) for rule, values in rules.items()
+            }
             share = shares(rules["active"], rules["random"], answers)
             rows.append({"spread": spread, "answers": answers, **means, "best": best[spread], "share needed": share})
     size = f"{asked.references} references, {asked.candidates} candidates each, {asked.seeds} seeds"

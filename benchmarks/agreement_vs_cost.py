@@ -116,7 +116,7 @@ def labels(names: Sequence[str], places: Sequence[tuple[float, float]]) -> list[
     taken = [(x - 5, x + 5, y - 5, y + 5) for x, y in places]
     made = []
     for name, (x, y) in zip(names, places, strict=True):
-        tries = []
+        tries: list[tuple[float, int, str, float, float, tuple[float, float, float, float]]] = []
         for anchor, aside, below in (
             ("start", 8, 4),
             ("end", -8, 4),

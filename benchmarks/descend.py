@@ -37,6 +37,7 @@ METRICS = ("mse", "ssim", "ms-ssim", "nlpd", "pim", f"pim{JITTERED}", f"pim{ANCH
 JITTER = 8  # pixels
 STARTS = ("noise", "jpeg")
 Loss = Callable[[Tensor], Tensor]
+Descent = tuple[Tensor, list[float]]  # image, and its losses
 
 
 def objective(name: str, reference: Tensor) -> Loss:
@@ -72,7 +73,7 @@ def start_of(kind: str, reference: Tensor, quality: int, seed: int) -> Tensor:
     return torch.from_numpy(np.array(Image.open(stream))).permute(2, 0, 1)[None].float() / 255
 
 
-def descend(loss: Loss, start: Tensor, steps: int, rate: float) -> tuple[Tensor, list[float]]:
+def descend(loss: Loss, start: Tensor, steps: int, rate: float) -> Descent:
     """The image after Adam on its pixels, which may leave [0, 1], and the loss before every step and at the end."""
     image = start.clone().requires_grad_()
     optimiser = torch.optim.Adam([image], rate)
@@ -80,7 +81,7 @@ def descend(loss: Loss, start: Tensor, steps: int, rate: float) -> tuple[Tensor,
     for _ in range(steps):
         optimiser.zero_grad()
         value = loss(image)
-        value.backward()
+        (image.grad,) = torch.autograd.grad(value, image)
         if not (torch.isfinite(value) and torch.isfinite(image.grad).all()):
             raise SystemExit("a value or gradient is not finite")
         values.append(value.item())
@@ -89,7 +90,7 @@ def descend(loss: Loss, start: Tensor, steps: int, rate: float) -> tuple[Tensor,
         return image.detach(), [*values, loss(image).item()]
 
 
-def kept(path: Path, settings: dict[str, Any], make: Callable[[], tuple[Tensor, list[float]]]) -> tuple[Tensor, list]:
+def kept(path: Path, settings: dict[str, Any], make: Callable[[], tuple[Tensor, list[float]]]) -> Descent:
     """A descent from its file, or made and written there."""
     said = json.dumps(settings, sort_keys=True)
     if path.is_file():
@@ -129,7 +130,7 @@ def descents(asked: argparse.Namespace, picture: Tensor) -> Iterator[tuple[str, 
             yield name, start, reference, image, values
 
 
-def _made(asked: argparse.Namespace, name: str, reference: Tensor, first: Tensor) -> tuple[Tensor, list[float]]:
+def _made(asked: argparse.Namespace, name: str, reference: Tensor, first: Tensor) -> Descent:
     return descend(objective(name, reference), first, asked.steps, asked.rate)
 
 

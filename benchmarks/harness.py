@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from timing import Case, Spread, ratio, report, setting, timed
 
@@ -34,32 +35,33 @@ from pim.eval.store import writing
 from pim.scoring.pictures import FilePicture
 
 Row = dict[str, object]
+Paths = tuple[Path, Path]  # reference and distorted
 
 
-def write_pairs(folder: Path, count: int, per_reference: int, size: tuple[int, int]) -> list[PlannedPair]:
+def write_pairs(folder: Path, count: int, per_reference: int, size: tuple[int, int]) -> list[Paths]:
     """PNG files of soft noise, whose decoding costs about as much as that of photographs."""
     rng = np.random.default_rng(0)
-    pairs: list[PlannedPair] = []
+    pairs: list[Paths] = []
     for number in range(count):
         if number % per_reference == 0:
             coarse = rng.uniform(0, 255, (size[1] // 8, size[0] // 8, 3)).astype(np.uint8)
-            clean = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), np.float32)
-            clean = clean + rng.normal(0, 3, clean.shape)
+            smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC))
+            clean = smooth + rng.normal(0, 3, smooth.shape)
             reference = _save(folder / f"r{number}.png", clean)
-        distorted = _save(folder / f"d{number}.png", clean + rng.normal(0, 5 + number % per_reference, clean.shape))
-        pairs.append(PlannedPair(str(number), FilePicture(reference), FilePicture(distorted)))
+        noise = rng.normal(0, 5 + number % per_reference, clean.shape)
+        pairs.append((reference, _save(folder / f"d{number}.png", clean + noise)))
     return pairs
 
 
-def _save(path: Path, pixels: np.ndarray) -> Path:
+def _save(path: Path, pixels: NDArray[np.float64]) -> Path:
     Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8)).save(path)
     return path
 
 
-def loop(pairs: Sequence[PlannedPair], metric: Metric) -> list[float]:
+def loop(pairs: Sequence[Paths], metric: Metric) -> list[float]:
     """Pair after pair."""
     with torch.no_grad():
-        return [float(metric(_opened(p.reference.path), _opened(p.distorted.path))) for p in pairs]
+        return [float(metric(_opened(reference), _opened(distorted))) for reference, distorted in pairs]
 
 
 def _opened(path: Path) -> torch.Tensor:
@@ -67,12 +69,13 @@ def _opened(path: Path) -> torch.Tensor:
     return torch.from_numpy(pixels).permute(2, 0, 1)[None].contiguous()
 
 
-def harness(pairs: Sequence[PlannedPair], metric: Metric, folder: Path, engine: Engine) -> None:
+def harness(pairs: Sequence[Paths], metric: Metric, folder: Path, engine: Engine) -> None:
     """A run from nothing to a complete table."""
     shutil.rmtree(folder, ignore_errors=True)
+    plan = [PlannedPair(str(i), FilePicture(a), FilePicture(b)) for i, (a, b) in enumerate(pairs)]
     with writing(folder) as store:
-        ids = store.add_pairs([(pair.key, pair.stamp(False)) for pair in pairs])
-        failures = score(store, pairs, ids, [metric], RunOptions(), lambda *_: nullcontext(_ignore), engine)
+        ids = store.add_pairs([(pair.key, pair.stamp(False)) for pair in plan])
+        failures = score(store, plan, ids, [metric], RunOptions(), lambda *_: nullcontext(_ignore), engine)
     if failures:
         raise SystemExit(failures[0])
 
@@ -81,7 +84,7 @@ def _ignore(count: int = 1, note: str = "") -> None:
     """Progress that nobody looks at."""
 
 
-def compared(metric: Metric, pairs: Sequence[PlannedPair], folder: Path, asked: argparse.Namespace) -> Row:
+def compared(metric: Metric, pairs: Sequence[Paths], folder: Path, asked: argparse.Namespace) -> Row:
     """The row of one metric: loop and harness by turns."""
     plain = Case("loop", lambda: loop(pairs, metric), len(pairs))
     ours = Case("pim eval", lambda: harness(pairs, metric, folder, InThisProcess(asked.workers)), len(pairs))
@@ -93,7 +96,7 @@ def compared(metric: Metric, pairs: Sequence[PlannedPair], folder: Path, asked: 
     }
 
 
-def on_ray(metric: Metric, pairs: Sequence[PlannedPair], folder: Path, asked: argparse.Namespace) -> Row:
+def on_ray(metric: Metric, pairs: Sequence[Paths], folder: Path, asked: argparse.Namespace) -> Row:
     """The row of one metric: this process, and as many actors as there are threads, by turns.
 
     A run on Ray begins with the start of its actors, so the time of a run of two pairs is taken off.

@@ -17,6 +17,7 @@ import importlib.util
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -86,12 +87,12 @@ def cases(found: dict[str, Metric], x: Tensor, y: Tensor, candidates: int) -> It
     for name, metric in found.items():
         if min(x.shape[2:]) < metric.info.min_size:
             continue
-        yield Case(f"{name}|{FORWARD}", lambda m=metric: forward(m, x, y), count)
-        yield Case(f"{name}|{BACKWARD}", lambda m=metric: backward(m, x, y), count)
-        yield Case(f"{name}|{PREPARED}", lambda m=metric: prepared(m, x, y, candidates), count * candidates)
+        yield Case(f"{name}|{FORWARD}", partial(forward, metric, x, y), count)
+        yield Case(f"{name}|{BACKWARD}", partial(backward, metric, x, y), count)
+        yield Case(f"{name}|{PREPARED}", partial(prepared, metric, x, y, candidates), count * candidates)
 
 
-def forward(compute, *images: Tensor) -> None:
+def forward(compute: Callable[..., Tensor], *images: Tensor) -> None:
     """Values alone."""
     with torch.no_grad():
         compute(*images)
@@ -138,7 +139,7 @@ def of_peak(metric: Metric, pixels: int, times: list[float], peak: list[float]) 
 
 def rows(
     found: dict[str, Metric], size: tuple[int, int], batch: int, rounds: int, candidates: int, device: torch.device
-) -> Iterator[dict]:
+) -> Iterator[dict[str, object]]:
     """The table for images of one size, cheapest first within what was done."""
     width, height = size
     torch.manual_seed(0)
@@ -177,7 +178,7 @@ def main() -> None:
     torch.set_num_threads(asked.threads)
     torch.backends.cudnn.allow_tf32 = False  # for the others as for ours
     found = {name: metric.to(asked.device) for name, metric in metrics(asked.metric).items()}
-    table = []
+    table: list[dict[str, object]] = []
     for case in asked.case or ["256x256x1", "256x256x8", "768x512x1"]:
         width, height, batch = map(int, case.split("x"))
         table += rows(found, (width, height), batch, asked.rounds, asked.candidates, asked.device)

@@ -31,8 +31,7 @@ from pim.core.files import write_text
 from pim.core.weights import cache_folder
 from pim.eval.bootstrap import DRAWS, SEED
 from pim.eval.estimate import Clusters, Estimate, IntervalOptions, difference, estimate, mean_of
-from pim.eval.judgements import Plan
-from pim.eval.plan import plan_of
+from pim.eval.judgements import Plan, plan_of
 from pim.eval.rated import RatedSet, Selection, datasets, looked_at
 from pim.eval.session import finished
 from pim.eval.store import reading

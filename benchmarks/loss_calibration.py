@@ -20,7 +20,8 @@ from video_crops import crops
 
 import pim
 from ntc.rd import ANCHORS, as_picture, as_tensor
-from pim.calibration import coarse, measure
+from pim.calibration import measure
+from pim.images.made import coarse
 
 SIZE = 176  # pixels; MS-SSIM needs 161
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -39,7 +40,7 @@ def autoencoder(channels: int) -> nn.Sequential:
 def step(network: nn.Module, optimiser: torch.optim.Optimizer, loss: Loss, images: Tensor) -> None:
     """One step of training."""
     optimiser.zero_grad()
-    loss(images, network(images)).backward()
+    torch.autograd.backward(loss(images, network(images)))
     optimiser.step()
 
 
@@ -54,7 +55,7 @@ def cases(names: list[str], images: Tensor, channels: int) -> Iterator[Case]:
         if min(images.shape[2:]) >= metric.info.min_size:
             losses[name] = Distortion(metric, calibration=Calibration(0.004, 0.2))  # any weight takes as long
     for name, loss in losses.items():
-        yield Case(name, lambda loss=loss: step(network, optimiser, loss, images), len(images))
+        yield Case(name, partial(step, network, optimiser, loss, images), len(images))
 
 
 def usable(names: list[str]) -> list[str]:

@@ -97,7 +97,7 @@ MUTATIONS = (
         PREPARATION,
     ),
     # How corrupted pictures are made
-    Mutation("datasets/corruptions/hsv.py", "% 6", "% 5", CORRUPTIONS),
+    Mutation("datasets/corruptions/pixels.py", "% 6", "% 5", CORRUPTIONS),
     # Recipes of training
     Mutation(
         "ntc/settings.py",
@@ -146,7 +146,7 @@ MUTATIONS = (
     Mutation("eval/bd_rate.py", "np.log(curve.rate), 3)", "np.log(curve.rate), 2)", "tests/test_bd_rate.py"),
     Mutation(
         "eval/opinions.py",
-        "-1.0 if table.lower_is_better[metric] == table.higher_is_better else 1.0",
+        "-1.0 if table.lower_is_better[metric] == bool(table.about.higher_is_better) else 1.0",
         "1.0",
         "tests/test_analysis.py",
     ),

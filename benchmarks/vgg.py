@@ -9,9 +9,11 @@ round, quartiles in brackets.
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import lpips
@@ -20,43 +22,48 @@ from timing import Case, Spread, ratio, report, setting, timed
 from torch import Tensor
 from torchvision.models import vgg16
 
+from pim.core.metric import Prepared
 from vggmetric import Head, VGGMetric
+from vggmetric.features import TAPS, operations
 from vggmetric.head import locate, uniform
 
 LPIPS = "lpips.LPIPS(net='vgg'), a pair"
 BARE = "vgg16().features, both images"
+PRODUCT = "products of matrices with as many multiply-adds"
+SIDE = 1024  # of these matrices
 
 
 def cases(heads: list[str], x: Tensor, y: Tensor) -> Iterator[Case]:
     """What is timed: LPIPS, the network alone, then pairs, candidates of a prepared reference, and gradients."""
     package = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    yield Case(LPIPS, lambda: without_gradient(package, x, y))
+    yield Case(LPIPS, partial(without_gradient, package, x, y))
     features = vgg16(weights=None, init_weights=False).features.eval().requires_grad_(False)
     both = torch.cat([x, y])
-    yield Case(BARE, lambda: without_gradient(features, both))
+    yield Case(BARE, partial(without_gradient, features, both))
+    half = copy.deepcopy(features).bfloat16().to(memory_format=torch.channels_last)
+    coarse = both.bfloat16().contiguous(memory_format=torch.channels_last)
+    yield Case(f"{BARE}, bfloat16", partial(without_gradient, half, coarse))
+    count = round(operations(TAPS[-1]) * both[:, 0].numel() / SIDE**3)
+    left, right, out = torch.rand(3, SIDE, SIDE)
+    yield Case(PRODUCT, lambda: [torch.mm(left, right, out=out) for _ in range(count)])
     for name in heads:
         head = uniform("rand0") if name == "uniform" else dataclasses.replace(Head.read(locate(name)), backbone="rand0")
         metric = VGGMetric(head)
         with torch.no_grad():
             fixed = metric.prepare(x)
-        yield Case(f"{name}: pair", lambda m=metric: without_gradient(m, x, y))
-        yield Case(f"{name}: pair and map", lambda m=metric: without_gradient(mapped(m), x, y))
-        yield Case(f"{name}: candidate of a prepared reference", lambda m=metric, f=fixed: without_gradient(m, f, y))
-        yield Case(f"{name}: candidate and its gradient", lambda m=metric, f=fixed: with_gradient(m, f, y))
+        yield Case(f"{name}: pair", partial(without_gradient, metric, x, y))
+        yield Case(f"{name}: pair and map", partial(without_gradient, partial(metric, spatial=True), x, y))
+        yield Case(f"{name}: candidate of a prepared reference", partial(without_gradient, metric, fixed, y))
+        yield Case(f"{name}: candidate and its gradient", partial(with_gradient, metric, fixed, y))
 
 
-def mapped(metric: VGGMetric):
-    """The map of a pair as a function."""
-    return lambda x, y: metric(x, y, spatial=True)
-
-
-def without_gradient(compute, *arguments) -> None:
+def without_gradient(compute: Callable[..., Tensor], *arguments: Tensor | Prepared) -> None:
     """Values alone."""
     with torch.no_grad():
         compute(*arguments)
 
 
-def with_gradient(metric: VGGMetric, fixed, y: Tensor) -> None:
+def with_gradient(metric: VGGMetric, fixed: Prepared, y: Tensor) -> None:
     """Values, and their gradient at the distorted image."""
     metric(fixed, y.detach().requires_grad_()).sum().backward()
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pim.datasets.frames import find_sources, read_frames
+from pim.datasets.frames import find_sources, frames_of
 from pim.errors import InputError
 
 
@@ -36,7 +36,7 @@ def crops(paths: Sequence[Path], count: int, size: int, seed: int, *, gap: int =
 
 
 def _crops_of(path: Path, size: int, gap: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    frames = enumerate(read_frames(path))
+    frames = enumerate(frame.pixels for frame in frames_of(path, lambda line: None) if frame.pixels is not None)
     while True:
         try:
             number, frame = next(frames)

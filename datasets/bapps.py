@@ -14,27 +14,40 @@ from typing import Literal
 
 import numpy as np
 
-from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
+from pim.datasets.dataset import Dataset, Finding, Kind, ManifestError, Record, count_findings, finding
 from pim.datasets.folder import Listing, listing, subfolders
-from pim.datasets.records import ForcedChoiceRecord, SameRecord
 
 Split = Literal["train", "val"]
 
-VAL = {"traditional": 4720, "cnn": 4720, "superres": 10856, "deblur": 9440, "color": 4720, "frameinterp": 1888}
-EXPECTED_2AFC: dict[Split, Mapping[str, int | None]] = {
-    "val": {"": sum(VAL.values()), **VAL},
-    "train": {"traditional": None, "cnn": None, "mix": None},
-}
-EXPECTED_JND: Mapping[str, int | None] = {"traditional": None, "cnn": None}
-PEOPLE: dict[Split, int] = {"train": 2, "val": 5}  # votes for each triplet
-PEOPLE_JND = 3
 PROTOCOL_SIDE = 64  # the original evaluation resizes to this, bilinear
 LARGEST_LABEL = 4096  # bytes; a label is one number
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".npy")
-
-PARTS_2AFC = ("ref", "p0", "p1", "judge")
-PARTS_JND = ("p0", "p1", "same")
 LAYOUT = "BAPPS, such as dataset/2afc/val/traditional with the folders {parts}"
+
+
+@dataclass(frozen=True)
+class _Half:
+    """What a part of the data set has to be."""
+
+    name: str
+    kind: Kind
+    parts: tuple[str, ...]  # folders of a category, the labels last
+    pairs: tuple[tuple[str, str], ...]  # of parts
+    people: int  # votes for each row
+    expected: Mapping[str, int | None]
+
+
+_VAL = {"traditional": 4720, "cnn": 4720, "superres": 10856, "deblur": 9440, "color": 4720, "frameinterp": 1888}
+_TRIPLET, _CHOICE = ("ref", "p0", "p1", "judge"), (("ref", "p0"), ("ref", "p1"))
+_HALVES = {
+    "2afc/val": _Half("bapps-2afc", "two_afc", _TRIPLET, _CHOICE, 5, {"": sum(_VAL.values()), **_VAL}),
+    "2afc/train": _Half(
+        "bapps-2afc-train", "two_afc", _TRIPLET, _CHOICE, 2, dict.fromkeys(("traditional", "cnn", "mix"))
+    ),
+    "jnd/val": _Half(
+        "bapps-jnd", "jnd", ("p0", "p1", "same"), (("p0", "p1"),), 3, dict.fromkeys(("traditional", "cnn"))
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -58,33 +71,9 @@ def read_2afc(path: Path, split: Split = "val") -> Dataset:
     Raises:
         ManifestError: if there are none.
     """
-    root, categories, findings = _read(path, "2afc", split, PARTS_2AFC)
-    split = "train" if root.name == "train" or root.parent.name == "train" else split
-    records = [
-        ForcedChoiceRecord(
-            key=f"2afc/{split}/{category.name}/{stem}",
-            group=f"2afc/{split}/{category.name}/{stem}",  # sources are not published
-            subsets=(category.name,),
-            reference=category.parts["ref"].files[stem],
-            first=category.parts["p0"].files[stem],
-            second=category.parts["p1"].files[stem],
-            prefer_second=category.labels[stem],
-            n=PEOPLE[split],
-        )
-        for category in categories
-        for stem in category.whole()
-    ]
-    found = Counter(name for record in records for name in ("", *record.subsets))
-    return Dataset(
-        name="bapps-2afc" if split == "val" else "bapps-2afc-train",
-        kind="two_afc",
-        root=root,
-        rows=tuple(records),
-        findings=(*findings, *_vote_findings(categories, PEOPLE[split]), *count_findings(EXPECTED_2AFC[split], found)),
-        expected=EXPECTED_2AFC[split],
-        found=found,
-        protocol_side=PROTOCOL_SIDE,
-    )
+    root, categories, findings = _read(path, f"2afc/{split}")
+    inside = "2afc/train" if "train" in (root.name, root.parent.name) else f"2afc/{split}"
+    return _dataset(inside, root, categories, findings)
 
 
 def read_jnd(path: Path) -> Dataset:
@@ -96,44 +85,45 @@ def read_jnd(path: Path) -> Dataset:
     Raises:
         ManifestError: if there are none.
     """
-    root, categories, findings = _read(path, "jnd", "val", PARTS_JND)
+    return _dataset("jnd/val", *_read(path, "jnd/val"))
+
+
+def _dataset(inside: str, root: Path, categories: list[_Category], findings: tuple[Finding, ...]) -> Dataset:
+    half = _HALVES[inside]
     records = [
-        SameRecord(
-            key=f"jnd/val/{category.name}/{stem}",
-            group=f"jnd/val/{category.name}/{stem}",
+        Record(
+            key=f"{inside}/{category.name}/{stem}",
+            group=f"{inside}/{category.name}/{stem}",  # sources are not published
+            pairs=tuple((category.parts[a].files[stem], category.parts[b].files[stem]) for a, b in half.pairs),
+            value=category.labels[stem],
             subsets=(category.name,),
-            reference=category.parts["p0"].files[stem],
-            distorted=category.parts["p1"].files[stem],
-            same=category.labels[stem],
-            n=PEOPLE_JND,
+            people=half.people,
         )
         for category in categories
         for stem in category.whole()
     ]
-    found = Counter(name for record in records for name in ("", *record.subsets))
+    found = Counter(subset for record in records for subset in ("", *record.subsets))
     return Dataset(
-        name="bapps-jnd",
-        kind="jnd",
+        name=half.name,
+        kind=half.kind,
         root=root,
         rows=tuple(records),
-        findings=(*findings, *_vote_findings(categories, PEOPLE_JND), *count_findings(EXPECTED_JND, found)),
-        expected=EXPECTED_JND,
+        findings=(*findings, *_vote_findings(categories, half.people), *count_findings(half.expected, found)),
+        expected=half.expected,
         found=found,
         protocol_side=PROTOCOL_SIDE,
     )
 
 
-def holds(path: Path, split: Split = "val") -> tuple[str, ...]:
-    """Which halves of BAPPS a folder holds: "2afc", "jnd", both or neither."""
-    parts = {"2afc": PARTS_2AFC, "jnd": PARTS_JND}
-    return tuple(half for half in parts if any(_categories(f, parts[half]) for f in _roots(path, half, split)))
+def holds(path: Path, inside: str) -> bool:
+    """Whether a folder holds "2afc/val", "2afc/train" or "jnd/val"."""
+    return any(_categories(folder, _HALVES[inside].parts) for folder in _roots(path, inside))
 
 
-def _read(
-    path: Path, half: str, split: str, parts: tuple[str, ...]
-) -> tuple[Path, list[_Category], tuple[Finding, ...]]:
+def _read(path: Path, inside: str) -> tuple[Path, list[_Category], tuple[Finding, ...]]:
     """The folder of the categories, the categories, and what is wrong with them."""
-    for root in _roots(path, half, split):
+    parts = _HALVES[inside].parts
+    for root in _roots(path, inside):
         folders = _categories(root, parts)
         if folders:
             break
@@ -151,9 +141,9 @@ def _read(
     return root, categories, tuple(findings)
 
 
-def _roots(path: Path, half: str, split: str) -> list[Path]:
+def _roots(path: Path, inside: str) -> list[Path]:
     """Where the categories may be, the likeliest first: at the folder, below it, or above it."""
-    below = [path, path / split, path / half / split, path / "dataset" / half / split]
+    below = [path, path / Path(inside).name, path / inside, path / "dataset" / inside]
     return [*below, *list(path.resolve().parents)[:2]]
 
 

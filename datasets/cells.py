@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pim.datasets.numerals import Numbers, numbers
 from pim.errors import InputError, did_you_mean
 
 SEPARATORS = "\t;,|"
@@ -51,7 +52,7 @@ class Rows:
         return len(self.rows)
 
     def require(self, names: Iterable[str]) -> None:
-        """That these columns are there.
+        """Check that these columns are there.
 
         Raises:
             InputError: if one is not.
@@ -64,6 +65,12 @@ class Rows:
         """The cells of a column."""
         at = self.columns.index(name)
         return [row.cells[at] for row in self.rows]
+
+    def numbers(self, name: str) -> Numbers:
+        """The numbers of a column; of one that is not there none."""
+        if name not in self.columns:
+            return Numbers((None,) * len(self), frozenset())
+        return numbers(self.column(name), self.separator)
 
     def records(self) -> Iterator[tuple[int, dict[str, str]]]:
         """The line of every row, and its cells by column."""

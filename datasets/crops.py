@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from pim.core.files import written_whole
 from pim.errors import DataError, UsageError
+
+ARRAYS = ("pairs", "source", "frame", "gap", "held_out")  # of `Crops`; all but the last have a row for every crop
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,14 @@ class Crops:
     def take(self, held_out: bool) -> Crops:
         """Only the crops of sources that are held out, or only the others."""
         keep = self.held_out[self.source] == held_out
-        return Crops(
-            self.pairs[keep],
-            self.source[keep],
-            self.frame[keep],
-            self.gap[keep],
-            self.names,
-            self.held_out,
-            self.settings,
-        )
+        return replace(self, **{name: getattr(self, name)[keep] for name in ARRAYS[:-1]})
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over pixels and origin; resumed training insists on the same crops."""
         digest = hashlib.sha256(json.dumps([asdict(self.settings), self.names], sort_keys=True).encode())
-        for array in (self.pairs, self.source, self.frame, self.gap, self.held_out):
-            digest.update(np.ascontiguousarray(array).data)
+        for name in ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(self, name)).data)
         return digest.hexdigest()
 
 
@@ -81,16 +75,9 @@ def save_crops(path: str | Path, crops: Crops) -> None:
         PimError: if it cannot be written.
     """
     with written_whole(path) as stream:
-        np.savez(
-            stream,
-            pairs=crops.pairs,
-            source=crops.source,
-            frame=crops.frame,
-            gap=crops.gap,
-            names=np.array(crops.names),
-            held_out=crops.held_out,
-            settings=np.array(json.dumps(asdict(crops.settings))),
-        )
+        settings = np.array(json.dumps(asdict(crops.settings)))
+        arrays = {name: getattr(crops, name) for name in ARRAYS}
+        np.savez(stream, names=np.array(crops.names), settings=settings, **arrays)
 
 
 def load_crops(path: str | Path) -> Crops:
@@ -103,7 +90,7 @@ def load_crops(path: str | Path) -> Crops:
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as z:
             settings = CropSettings(**json.loads(str(z["settings"])))
             names = tuple(str(name) for name in z["names"])
-            crops = Crops(z["pairs"], z["source"], z["frame"], z["gap"], names, z["held_out"], settings)
+            crops = Crops(names=names, settings=settings, **{name: z[name] for name in ARRAYS})
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise DataError(f"{path} is not a file of packed crops ({error}); `pim train --pack FILE` makes one") from error
     if crops.pairs.dtype != np.uint8 or crops.pairs.ndim != 5 or crops.pairs.shape[1:3] != (2, 3):

@@ -5,15 +5,12 @@ Source: Larson, Chandler, Most apparent distortion (Journal of Electronic Imagin
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-from pim.datasets.dataset import Dataset, ManifestError, count_findings, finding
+from pim.datasets.dataset import Dataset, ManifestError, Record, standard_error
 from pim.datasets.folder import child, find_root, listing, subfolders
-from pim.datasets.labels import range_findings, text_lines
 from pim.datasets.numerals import number, whole
-from pim.datasets.records import OpinionRecord, standard_error
+from pim.datasets.opinions import Rating, opinion_set, text_lines
 from pim.datasets.sheet import read_xlsx
 
 TYPES = {  # folder: what it is
@@ -33,69 +30,27 @@ SHEET = "all_by_image"
 LAYOUT = "CSIQ, a folder with src_imgs, dst_imgs and csiq.DMOS.xlsx or csiq.beta.txt"
 
 
-@dataclass(frozen=True)
-class _Row:
-    picture: str  # in lower case; 1600 is a name
-    kind: str  # a key of TYPES
-    level: int
-    deviation: float | None
-    dmos: float
-
-    @property
-    def stem(self) -> str:
-        return f"{self.picture}.{self.kind}.{self.level}"
-
-
 def read(path: Path) -> Dataset:
-    """Read the table of CSIQ and compare it with the files.
-
-    Args:
-        path: The folder of the data set, or one up to two levels away.
+    """Read the table of CSIQ, in a folder or up to two levels away, and compare it with the files.
 
     Raises:
         ManifestError: if it is another data set, or its table cannot be understood.
     """
     root = find_root(path, lambda folder: _table(folder) is not None and child(folder, "src_imgs").is_dir(), LAYOUT)
-    rows = _rows(_table(root) or root)
     references = listing(child(root, "src_imgs"), (".png",), by_stem=True)
-    folders = [listing(f, (".png",), by_stem=True) for f in subfolders(child(root, "dst_imgs"))]
-    distorted = {stem: file for folder in folders for stem, file in folder.files.items()}
-    here = [row for row in rows if row.picture in references.files and row.stem in distorted]
-    records = [_record(row, references.files[row.picture], distorted[row.stem]) for row in here]
-    found = Counter(name for record in records for name in ("", *record.subsets))
-    stems = Counter(row.stem for row in rows)
-    return Dataset(
-        name="csiq",
-        kind="opinion",
-        root=root,
-        rows=tuple(sorted(records, key=lambda record: record.key)),
+    folders = [listing(folder, (".png",), by_stem=True) for folder in subfolders(child(root, "dst_imgs"))]
+    return opinion_set(
+        "csiq",
+        root,
+        sorted(_ratings(_table(root) or root), key=lambda rating: rating.record.key),
+        references.files,
+        {stem: file for folder in folders for stem, file in folder.files.items()},
+        score="DMOS",
+        limits=DMOS,
         higher_is_better=False,
-        findings=(
-            *(found for folder in (references, *folders) for found in folder.findings()),
-            *finding("error", "pictures are listed more than once", [s for s, c in stems.items() if c > 1]),
-            *range_findings({row.stem: row.dmos for row in rows}, *DMOS, "DMOS"),
-            *finding("missing", "reference pictures are missing", {r.picture for r in rows} - set(references.files)),
-            *finding("missing", "distorted pictures are missing", set(stems) - set(distorted)),
-            *finding("warning", "distorted pictures have no score", set(distorted) - set(stems)),
-            *count_findings(EXPECTED, found),
-        ),
         expected=EXPECTED,
-        found=found,
+        findings=[found for folder in (references, *folders) for found in folder.findings()],
         picture_size=SIZE,
-    )
-
-
-def _record(row: _Row, reference: Path, distorted: Path) -> OpinionRecord:
-    return OpinionRecord(
-        key=row.stem,
-        group=row.picture,
-        subsets=(row.kind,),
-        distortion=TYPES[row.kind],
-        level=row.level,
-        reference=reference,
-        distorted=distorted,
-        score=row.dmos,
-        score_error=standard_error(row.deviation, PEOPLE),
     )
 
 
@@ -103,7 +58,7 @@ def _table(folder: Path) -> Path | None:
     return next((path for name in TABLES if (path := child(folder, name)).is_file()), None)
 
 
-def _rows(path: Path) -> list[_Row]:
+def _ratings(path: Path) -> list[Rating]:
     """The rows of the spreadsheet or of an export: picture, number of type, type, level, deviation, DMOS."""
     if path.suffix.lower() == ".xlsx":
         lines = [[cell for cell in cells if cell] for cells in read_xlsx(path, SHEET)]
@@ -111,7 +66,7 @@ def _rows(path: Path) -> list[_Row]:
         lines = [_split(line) for line in text_lines(path)]
     rows = []
     for at, cells in enumerate(lines, start=1):
-        row = _row(cells)
+        row = _rating(cells)
         if row is not None:
             rows.append(row)
         elif rows and cells:
@@ -126,14 +81,25 @@ def _split(line: str) -> list[str]:
     return [cell.strip().strip('"') for cell in line.split(separator)]
 
 
-def _row(cells: list[str]) -> _Row | None:
+def _rating(cells: list[str]) -> Rating | None:
     """One row; None for headings and the like. "jpeg 2000" may stand in two cells."""
     if len(cells) < 6:
         return None
-    picture, *kind, level, deviation, dmos = cells[0], *cells[2:-3], *cells[-3:]
+    *kind, level, deviation, dmos = cells[2:]
+    picture = cells[0].lower().removesuffix(".0")  # 1600 is a name
     name = "".join(kind).lower().replace(" ", "")
     name = "awgn" if name == "noise" else name
     number_of_level, value = whole(level), number(dmos)
     if name not in TYPES or number_of_level is None or value is None:
         return None
-    return _Row(picture.lower().removesuffix(".0"), name, number_of_level, number(deviation), value)
+    stem = f"{picture}.{name}.{number_of_level}"
+    record = Record(
+        key=stem,
+        group=picture,
+        value=value,
+        subsets=(name,),
+        distortion=TYPES[name],
+        level=number_of_level,
+        deviation=standard_error(number(deviation), PEOPLE),
+    )
+    return Rating(picture, stem, record)

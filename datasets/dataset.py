@@ -1,18 +1,58 @@
-"""A data set as found on disk: its records, what is wrong with it, and what is merely odd."""
+"""A data set as found on disk: its records, what is wrong with it, and what is merely odd.
+
+A picture is a path, or a `RenderedPicture` where it has to be made from a file first. Keys of records are made of
+names inside the data set, so they survive a move to another folder.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from pim.datasets.records import AnyRecord, Kind
 from pim.errors import DataError
+
+if TYPE_CHECKING:
+    from pim.datasets.rendered import RenderedPicture
+
+    Picture = Path | RenderedPicture
+    PicturePair = tuple[Picture, Picture]
 
 EXAMPLES = 20  # named in an error; the rest is counted
 
+Kind = Literal["opinion", "two_afc", "quadruple", "jnd", "severity"]
 Level = Literal["error", "missing", "warning", "note"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One row: pairs of pictures, and what people said of them.
+
+    By the kind of the data set, the pairs and the value are
+
+    - opinion: (reference, distorted); the score, and `Dataset.higher_is_better` says what a high one means;
+    - two_afc: (reference, first), (reference, second); the share that found the second closer, in [0, 1];
+    - quadruple: (p0, p1), (q0, q1); the share that said q differs more, in [0, 1];
+    - jnd: (reference, distorted); the share that saw no difference, in [0, 1];
+    - severity: (clean, corrupted); none, nobody was asked. `distortion` and `level` are always set.
+    """
+
+    key: str  # unique within the data set
+    group: str  # rows of one group are not independent: the reference picture, as a rule; the key if it is not known
+    pairs: tuple[PicturePair, ...] = ()
+    value: float | None = None
+    subsets: tuple[str, ...] = ()  # the parts of the data set that the row belongs to
+    distortion: str | None = None
+    level: int | None = None  # 1 is mildest
+    deviation: float | None = None  # standard error of the value
+    people: int | None = None
+
+
+def standard_error(spread: float | None, people: float | None) -> float | None:
+    """Turn the standard deviation of opinions into that of their mean; None where one of the two is not known."""
+    return spread / math.sqrt(people) if spread is not None and people else None
 
 
 class ManifestError(DataError):
@@ -44,13 +84,7 @@ class Finding:
 
 
 def finding(level: Level, text: str, examples: Collection[str]) -> tuple[Finding, ...]:
-    """A finding about these cases, or nothing if there are none.
-
-    Args:
-        level: As in `Finding`.
-        text: What they have in common, a plain sentence about several.
-        examples: All cases; the first ones are kept, in sorted order.
-    """
+    """Make a finding about these cases, whose first are kept in sorted order; nothing if there are none."""
     if not examples:
         return ()
     return (Finding(level, text, len(examples), tuple(sorted(examples)[:EXAMPLES])),)
@@ -66,7 +100,7 @@ class Dataset:
     name: str
     kind: Kind
     root: Path
-    rows: Collection[AnyRecord]
+    rows: Collection[Record]
     higher_is_better: bool | None = None  # of scores; None where there are none
     findings: tuple[Finding, ...] = ()
     # Published number of rows by subset, None where only its name is known; "" is all.
@@ -75,7 +109,7 @@ class Dataset:
     protocol_side: int | None = None  # the original evaluation resizes the shorter side to this
     picture_size: tuple[int, int] | None = None  # width and height that every picture should have
 
-    def records(self) -> Iterator[AnyRecord]:
+    def records(self) -> Iterator[Record]:
         """The records in their order, which depends on names only."""
         return iter(self.rows)
 
@@ -97,15 +131,8 @@ class Dataset:
         """The subsets whose number of rows is not the published one; "" is the whole set."""
         return tuple(name for name, _, _ in _miscounts(self.expected, self.found))
 
-    def with_findings(self, *more: Finding) -> Dataset:
-        """The same data set with further findings."""
-        return replace(self, findings=(*self.findings, *more))
-
     def require_whole(self, allow_missing: bool = False) -> None:
-        """That the data set can be scored.
-
-        Args:
-            allow_missing: Be content with the records whose pictures and labels are all there.
+        """Check that the data set can be scored, or those of its records whose pictures and labels are all there.
 
         Raises:
             ManifestError: naming every problem, each with its count and first examples.

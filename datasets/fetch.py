@@ -29,6 +29,7 @@ PAUSE = 2.0  # seconds before the second attempt; doubles each time
 TIMEOUT = 60.0  # seconds without a byte
 PIECE = 1 << 20
 SUMS = "SHA256SUMS"
+Progress = Callable[[int, int | None], None]  # bytes that are here, and of the whole if that is known
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -44,9 +45,7 @@ class Download:
     check: Callable[[Path], None] = lambda path: None  # raises DataError if a complete file is not what it should be
 
 
-def fetch(
-    download: Download, progress: Callable[[int, int | None], None] | None = None, pause: float = PAUSE
-) -> tuple[Path, str]:
+def fetch(download: Download, progress: Progress = lambda have, total: None, pause: float = PAUSE) -> tuple[Path, str]:
     """Download a file, or continue to, unless it is there.
 
     Args:
@@ -93,7 +92,7 @@ def check_address(url: str) -> None:
         raise UsageError(f"downloads must come over https; got {url}")
 
 
-def _fetch_part(download: Download, progress: Callable[[int, int | None], None] | None, pause: float) -> None:
+def _fetch_part(download: Download, progress: Progress, pause: float) -> None:
     """Let the .part file grow until it is complete, check it, and give it its name."""
     part = download.target.with_name(f"{download.target.name}.part")
     failures = 0
@@ -147,7 +146,7 @@ def _total(headers: Any) -> int | None:
     return int(told) if told.isdigit() else None
 
 
-def _receive(download: Download, part: Path, progress: Callable[[int, int | None], None] | None) -> bool:
+def _receive(download: Download, part: Path, progress: Progress) -> bool:
     """One connection: append what comes to the part. Whether the file is complete now."""
     have, tag = _size(part), _read_tag(part)
     headers = {"User-Agent": f"pim/{VERSION}", "Accept-Encoding": "identity"}
@@ -170,8 +169,7 @@ def _receive(download: Download, part: Path, progress: Callable[[int, int | None
                 if have > download.most:
                     raise DataError(f"{download.url} sends more than {download.most} bytes; this is not what was asked")
                 stream.write(piece)
-                if progress is not None:
-                    progress(have, total)
+                progress(have, total)
     return total is None or have >= total
 
 
@@ -196,11 +194,7 @@ class _Changed(DataError):
 
 
 def _checked(download: Download, path: Path) -> str:
-    """The SHA-256 of a complete file, compared.
-
-    Raises:
-        DataError: if it is another one.
-    """
+    """The SHA-256 of a complete file, compared."""
     digest = sha256_of(path)
     noted = read_sums(path.parent).get(download.target.name)
     again = "; remove it and fetch it again" if path == download.target else ""

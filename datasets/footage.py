@@ -10,11 +10,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from pim.datasets.manifest import MANIFEST, read_splits
-from pim.datasets.places import identity
-from pim.errors import DataError
+from pim.datasets.cells import read_rows
+from pim.datasets.folder import folded, identity
+from pim.errors import DataError, InputError
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -31,6 +31,8 @@ FRAME_SUFFIXES = frozenset(
     }
 )
 NAMED = 3
+MANIFEST = "manifest.csv"
+SPLITS = ("train", "valid", "")
 _SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"})
 
 
@@ -39,20 +41,13 @@ class Source:
     """One video file, one picture, or one folder of pictures."""
 
     path: Path
-    name: str
-    held_out: bool
+    name: str = ""
+    held_out: bool = False
     draw: float | None = None  # in [0, 1): sources below `share` are held out; None: a manifest has decided
     share: float = 0.0  # of the sources to hold out
     splits: Mapping[str, bool] = field(default_factory=dict)  # pictures of a folder that a manifest holds out or not
     notes: tuple[str, ...] = ()  # what was left out beside it
-
-
-@dataclass(frozen=True)
-class _Place:
-    path: Path
-    split: str = ""
-    splits: Mapping[str, bool] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    split: str = ""  # train or valid, where a manifest says so of the whole source
 
 
 def find_sources(paths: Iterable[str | Path], held_out_share: float = 0.1, seed: int = 0) -> list[Source]:
@@ -79,7 +74,7 @@ def find_sources(paths: Iterable[str | Path], held_out_share: float = 0.1, seed:
         names.add(name)
         draw = None if place.split or place.splits else _draw(name, seed)
         held_out = place.split == "valid" if draw is None else draw < held_out_share
-        found[key] = Source(place.path, name, held_out, draw, held_out_share, place.splits, place.notes)
+        found[key] = replace(place, name=name, held_out=held_out, draw=draw, share=held_out_share)
     return settled(sorted(found.values(), key=lambda source: source.name))
 
 
@@ -119,9 +114,9 @@ def breaks(pictures: Sequence[Path]) -> list[bool]:
     return [False, *(step is None or step != usual[0][0] for step in steps)] if usual else [False] * len(pictures)
 
 
-def _expand(path: Path) -> list[_Place]:
+def _expand(path: Path) -> list[Source]:
     if path.is_file():
-        return [_Place(path)]
+        return [Source(path)]
     if not path.is_dir():
         raise DataError(f"{path} does not exist; expected a video, a folder of videos or a folder of frames")
     found, notes = _inside(path, ())
@@ -132,14 +127,14 @@ def _expand(path: Path) -> list[_Place]:
     return [replace(found[0], notes=(*found[0].notes, *notes)), *found[1:]]
 
 
-def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[_Place], list[str]]:
+def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[Source], list[str]]:
     """The sources in a folder and the folders in it, and what to say of the rest."""
     here = _visible(folder)
     videos = [p for p in here if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     pictures = pictures_in(folder)
-    found, notes = [_Place(p) for p in videos], []
+    found, notes = [Source(p) for p in videos], []
     if pictures and not videos:
-        found.append(_Place(folder))
+        found.append(Source(folder))
     elif pictures:
         notes.append(_some("pictures beside videos are left out; a folder of their own makes them a source", pictures))
     known = {*videos, *pictures, folder / MANIFEST}
@@ -153,7 +148,7 @@ def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[_Pla
     return _decided(folder, found, pictures), notes
 
 
-def _decided(folder: Path, found: list[_Place], pictures: Sequence[Path]) -> list[_Place]:
+def _decided(folder: Path, found: list[Source], pictures: Sequence[Path]) -> list[Source]:
     """The sources with what the manifest of a folder says of them and has not been said further down."""
     clips = any(place.path == folder for place in found)
     splits = read_splits(folder, [*(p.path for p in found if p.path != folder), *(pictures if clips else ())])
@@ -188,3 +183,48 @@ def _draw(name: str, seed: int) -> float:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorting key under which frame 10 comes after frame 9."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def read_splits(folder: Path, there: Sequence[Path]) -> dict[Path, str]:
+    """The splits (train, valid, or "" for none) that the manifest of a folder gives to files below it.
+
+    A name is a path from the folder, with or without its ending, or a folder whose files it stands for. Case, Unicode
+    normal form and the direction of slashes do not matter.
+
+    Args:
+        folder: It may have a `manifest.csv` with the columns file and split.
+        there: The files that can be named.
+
+    Raises:
+        InputError: if the manifest says something that is not understood, or of something that is not there.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    table = read_rows(path)
+    table.require(("file", "split"))
+    names = {file: _spellings(file, folder) for file in there}
+    splits: dict[Path, str] = {}
+    for line, row in table.records():
+        split, where = row["split"].casefold(), f"{path}, line {line}"
+        if split not in SPLITS:
+            raise InputError(f"{where}: column split must be train or valid; got {row['split']!r}")
+        matches = _matches(row["file"], names)
+        if not matches:
+            raise InputError(f"{where}: {row['file']!r} is no video or picture in {folder}")
+        for match in matches:
+            if splits.setdefault(match, split) != split:
+                raise InputError(f"{where}: {row['file']!r} is both {splits[match] or 'without split'} and {split}")
+    return splits
+
+
+def _spellings(path: Path, folder: Path) -> tuple[str, ...]:
+    """What a file may be called: its path from the folder first, then without its ending, and the folders above it."""
+    name = PurePosixPath(folded(path.relative_to(folder).as_posix()))
+    return (str(name), str(name.with_suffix("")), *(str(above) for above in name.parents if str(above) != "."))
+
+
+def _matches(name: str, there: Mapping[Path, tuple[str, ...]]) -> list[Path]:
+    wanted = str(PurePosixPath(folded(name.replace("\\", "/"))))
+    exact = [path for path, names in there.items() if names[0] == wanted]
+    return exact or [path for path, names in there.items() if wanted in names]

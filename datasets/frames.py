@@ -23,11 +23,10 @@ from PIL import Image
 from pim.core.files import written_whole
 from pim.datasets.crops import Crops, CropSettings
 from pim.datasets.footage import NAMED, Source, breaks, find_sources, is_video, pictures_in, settled
-from pim.datasets.video import Frame, Pixels, Tell, video_frames
-from pim.datasets.video import count_frames as count_video
+from pim.datasets.video import Frame, Pixels, Tell, count_frames, video_frames
 from pim.errors import DataError, InputError, PimError
 
-__all__ = ["Source", "collect", "count_frames", "find_sources", "frames_of", "read_frames"]
+__all__ = ["Source", "collect", "find_sources", "frames_of"]
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -81,22 +80,11 @@ def collect(
     return Crops(pairs, index, frame, gap, tuple(names), np.array(held_out), settings)
 
 
-def read_frames(path: Path) -> Iterator[Pixels]:
-    """The frames of a video file, of a folder in natural order of names, or of one picture: (H, W, 3) sRGB.
-
-    Those that cannot be used are left out.
-
-    Raises:
-        InputError: if none can be decoded.
-    """
-    return (frame.pixels for frame in frames_of(path, lambda line: None) if frame.pixels is not None)
-
-
 def frames_of(path: Path, tell: Tell) -> Iterator[Frame]:
-    """The frames of `read_frames`, with the places of those that cannot be used.
+    """The frames of a source, with the places of those that cannot be used.
 
     Args:
-        path: Of a source.
+        path: A video file, a folder of pictures, taken in natural order of their names, or one picture.
         tell: Called with a line about everything that is left out or changed.
 
     Raises:
@@ -106,11 +94,7 @@ def frames_of(path: Path, tell: Tell) -> Iterator[Frame]:
 
 
 def pictures_of(files: Sequence[Path], tell: Tell) -> Iterator[Frame]:
-    """Pictures as frames.
-
-    Args:
-        files: In their order.
-        tell: Called with a line about each of the first that cannot be used, and about how many more there are.
+    """Give pictures as frames, in their order; tells of the first that cannot be used, and how many more there are.
 
     Raises:
         InputError: if there is none that can be used.
@@ -133,15 +117,6 @@ def pictures_of(files: Sequence[Path], tell: Tell) -> Iterator[Frame]:
         tell(failure)
     if len(failures) > NAMED:
         tell(f"{files[0].parent}: {len(failures) - NAMED} more pictures cannot be used")
-
-
-def count_frames(path: Path) -> int:
-    """How many frames `frames_of` gives; nothing is decoded for that.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
-    return count_video(path) if is_video(path) else len(pictures_in(path))
 
 
 class _Cache:
@@ -191,7 +166,7 @@ def _crops_of(source: Source, settings: CropSettings, tell: Tell) -> dict[str, N
     """Crops of one source: planned first, then taken while the frames stream by."""
     seed = int.from_bytes(hashlib.sha256(f"{settings.seed}/{source.name}".encode()).digest()[:8], "big")
     rng = np.random.Generator(np.random.PCG64(seed))
-    count = count_frames(source.path)
+    count = count_frames(source.path) if is_video(source.path) else len(pictures_in(source.path))
     if count <= settings.largest_gap:
         raise DataError(f"{source.path}: {count} frames are too few; {settings.largest_gap + 1} or more are needed")
     wanted: dict[int, list[int]] = {}

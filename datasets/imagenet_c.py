@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pim.datasets.corruptions import GROUPS, PUBLISHED, SEVERITIES, Recipe, names
-from pim.datasets.dataset import Dataset, Finding, ManifestError, finding
+from pim.datasets.dataset import Dataset, Finding, ManifestError, Record, finding
 from pim.datasets.folder import find_root, listing, subfolders
-from pim.datasets.records import AnyRecord, SeverityRecord
 from pim.datasets.rendered import CorruptionStep, RenderedPicture
 from pim.errors import UsageError, did_you_mean
 
@@ -41,50 +40,17 @@ class _Cell:
 
 
 @dataclass(frozen=True)
-class _Published(Collection[AnyRecord]):
+class _Made(Collection[Record]):
     """Records made as they are asked for: there may be millions."""
 
-    cells: tuple[_Cell, ...]
-    clean: dict[str, Path]  # by stem
-    crop: bool
+    make: Callable[[], Iterator[Record]]
     count: int
 
-    def __iter__(self) -> Iterator[AnyRecord]:
-        for cell in self.cells:
-            for file in cell.files:
-                stem = _stem(file)
-                if stem in self.clean:
-                    clean = RenderedPicture(self.clean[stem], crop=self.crop)
-                    yield _record(cell.corruption, cell.severity, stem, clean, cell.folder / file)
+    def __iter__(self) -> Iterator[Record]:
+        return self.make()
 
     def __len__(self) -> int:
         return self.count
-
-    def __contains__(self, record: object) -> bool:
-        return any(record == mine for mine in self)
-
-
-@dataclass(frozen=True)
-class _Generated(Collection[AnyRecord]):
-    """Every clean picture under every corruption at every severity."""
-
-    clean: dict[str, Path]
-    corruptions: tuple[str, ...]
-    severities: tuple[int, ...]
-    seed: int
-    recipe: Recipe
-    crop: bool
-
-    def __iter__(self) -> Iterator[AnyRecord]:
-        for stem, path in self.clean.items():
-            clean = RenderedPicture(path, crop=self.crop)
-            for name in self.corruptions:
-                for severity in self.severities:
-                    step = CorruptionStep(name, severity, self.seed, self.recipe)
-                    yield _record(name, severity, stem, clean, replace(clean, corruption=step))
-
-    def __len__(self) -> int:
-        return len(self.clean) * len(self.corruptions) * len(self.severities)
 
     def __contains__(self, record: object) -> bool:
         return any(record == mine for mine in self)
@@ -112,15 +78,21 @@ def read(path: Path, clean: Path | None, crop: bool = True, variant: Variant = "
     twins, about_clean = _clean(clean)
     stems = Counter(_stem(file) for cell in cells for file in cell.files)
     lonely = set(stems) - set(twins)
-    rows = _Published(
-        cells, twins, crop and variant == "imagenet-c", sum(count for stem, count in stems.items() if stem in twins)
-    )
+    cropped = crop and variant == "imagenet-c"
+
+    def make() -> Iterator[Record]:
+        for cell in cells:
+            for file in cell.files:
+                if (stem := _stem(file)) in twins:
+                    picture = RenderedPicture(twins[stem], crop=cropped)
+                    yield _record(cell.corruption, cell.severity, stem, picture, cell.folder / file)
+
     found = {f"{cell.corruption} {cell.severity}": len(cell.files) for cell in cells}
     return Dataset(
         name=variant,
         kind="severity",
         root=root,
-        rows=rows,
+        rows=_Made(make, sum(count for stem, count in stems.items() if stem in twins)),
         findings=(
             *findings,
             *about_clean,
@@ -162,34 +134,40 @@ def generated(
     if wrong := sorted(set(severities) - set(SEVERITIES)):
         raise UsageError(f"severity must be 1 to 5; got {wrong[0]}")
     pictures, findings = _clean(clean)
-    chosen = tuple(name for name in known if name in corruptions or not corruptions)
+    chosen = [(name, s) for name in known if name in corruptions or not corruptions for s in sorted(set(severities))]
+
+    def make() -> Iterator[Record]:
+        for stem, path in pictures.items():
+            picture = RenderedPicture(path, crop=crop)
+            for name, severity in chosen:
+                step = CorruptionStep(name, severity, seed, recipe)
+                yield _record(name, severity, stem, picture, replace(picture, corruption=step))
+
     return Dataset(
         name=f"{recipe.table}-generated",
         kind="severity",
         root=clean,
-        rows=_Generated(pictures, chosen, tuple(sorted(set(severities))), seed, recipe, crop),
+        rows=_Made(make, len(pictures) * len(chosen)),
         findings=findings,
     )
 
 
-def jpeg_floor(record: SeverityRecord) -> RenderedPicture:
-    """The clean picture of a record after the JPEG that all published pictures went through."""
-    if isinstance(record.reference, RenderedPicture):
-        return replace(record.reference, jpeg_quality=JPEG_QUALITY)
-    return RenderedPicture(record.reference, jpeg_quality=JPEG_QUALITY)
+def jpeg_floor(clean: Path | RenderedPicture) -> RenderedPicture:
+    """A clean picture after the JPEG that all published pictures went through."""
+    picture = clean if isinstance(clean, RenderedPicture) else RenderedPicture(clean)
+    return replace(picture, jpeg_quality=JPEG_QUALITY)
 
 
 def _record(
     corruption: str, severity: int, stem: str, clean: RenderedPicture, distorted: Path | RenderedPicture
-) -> SeverityRecord:
-    return SeverityRecord(
+) -> Record:
+    return Record(
         key=f"{corruption}/{severity}/{stem}",
         group=stem,
+        pairs=((clean if clean.crop else clean.path, distorted),),
         subsets=(GROUPS[corruption],),
         distortion=corruption,
         level=severity,
-        reference=clean if clean.crop else clean.path,
-        distorted=distorted,
     )
 
 

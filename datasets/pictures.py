@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from pim.images.opener import OpenOptions, open_image
 from pim.images.raster import orientation_of
 
 if TYPE_CHECKING:
-    from pim.datasets.records import Picture
+    from pim.datasets.dataset import Picture
 
 Size = tuple[int, int]  # width, height
 SIZES_NAMED = 5
@@ -26,23 +27,17 @@ def check_pictures(
     dataset: Dataset,
     decode: bool = False,
     options: OpenOptions | None = None,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
 ) -> Dataset:
-    """Look at every picture file once.
+    """Look at every picture file once, and add what there is to say of unreadable pictures and of sizes.
 
-    Args:
-        dataset: As read.
-        decode: Decode each file to its end, which finds truncated ones; otherwise only headers are read.
-        options: How to decode.
-        progress: Called with 1 after every record.
-
-    Returns:
-        The data set with findings about unreadable pictures, unexpected sizes, and pairs of unequal size.
+    With `decode` each file is decoded to its end, which finds truncated ones; otherwise only headers are read.
+    `progress` is called with 1 after every record.
     """
     sizes: dict[Path, Size | str] = {}
     unequal: set[str] = set()
     for record in dataset.records():
-        for pair in record.pairs():
+        for pair in record.pairs:
             paths = [_path(picture) for picture in pair]
             for path in paths:
                 if path not in sizes:
@@ -50,9 +45,9 @@ def check_pictures(
             shown = [_shown(picture, sizes[path]) for picture, path in zip(pair, paths, strict=True)]
             if not any(isinstance(size, str) for size in shown) and shown[0] != shown[1]:
                 unequal.add(f"{_inside(paths[0], dataset)} and {_inside(paths[1], dataset)}")
-        if progress is not None:
-            progress(1)
-    return dataset.with_findings(*_findings(dataset, sizes), *finding("error", "pairs differ in size", unequal))
+        progress(1)
+    found = (*dataset.findings, *_findings(dataset, sizes), *finding("error", "pairs differ in size", unequal))
+    return replace(dataset, findings=found)
 
 
 def _findings(dataset: Dataset, sizes: dict[Path, Size | str]) -> tuple[Finding, ...]:

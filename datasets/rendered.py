@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from pim.core.files import sha256_of
 from pim.datasets.corruptions import PUBLISHED, Recipe, corrupt
+from pim.datasets.corruptions.pixels import through_jpeg
 from pim.datasets.corruptions.weather import frost_pictures
 from pim.errors import DataError, InputError
 from pim.images.opener import OpenedImage, OpenOptions, open_image
@@ -112,10 +112,3 @@ def imagenet_crop(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     image = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
     left, top = (round((side - CROP) / 2) for side in size)
     return np.asarray(image.crop((left, top, left + CROP, top + CROP)))
-
-
-def through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """What is left of (H, W, 3) after JPEG with Pillow's defaults."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))

@@ -1,4 +1,4 @@
-"""Tables as data frames of text: CSV, TSV and Parquet, and the cells of an .xlsx file."""
+"""Tables in files of any kind: CSV, TSV and Parquet, and the cells of an .xlsx file."""
 
 from __future__ import annotations
 
@@ -8,77 +8,49 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import pandas as pd
-
-from pim.datasets.cells import read_rows
+from pim.datasets.cells import Row, Rows, read_rows
 from pim.datasets.dataset import ManifestError
-from pim.datasets.numerals import Numbers, numbers
-from pim.errors import InputError, did_you_mean
+from pim.errors import InputError
 
 LARGEST_PART = 32 << 20  # bytes of one file inside an .xlsx
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
 
 
-def read_sheet(path: Path) -> pd.DataFrame:
-    """A table with a heading, as `pim.datasets.cells.read_rows` reads it: every cell a text, columns in lower case.
+def read_sheet(path: Path, columns: Iterable[str] = ()) -> Rows:
+    """Read a table with a heading, as `pim.datasets.cells.read_rows` does; a name in .parquet is a Parquet file.
 
-    The index holds the line at which each row begins; `attrs` holds the separator and the notes of the reader. A name
-    that ends in .parquet is a Parquet file.
+    Args:
+        path: The table.
+        columns: Those that must be there.
 
     Raises:
-        ManifestError: if it cannot be read, is no table or names a column twice.
+        ManifestError: if it cannot be read, is no table, names a column twice or lacks one.
     """
-    if path.suffix.lower() == ".parquet":
-        return _parquet(path)
     try:
-        found = read_rows(path)
+        found = _parquet(path) if path.suffix.lower() == ".parquet" else read_rows(path)
+        found.require(columns)
     except InputError as error:
         raise ManifestError(str(error)) from error
-    lines = pd.Index([row.line for row in found.rows], dtype=int)
-    table = pd.DataFrame([row.cells for row in found.rows], lines, list(found.columns), dtype=str)
-    table.attrs = {"separator": found.separator, "notes": found.notes}
-    return table
+    return found
 
 
-def numbers_of(table: pd.DataFrame, column: str) -> Numbers:
-    """The numbers of a column of `read_sheet`; of one that is not there none."""
-    if column not in table.columns:
-        return Numbers((None,) * len(table), frozenset())
-    return numbers(table[column].tolist(), table.attrs["separator"])
+def _parquet(path: Path) -> Rows:
+    import pandas as pd
 
-
-def _parquet(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_parquet(path)
     except ImportError as error:
         raise ManifestError(f"{path} needs the package pyarrow; install it, or save the table as CSV") from error
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from error
-    table.columns = ["_".join(str(column).lower().split()) for column in table.columns]
+    headings = tuple(map(str, table.columns))
+    table.columns = ["_".join(heading.lower().split()) for heading in headings]
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
-    table.index = pd.RangeIndex(2, len(table) + 2)  # as if it had a line for the heading
-    # repr of a number is read as the same number again
-    texts = table.apply(
-        lambda column: pd.Series(
-            ["" if pd.isna(cell) else str(cell).strip() for cell in column], table.index, dtype=str
-        )
-    )
-    texts.attrs = {"separator": ",", "notes": ()}
-    return texts
-
-
-def columns_of(table: pd.DataFrame, names: Iterable[str], path: Path) -> pd.DataFrame:
-    """These columns of a table, in this order.
-
-    Raises:
-        ManifestError: if one is not there.
-    """
-    wanted = list(names)
-    for name in wanted:
-        if name not in table.columns:
-            raise ManifestError(f"{path} has no column {name!r}; {did_you_mean(name, map(str, table.columns))}")
-    return table[wanted]
+    # str of a number is read as the same number again
+    texts = [["" if pd.isna(cell) else str(cell).strip() for cell in table[name]] for name in table.columns]
+    rows = tuple(Row(line, cells) for line, cells in enumerate(zip(*texts, strict=True), start=2))  # 1: the heading
+    return Rows(path, tuple(table.columns), headings, rows, ",")
 
 
 def read_xlsx(path: Path, sheet: str) -> list[list[str]]:

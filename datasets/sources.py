@@ -18,7 +18,6 @@ class RemoteFile:
     url: str
     size: int  # bytes, about; 0 if unknown
     usual: bool = True  # fetched when no part is named
-    sha256: str | None = None  # None where the makers publish none
 
     @property
     def name(self) -> str:

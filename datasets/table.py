@@ -19,23 +19,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from sys import intern
-from typing import Any
 
-import pandas as pd
-
-from pim.datasets.dataset import Dataset, Finding, ManifestError, finding
+from pim.datasets.cells import Rows
+from pim.datasets.dataset import Dataset, Finding, Kind, ManifestError, Record, finding, standard_error
+from pim.datasets.folder import Places
 from pim.datasets.numerals import Numbers
-from pim.datasets.places import Places
-from pim.datasets.records import (
-    AnyRecord,
-    ForcedChoiceRecord,
-    Kind,
-    OpinionRecord,
-    QuadrupleRecord,
-    SameRecord,
-    standard_error,
-)
-from pim.datasets.sheet import numbers_of, read_sheet
+from pim.datasets.sheet import read_sheet
 from pim.errors import UsageError
 
 SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".parquet")
@@ -54,14 +43,15 @@ class _Form:
     kind: Kind
     pictures: tuple[str, ...]  # columns with paths
     label: str  # column with the judgement
+    pairs: tuple[tuple[int, int], ...]  # of pictures
 
 
 FORMS = (
-    _Form("opinion", ("reference", "distorted"), "score"),
-    _Form("two_afc", ("reference", "a", "b"), "prefer_b"),
-    _Form("two_afc", ("reference", "a", "b"), "judge"),  # as BAPPS calls the same share
-    _Form("quadruple", ("p0", "p1", "q0", "q1"), "judge"),
-    _Form("jnd", ("a", "b"), "same"),
+    _Form("opinion", ("reference", "distorted"), "score", ((0, 1),)),
+    _Form("two_afc", ("reference", "a", "b"), "prefer_b", ((0, 1), (0, 2))),
+    _Form("two_afc", ("reference", "a", "b"), "judge", ((0, 1), (0, 2))),  # as BAPPS calls the same share
+    _Form("quadruple", ("p0", "p1", "q0", "q1"), "judge", ((0, 1), (2, 3))),
+    _Form("jnd", ("a", "b"), "same", ((0, 1),)),
 )
 
 
@@ -84,9 +74,9 @@ def read(path: Path, images: Path | None = None, higher_is_better: bool | None =
     table = read_sheet(path)
     form = _form(table, path)
     places = Places([folder for folder in (images, path.parent) if folder is not None])
-    columns = {name: numbers_of(table, name) for name in (form.label, *_MEASURES)}
-    records: list[AnyRecord] = []
-    for at, row in enumerate(_rows(table)):
+    columns = {name: table.numbers(name) for name in (form.label, *_MEASURES)}
+    records: list[Record] = []
+    for at, (_, row) in enumerate(table.records()):
         found = [places.find(row[column]) for column in form.pictures]
         told = {name: column.values[at] for name, column in columns.items()}
         if told[form.label] is not None and all(found):
@@ -99,7 +89,7 @@ def read(path: Path, images: Path | None = None, higher_is_better: bool | None =
         rows=tuple(records),
         higher_is_better=_direction(table, path, higher_is_better) if form.kind == "opinion" else None,
         findings=(
-            *(Finding("note", note) for note in table.attrs["notes"]),
+            *(Finding("note", note) for note in table.notes),
             *_value_findings(form, table, columns),
             *places.findings(),
             *_pair_findings(form, table, places),
@@ -114,14 +104,7 @@ def _stem(path: Path) -> str:
     return next(path.name[: -len(ending)] for ending in SUFFIXES if path.name.lower().endswith(ending))
 
 
-def _rows(table: pd.DataFrame) -> Iterator[dict[str, str]]:
-    """One row after the other: all at once would need as much memory as the records."""
-    names = list(table.columns)
-    columns = [table[name].to_numpy(dtype=object) for name in names]
-    return (dict(zip(names, cells, strict=True)) for cells in zip(*columns, strict=True))
-
-
-def _form(table: pd.DataFrame, path: Path) -> _Form:
+def _form(table: Rows, path: Path) -> _Form:
     there = set(table.columns)
     for form in FORMS:
         if {*form.pictures, form.label} <= there:
@@ -130,31 +113,22 @@ def _form(table: pd.DataFrame, path: Path) -> _Form:
     raise ManifestError(f"{path} has the columns {','.join(table.columns)}; expected one of: {forms}")
 
 
-def _record(form: _Form, row: Mapping[str, str], found: list[Path], told: Mapping[str, float | None]) -> AnyRecord:
-    label = told[form.label] or 0.0
-    common: dict[str, Any] = {
-        "key": "|".join(row[column] for column in form.pictures),
-        "group": intern(row["group"]),
-        "subsets": tuple(intern(row[tag]) for tag in TAGS if row.get(tag)),
-        "distortion": intern(row.get("distortion", "")) or None,
-        "level": _whole(told["level"]),
-        "n": _whole(told["n"]),
-    }
-    match form.kind:
-        case "opinion":
-            error = standard_error(told["score_std"], common["n"])
-            return OpinionRecord(reference=found[0], distorted=found[1], score=label, score_error=error, **common)
-        case "two_afc":
-            return ForcedChoiceRecord(
-                reference=found[0], first=found[1], second=found[2], prefer_second=label, **common
-            )
-        case "quadruple":
-            return QuadrupleRecord(p0=found[0], p1=found[1], q0=found[2], q1=found[3], judge=label, **common)
-        case _:
-            return SameRecord(reference=found[0], distorted=found[1], same=label, **common)
+def _record(form: _Form, row: Mapping[str, str], found: list[Path], told: Mapping[str, float | None]) -> Record:
+    people = _whole(told["n"])
+    return Record(
+        key="|".join(row[column] for column in form.pictures),
+        group=intern(row["group"]),
+        pairs=tuple((found[a], found[b]) for a, b in form.pairs),
+        value=told[form.label],
+        subsets=tuple(intern(row[tag]) for tag in TAGS if row.get(tag)),
+        distortion=intern(row.get("distortion", "")) or None,
+        level=_whole(told["level"]),
+        deviation=standard_error(told["score_std"], people) if form.kind == "opinion" else None,
+        people=people,
+    )
 
 
-def _direction(table: pd.DataFrame, path: Path, stated: bool | None) -> bool:
+def _direction(table: Rows, path: Path, stated: bool | None) -> bool:
     """The direction of the scores, from all that states it."""
     said = {"the option": stated, "the column higher_is_better": _column_direction(table, path), **_sidecar(path)}
     known = {where: value for where, value in said.items() if value is not None}
@@ -170,10 +144,10 @@ def _direction(table: pd.DataFrame, path: Path, stated: bool | None) -> bool:
     return next(iter(known.values()))
 
 
-def _column_direction(table: pd.DataFrame, path: Path) -> bool | None:
+def _column_direction(table: Rows, path: Path) -> bool | None:
     if "higher_is_better" not in table.columns:
         return None
-    values = sorted(set(table["higher_is_better"].str.lower()))
+    values = sorted(set(map(str.lower, table.column("higher_is_better"))))
     if len(values) == 1 and values[0] in (*TRUE, *FALSE):
         return values[0] in TRUE
     raise ManifestError(f"{path}: higher_is_better must be 0 in all rows or 1 in all rows; got {', '.join(values[:5])}")
@@ -196,7 +170,7 @@ def _sidecar(path: Path) -> dict[str, bool | None]:
     return {beside.name: value}
 
 
-def _value_findings(form: _Form, table: pd.DataFrame, columns: Mapping[str, Numbers]) -> Iterator[Finding]:
+def _value_findings(form: _Form, table: Rows, columns: Mapping[str, Numbers]) -> Iterator[Finding]:
     """What is wrong with the judgements, and with the numbers that weigh or describe them, by line."""
     opinion = form.kind == "opinion"
     limits = {form.label: (-math.inf if opinion else 0.0, math.inf if opinion else 1.0), **_MEASURES}
@@ -204,9 +178,9 @@ def _value_findings(form: _Form, table: pd.DataFrame, columns: Mapping[str, Numb
     for name in (name for name in limits if name in table.columns):
         told = columns[name]
         wrong, unclear = [], []
-        for at, (line, text) in enumerate(table[name].items()):
+        for at, (row, text) in enumerate(zip(table.rows, table.column(name), strict=True)):
             value = told.values[at]
-            case = f"line {line} ({text[:40] or 'empty'})"
+            case = f"line {row.line} ({text[:40] or 'empty'})"
             if at in told.ambiguous:
                 unclear.append(case)
             elif not text and name != form.label:
@@ -230,9 +204,9 @@ def _whole(value: float | None) -> int | None:
     return int(value) if value is not None and math.isfinite(value) else None
 
 
-def _pair_findings(form: _Form, table: pd.DataFrame, places: Places) -> tuple[Finding, ...]:
+def _pair_findings(form: _Form, table: Rows, places: Places) -> tuple[Finding, ...]:
     """Rows that are there twice, under whatever names, and pictures that are compared with themselves."""
-    names = ([places.one_name(name) for name in table[column]] for column in form.pictures)
+    names = ([places.one_name(name) for name in table.column(column)] for column in form.pictures)
     keys = Counter(zip(*names, strict=True))
     repeated = [" | ".join(key) for key, count in keys.items() if count > 1]
     same = [" | ".join(key) for key in keys if len(form.pictures) == 2 and key[0] == key[1]]

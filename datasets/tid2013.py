@@ -6,17 +6,17 @@ Source: Ponomarenko et al., Image database TID2013 (Signal Processing: Image Com
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
-from pim.datasets.folder import Listing, child, find_root, listing
-from pim.datasets.labels import range_findings, text_lines
+from pim.datasets.dataset import Dataset, Finding, ManifestError, Record, finding
+from pim.datasets.folder import child, find_root, listing
 from pim.datasets.numerals import number
-from pim.datasets.records import OpinionRecord
+from pim.datasets.opinions import Rating, opinion_set, text_lines
 
 TYPES = (
     "additive Gaussian noise",
@@ -64,80 +64,44 @@ LAYOUT = "TID2013, a folder with mos_with_names.txt, reference_images and distor
 _NAME = re.compile(r"i(\d\d)_(\d\d)_(\d)\.bmp")
 
 
-@dataclass(frozen=True)
-class _Row:
-    name: str  # as in the table
-    file: str  # in lower case
-    picture: int
-    kind: int
-    level: int
-    mos: float
-
-
 def read(path: Path) -> Dataset:
-    """Read the tables of TID2013 and compare them with the files.
-
-    Args:
-        path: The folder of the data set, or one up to two levels away.
+    """Read the tables of TID2013, in a folder or up to two levels away, and compare them with the files.
 
     Raises:
         ManifestError: if it is another data set, or its table cannot be understood.
     """
     root = find_root(path, lambda folder: child(folder, "mos_with_names.txt").is_file(), LAYOUT)
-    rows = _rows(child(root, "mos_with_names.txt"))
-    deviations, about_deviations = _deviations(child(root, "mos_std.txt"), len(rows))
+    names, rated = _ratings(child(root, "mos_with_names.txt"))
+    deviations, about_deviations = _deviations(child(root, "mos_std.txt"), len(rated))
+    known = [replace(r, record=replace(r.record, deviation=d)) for r, d in zip(rated, deviations, strict=True)]
     references = listing(child(root, "reference_images"))
     distorted = listing(child(root, "distorted_images"))
-    names = [row.file for row in rows]
-    paired = [
-        (row, deviation, references.files[f"i{row.picture:02}.bmp"], distorted.files[row.file])
-        for row, deviation in zip(rows, deviations, strict=True)
-        if row.file in distorted.files and f"i{row.picture:02}.bmp" in references.files
-    ]
-    records = [_record(*parts) for parts in paired]
-    found = Counter(name for record in records for name in ("", *record.subsets))
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    return Dataset(
-        name="tid2013",
-        kind="opinion",
-        root=root,
-        rows=tuple(sorted(records, key=lambda record: record.key)),
+    files = [distorted.files.get(rating.distorted) for rating in rated]
+    respelled = [name for name, file in zip(names, files, strict=True) if file is not None and file.name != name]
+    return opinion_set(
+        "tid2013",
+        root,
+        sorted(known, key=lambda rating: rating.record.key),
+        references.files,
+        distorted.files,
+        score="MOS",
+        limits=MOS,
         higher_is_better=True,
+        expected=EXPECTED,
         findings=(
             *references.findings(),
             *distorted.findings(),
-            *finding("error", "pictures are listed more than once in mos_with_names.txt", repeated),
-            *range_findings({row.name: row.mos for row in rows}, *MOS, "MOS"),
-            *_missing(rows, references, distorted),
-            *finding("warning", "files in distorted_images have no score", set(distorted.files) - set(names)),
-            *_order_findings(rows),
+            *_order_findings([rating.record for rating in rated]),
             *about_deviations,
-            *count_findings(EXPECTED, found),
-            *_case_findings(rows, distorted),
+            *finding("note", "names are spelled in another case than their files, which does no harm", respelled),
         ),
-        expected=EXPECTED,
-        found=found,
         picture_size=SIZE,
     )
 
 
-def _record(row: _Row, deviation: float | None, reference: Path, distorted: Path) -> OpinionRecord:
-    return OpinionRecord(
-        key=Path(row.file).stem,
-        group=f"i{row.picture:02}",
-        subsets=tuple(name for name, types in SUBSETS.items() if row.kind in types),
-        distortion=TYPES[row.kind - 1],
-        level=row.level,
-        reference=reference,
-        distorted=distorted,
-        score=row.mos,
-        score_error=deviation,
-    )
-
-
-def _rows(path: Path) -> list[_Row]:
-    """The rows of mos_with_names.txt: a score, a space, a name."""
-    rows = []
+def _ratings(path: Path) -> tuple[list[str], list[Rating]]:
+    """The rows of mos_with_names.txt, a score, a space, a name: the names as they are spelled, and what they say."""
+    names, rows = [], []
     for at, line in enumerate(text_lines(path), start=1):
         parts = line.split()
         mos = number(parts[0])
@@ -152,15 +116,29 @@ def _rows(path: Path) -> list[_Row]:
                 f"{path}, line {at}: {parts[1]} is no name of TID2013, i01_01_1.bmp to i25_24_5.bmp; "
                 "this is another data set"
             )
-        rows.append(_Row(parts[1], parts[1].lower(), picture, kind, level, mos))
+        names.append(parts[1])
+        rows.append(_rating(parts[1].lower(), picture, kind, level, mos))
     if not rows:
         raise ManifestError(f"{path} is empty")
-    if len(rows) > 5 and max(row.kind for row in rows) <= 17 and max(row.level for row in rows) <= 4:
+    types = {rating.record.distortion for rating in rows}
+    if len(rows) > 5 and types <= set(TYPES[:17]) and max(rating.record.level or 0 for rating in rows) <= 4:
         raise ManifestError(
             f"{path} lists {len(rows)} pictures of up to 17 types and 4 levels: this is TID2008, whose pictures, "
             "levels and scores differ; TID2013 has 24 types and 5 levels"
         )
-    return rows
+    return names, rows
+
+
+def _rating(name: str, picture: int, kind: int, level: int, mos: float) -> Rating:
+    record = Record(
+        key=Path(name).stem,
+        group=f"i{picture:02}",
+        value=mos,
+        subsets=tuple(subset for subset, types in SUBSETS.items() if kind in types),
+        distortion=TYPES[kind - 1],
+        level=level,
+    )
+    return Rating(f"i{picture:02}.bmp", name, record)
 
 
 def _deviations(path: Path, rows: int) -> tuple[list[float | None], tuple[Finding, ...]]:
@@ -174,30 +152,16 @@ def _deviations(path: Path, rows: int) -> tuple[list[float | None], tuple[Findin
     return values, ()
 
 
-def _missing(rows: list[_Row], references: Listing, distorted: Listing) -> tuple[Finding, ...]:
-    lacking = {f"i{row.picture:02}.bmp" for row in rows} - set(references.files)
-    return (
-        *finding("missing", "reference pictures are missing", lacking),
-        *finding("missing", "distorted pictures are missing", {row.file for row in rows} - set(distorted.files)),
-    )
-
-
-def _order_findings(rows: list[_Row]) -> tuple[Finding, ...]:
+def _order_findings(rows: Sequence[Record]) -> tuple[Finding, ...]:
     """Whether scores fall with the level where they must: they do only if names and scores belong together."""
-    scores: dict[tuple[int, int], list[float]] = defaultdict(list)
+    scores: dict[tuple[str | None, int | None], list[float]] = defaultdict(list)
     for row in rows:
-        scores[row.kind, row.level].append(row.mos)
-    whole = [
-        kind
-        for kind in range(1, len(TYPES) + 1)
-        if kind not in NOT_FALLING and all(len(scores[kind, level]) == REFERENCES for level in range(1, LEVELS + 1))
-    ]
-    means = {kind: [np.mean(scores[kind, level]) for level in range(1, LEVELS + 1)] for kind in whole}
-    odd = [f"{kind:02} {TYPES[kind - 1]}" for kind in whole if not (np.diff(means[kind]) < 0).all()]
+        scores[row.distortion, row.level].append(row.value or 0.0)
+    odd = []
+    for kind, name in enumerate(TYPES, start=1):
+        levels = [scores[name, level] for level in range(1, LEVELS + 1)]
+        whole = kind not in NOT_FALLING and all(len(each) == REFERENCES for each in levels)
+        if whole and not (np.diff([np.mean(each) for each in levels]) < 0).all():
+            odd.append(f"{kind:02} {name}")
     text = "mean MOS does not fall from level to level, so scores and names do not belong together or it is no MOS"
     return finding("error", text, odd)
-
-
-def _case_findings(rows: list[_Row], distorted: Listing) -> tuple[Finding, ...]:
-    odd = [row.name for row in rows if row.file in distorted.files and distorted.files[row.file].name != row.name]
-    return finding("note", "names are spelled in another case than their files, which does no harm", odd)

@@ -44,25 +44,18 @@ class _Member:
 
 
 def unpack(
-    archive: Path, folder: Path, limits: Limits | None = None, progress: Callable[[int], None] | None = None
+    archive: Path, folder: Path, limits: Limits = Limits(), progress: Callable[[int], None] = lambda count: None
 ) -> int:
-    """Unpack an archive into a folder; files of the same name are replaced.
-
-    Args:
-        archive: .tar, .tar.gz, .tgz or .zip.
-        folder: Made if needed.
-        limits: On what may come out.
-        progress: Called with 1 after every file.
+    """Unpack a .tar, .tar.gz, .tgz or .zip into a folder; files of the same name are replaced.
 
     Returns:
-        The number of files.
+        The number of files; `progress` is called with 1 after each.
 
     Raises:
         DataError: if it is damaged, leaves the folder, holds anything but files and folders, or is too
             large. The folder is as it was.
         PimError: if the disk is full.
     """
-    limits = limits or Limits()
     folder = folder.resolve()
     # On one disk with the folder, so that moving is renaming.
     workplace = folder.parent / f".{folder.name}.{archive.name}.unpacking"
@@ -108,7 +101,7 @@ def check_beginning(name: str, path: Path) -> None:
         raise DataError(f"{name} is no archive: it begins with {head[:32]!r}")
 
 
-def _extract(archive: Path, workplace: Path, limits: Limits, progress: Callable[[int], None] | None) -> int:
+def _extract(archive: Path, workplace: Path, limits: Limits, progress: Callable[[int], None]) -> int:
     count = size = 0
     with _opened(archive) as members:
         for number, member in enumerate(members, start=1):
@@ -124,8 +117,7 @@ def _extract(archive: Path, workplace: Path, limits: Limits, progress: Callable[
             with member.open() as source, open(path, "xb") as target:
                 size = _copy(source, target, archive, limits, size)
             count += 1
-            if progress is not None:
-                progress(1)
+            progress(1)
     return count
 
 
@@ -160,8 +152,7 @@ def _opened(archive: Path) -> Iterator[Iterator[_Member]]:
 def _tar_members(tape: tarfile.TarFile, stream: io.BufferedIOBase, archive: Path) -> Iterator[_Member]:
     while (info := tape.next()) is not None:
         if not (info.isreg() or info.isdir()):
-            kind = "a link" if info.issym() or info.islnk() else "a device or the like"
-            raise DataError(f"{archive} holds {info.name!r}, which is {kind}; only files and folders are unpacked")
+            raise _refusal(archive, info.name, info.issym() or info.islnk())
         yield _Member(info.name, info.isdir(), partial(_tar_stream, tape, info))
         tape.members = []  # type: ignore[attr-defined]  # or millions of them stay in memory
     # What follows is padding; reading it makes gzip compare its checksum.
@@ -186,19 +177,19 @@ def _zip_members(book: zipfile.ZipFile, archive: Path) -> Iterator[_Member]:
     for info in book.infolist():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            what = "a link" if kind == stat.S_IFLNK else "a device or the like"
-            raise DataError(f"{archive} holds {info.filename!r}, which is {what}; only files and folders are unpacked")
+            raise _refusal(archive, info.filename, kind == stat.S_IFLNK)
         if info.flag_bits & 1:
             raise DataError(f"{archive} holds {info.filename!r}, which is encrypted")
         yield _Member(info.filename, info.is_dir(), partial(book.open, info))
 
 
-def _inside(name: str, archive: Path) -> PurePosixPath:
-    """The name as a path below the folder.
+def _refusal(archive: Path, name: str, link: bool) -> DataError:
+    what = "a link" if link else "a device or the like"
+    return DataError(f"{archive} holds {name!r}, which is {what}; only files and folders are unpacked")
 
-    Raises:
-        DataError: if it points anywhere else, on any system.
-    """
+
+def _inside(name: str, archive: Path) -> PurePosixPath:
+    """The name as a path below the folder."""
     path = PurePosixPath(name)
     bad = path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or "\0" in name
     if bad or not name or len(name) > LONGEST_NAME:

@@ -42,20 +42,16 @@ def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
 
     The best video stream is taken. Matrix, range, primaries and transfer are followed to sRGB; pixels are made square,
     turned frames upright, and of interlaced ones a field is taken. Damaged frames, and those that are predicted from
-    them, are left out.
-
-    Args:
-        path: The file.
-        tell: Called with a line about what was left out or changed.
+    them, are left out. `tell` is called with a line about what was left out or changed.
 
     Raises:
         InputError: if it cannot be read at all, is HDR, or is transparent.
     """
-    av = av_module()
+    av = _av()
     given = lost = 0
     reason, torn = "", False
-    with opened(path) as container:
-        stream = best_stream(container, path)
+    with _opened(path) as container:
+        stream = _best_stream(container, path)
         try:
             for packet in container.demux(stream):
                 try:
@@ -92,12 +88,12 @@ def count_frames(path: Path) -> int:
     Raises:
         InputError: if it cannot be read.
     """
-    av = av_module()
+    av = _av()
     count = 0
-    with opened(path) as container:
+    with _opened(path) as container:
         try:
             # The count in the header can be missing or wrong; packets are counted without decoding.
-            for packet in container.demux(best_stream(container, path)):
+            for packet in container.demux(_best_stream(container, path)):
                 count += bool(packet.size)
         except (av.FFmpegError, OSError, ValueError) as error:
             if not count:
@@ -105,37 +101,25 @@ def count_frames(path: Path) -> int:
     return count
 
 
-def opened(path: Path) -> Any:
-    """An open container of PyAV.
-
-    Raises:
-        InputError: if it is none.
-    """
-    av = av_module()
+def _opened(path: Path) -> Any:
+    """An open container of PyAV."""
+    av = _av()
     try:
         return av.open(str(path))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read as a video: {_words(error)}") from error
 
 
-def best_stream(container: Any, path: Path) -> Any:
-    """The stream that players show: not a cover picture, and rather a large one than a preview.
-
-    Raises:
-        InputError: if there is no video.
-    """
+def _best_stream(container: Any, path: Path) -> Any:
+    """The stream that players show: not a cover picture, and rather a large one than a preview."""
     stream = container.streams.best("video")
     if stream is None:
         raise InputError(f"{path} has no video stream")
     return stream
 
 
-def av_module() -> ModuleType:
-    """PyAV, which is needed only where videos are.
-
-    Raises:
-        DataError: if it is not installed.
-    """
+def _av() -> ModuleType:
+    """PyAV, which is needed only where videos are."""
     try:
         import av
     except ImportError as error:

@@ -7,19 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pim.eval import choices, opinions, sameness
+from pim.datasets.dataset import Kind
 from pim.eval.estimate import Clusters, IntervalOptions
-from pim.eval.figures import Collected, Comparison, Figure, as_records, compare
+from pim.eval.figures import (
+    AGREED,
+    ALL,
+    MEAN_OF_TYPES,
+    PRECISION,
+    CellAgreement,
+    Collected,
+    Comparison,
+    Figure,
+    Mask,
+    Rows,
+    compare,
+)
 from pim.eval.judgements import About, Judgement
-from pim.eval.two_afc import quadruple_scores, row_scores
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -38,10 +45,6 @@ class MetricValues:
     def lower_is_better(self) -> bool:
         """Whether it is a distance."""
         return bool(self.description["lower_is_better"])
-
-
-if TYPE_CHECKING:
-    from pim.eval.severities import CellAgreement
 
 
 @dataclass(frozen=True)
@@ -71,46 +74,17 @@ class Analysis:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "about": self.about.as_dict(),
-            "metrics": list(self.metrics),
-            "rows": self.rows,
-            "used": self.used,
-            "figures": as_records(self.figures),
-            "comparisons": as_records(self.comparisons),
-            "cells": [asdict(c) for c in self.cells],
-            "notes": list(self.notes),
-            "options": asdict(self.options),
-            "pictures": dict(self.pictures),
-        }
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The judgements that every metric has values for, as columns."""
-
-    about: About
-    judgements: list[Judgement]
-    metrics: dict[str, Array]  # (n, 1) or (n, 2), published direction
-    lower_is_better: dict[str, bool]
-    clusters: Clusters
-
-    @property
-    def value(self) -> Array:
-        """What was judged, (n,)."""
-        return np.array([j.value for j in self.judgements], dtype=np.float64)
-
-    def distances(self) -> dict[str, Array]:
-        """Similarities negated, so that a larger number means more different."""
-        return {name: v if self.lower_is_better[name] else -v for name, v in self.metrics.items()}
+        content = asdict(self)
+        del content["constant"]  # is in the notes
+        return content
 
 
 HEADLINES = (
-    (opinions.SECTION, opinions.ALL, "SRCC"),
-    (opinions.SECTION, opinions.MEAN_OF_TYPES, "SRCC"),
-    ("two_afc", choices.ALL, choices.STATISTIC),
-    ("quadruple", choices.ALL, choices.STATISTIC),
-    (sameness.SECTION, sameness.ALL, sameness.STATISTIC),
+    ("opinion", ALL, "SRCC"),
+    ("opinion", MEAN_OF_TYPES, "SRCC"),
+    ("two_afc", ALL, AGREED),
+    ("quadruple", ALL, AGREED),
+    ("jnd", ALL, PRECISION),
 )  # what metrics are compared by
 
 
@@ -120,24 +94,13 @@ def analyse(
     metrics: Sequence[MetricValues],
     options: AnalysisOptions = AnalysisOptions(),
 ) -> Analysis:
-    """Every number of a run.
-
-    Args:
-        about: The data set.
-        judgements: Its rows.
-        metrics: With values in the order of the rows.
-        options: How intervals and fits are made.
-
-    Returns:
-        Figures of all metrics on the same rows: those that every metric has values for.
-    """
+    """Make every number of a run, of all metrics on the same rows: those that every metric has values for."""
     complete = [i for i in range(len(judgements)) if all(None not in metric.values[i] for metric in metrics)]
     found = Collected()
-    cells: list[CellAgreement] = []
     constant: list[str] = []
     if complete and metrics:
-        rows = _rows(about, judgements, metrics, complete, options.intervals)
-        cells = _ANALYSES[about.kind](rows, options, found)
+        rows = _rows(about, judgements, metrics, complete, options)
+        _analysis_of(about.kind)(rows, found)
         constant = _constant(rows)
     lost = len(judgements) - len(complete)
     if lost:
@@ -149,7 +112,7 @@ def analyse(
         used=len(complete),
         figures=tuple(m.figure for m in found.measured),
         comparisons=tuple(compare(found.measured, [m.name for m in metrics], HEADLINES, options.baseline)),
-        cells=tuple(cells),
+        cells=tuple(found.cells),
         notes=(*_not_blind(about, metrics), *about.notes, *found.notes, *constant),
         options=options,
         constant=tuple(constant),
@@ -159,11 +122,8 @@ def analyse(
 def parts_of(judgements: Sequence[Judgement], order: Sequence[str] = ()) -> tuple[dict[str, Mask], dict[str, Mask]]:
     """The named subsets of the rows, and their types of distortion.
 
-    Where no distortion is named and every row has exactly one subset, the subsets are the types.
-
-    Args:
-        judgements: The rows.
-        order: Names that come first; the others follow by name.
+    Where no distortion is named and every row has exactly one subset, the subsets are the types. The names of `order`
+    come first, the others follow by name.
     """
 
     def masks(names_of: Callable[[Judgement], Sequence[str]]) -> dict[str, Mask]:
@@ -184,75 +144,41 @@ def _rows(
     judgements: Sequence[Judgement],
     metrics: Sequence[MetricValues],
     complete: list[int],
-    options: IntervalOptions,
-) -> _Rows:
+    options: AnalysisOptions,
+) -> Rows:
     chosen = [judgements[i] for i in complete]
-    return _Rows(
+    subsets, types = parts_of(chosen, about.categories)
+    return Rows(
         about=about,
         judgements=chosen,
         metrics={m.name: np.array([m.values[i] for i in complete], dtype=np.float64) for m in metrics},
         lower_is_better={m.name: m.lower_is_better for m in metrics},
-        clusters=Clusters.of([j.group for j in chosen], options),
-    )
-
-
-def _opinions(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[CellAgreement]:
-    parts, types = parts_of(rows.judgements, rows.about.categories)
-    table = opinions.OpinionTable(
-        score=rows.value,
-        higher_is_better=bool(rows.about.higher_is_better),
-        metrics={name: values[:, 0] for name, values in rows.metrics.items()},
-        lower_is_better=rows.lower_is_better,
-        parts=parts,
+        subsets=subsets,
         types=types,
-        clusters=rows.clusters,
+        clusters=Clusters.of([j.group for j in chosen], options.intervals),
         fit_parameters=options.fit_parameters,
     )
-    opinions.analyse(table, found)
-    return []
 
 
-def _choices(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[CellAgreement]:
-    rule = quadruple_scores if rows.about.kind == "quadruple" else row_scores
-    judge = rows.value
-    scores = {name: rule(pair[:, 0], pair[:, 1], judge) for name, pair in rows.distances().items()}
-    types = parts_of(rows.judgements, rows.about.categories)[1]
-    people = min((j.people for j in rows.judgements if j.people is not None), default=None)
-    known = any(j.group != j.key for j in rows.judgements)
-    table = choices.ChoiceTable(
-        rows.about.kind, judge, scores, types, rows.about.categories, rows.clusters, people, known
-    )
-    choices.analyse(table, found)
-    return []
+def _analysis_of(kind: Kind) -> Callable[[Rows, Collected], None]:
+    """What makes the figures of a kind of data set; what the others need is not imported."""
+    match kind:
+        case "opinion":
+            from pim.eval import opinions
 
+            return opinions.analyse
+        case "jnd":
+            from pim.eval import jnd
 
-def _sameness(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[CellAgreement]:
-    distances = {name: values[:, 0] for name, values in rows.distances().items()}
-    types = parts_of(rows.judgements, rows.about.categories)[1]
-    sameness.analyse(sameness.SameTable(rows.value, distances, types, rows.about.categories, rows.clusters), found)
-    return []
+            return jnd.analyse
+        case "severity":
+            from pim.eval import severity
 
+            return severity.analyse
+        case _:
+            from pim.eval import two_afc
 
-def _severities(rows: _Rows, options: AnalysisOptions, found: Collected) -> list[CellAgreement]:
-    from pim.eval import severities
-
-    table = severities.SeverityTable(
-        corruption=[j.distortion or "" for j in rows.judgements],
-        severity=[j.level or 0 for j in rows.judgements],
-        image=[j.group for j in rows.judgements],
-        distances={name: values[:, 0] for name, values in rows.distances().items()},
-        options=options.intervals,
-    )
-    return severities.analyse(table, found)
-
-
-_ANALYSES = {
-    "opinion": _opinions,
-    "two_afc": _choices,
-    "quadruple": _choices,
-    "jnd": _sameness,
-    "severity": _severities,
-}
+            return two_afc.analyse
 
 
 def _not_blind(about: About, metrics: Sequence[MetricValues]) -> list[str]:
@@ -260,7 +186,7 @@ def _not_blind(about: About, metrics: Sequence[MetricValues]) -> list[str]:
     return [f"{name} was trained or tuned on {about.dataset}: this is no blind test of it" for name in known]
 
 
-def _constant(rows: _Rows) -> list[str]:
+def _constant(rows: Rows) -> list[str]:
     return [
         f"{name} has one value, {values.flat[0]:g}, for all pairs"
         for name, values in rows.metrics.items()

@@ -126,12 +126,16 @@ def _looks(pixels: Pixels, ys: NDArray[np.int64], xs: NDArray[np.int64], box: Bo
     steps = np.zeros_like(values)
     steps[:, :-1] += np.diff(values, axis=1) ** 2
     steps[:-1] += np.diff(values, axis=0) ** 2
-    mean, square, gradient = (_box_means(field, ys, xs, box) for field in (values, values**2, steps))
+    area = box.width * box.height
+    fields = (box_sums(field, ys, xs, box.height, box.width) for field in (values, values**2, steps))
+    mean, square, gradient = (sums / area for sums in fields)
     return mean, np.sqrt(np.maximum(square - mean**2, 0)), gradient
 
 
-def _box_means(field: Array, ys: NDArray[np.int64], xs: NDArray[np.int64], box: Box) -> Array:
+def box_sums(field: Array, ys: NDArray[np.int64], xs: NDArray[np.int64], height: int, width: int) -> Array:
+    """The sums of a field (H, W) over boxes of one size whose upper left corners are at (y, x), each (Y, X)."""
     total = np.pad(field.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
-    below, right = ys + box.height, xs + box.width
-    sums = total[np.ix_(below, right)] - total[np.ix_(ys, right)] - total[np.ix_(below, xs)] + total[np.ix_(ys, xs)]
-    return np.asarray(sums / (box.width * box.height))
+    below, right = ys + height, xs + width
+    return np.asarray(
+        total[np.ix_(below, right)] - total[np.ix_(ys, right)] - total[np.ix_(below, xs)] + total[np.ix_(ys, xs)]
+    )

@@ -56,9 +56,7 @@ def spearman_draws(x: Array, y: Array, weights: Array) -> Array:
     """
     x, y = _checked(x, y)
     rank_x, rank_y = _Ranker(x), _Ranker(y)
-    step = max(1, BLOCK // max(1, len(x)))
-    blocks = [weights[i : i + step] for i in range(0, len(weights), step)]
-    return np.concatenate([_pearson(rank_x(block), rank_y(block), block) for block in blocks])
+    return np.concatenate([_pearson(rank_x(block), rank_y(block), block) for block in _blocks(weights)])
 
 
 def pearson(x: Array, y: Array) -> float:
@@ -69,9 +67,7 @@ def pearson(x: Array, y: Array) -> float:
 def pearson_draws(x: Array, y: Array, weights: Array) -> Array:
     """Pearson's correlation of every weighting (B, n) of the rows: (B,)."""
     x, y = _checked(x, y)
-    step = max(1, BLOCK // max(1, len(x)))
-    blocks = [weights[i : i + step] for i in range(0, len(weights), step)]
-    return np.concatenate([_pearson(x[None], y[None], block) for block in blocks])
+    return np.concatenate([_pearson(x[None], y[None], block) for block in _blocks(weights)])
 
 
 def kendall(x: Array, y: Array) -> float:
@@ -137,12 +133,6 @@ class KendallPairs:
         return np.where(defined, agreeing / np.where(defined, scale, 1), np.nan)
 
 
-def average_ranks(values: Array) -> Array:
-    """Ranks (n,) from 1 upward; equal values share the average of their places."""
-    ranks: Array = _Ranker(values)(np.ones((1, len(values))))[0]
-    return ranks
-
-
 def why_undefined(x: Array, y: Array) -> str | None:
     """Why a correlation of these rows is undefined, as the end of a sentence; None if it is defined."""
     if len(x) < MIN_ROWS:
@@ -169,6 +159,11 @@ class _Ranker:
         below = np.cumsum(copies, axis=1) - copies
         ranks: Array = (below + (copies + 1) / 2)[:, self.inverse]
         return ranks
+
+
+def _blocks(weights: Array) -> list[Array]:
+    step = max(1, BLOCK // weights.shape[1])
+    return [weights[i : i + step] for i in range(0, len(weights), step)]
 
 
 def _pearson(x: Array, y: Array, weights: Array) -> Array:

@@ -8,9 +8,9 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from pim.eval.analysis import MetricValues
-from pim.eval.correlation import average_ranks
 from pim.eval.judgements import Judgement
 from pim.eval.session import Finished
 
@@ -58,15 +58,9 @@ def ranks(run: Finished) -> Ranks:
 
 
 def disagreements(run: Finished, ranked: Ranks, count: int) -> list[Disagreement]:
-    """The rows with the largest difference of rank between two metrics; of one metric and people if there is one.
+    """Find the rows with the largest difference of rank between two metrics; of one metric and people if there is one.
 
-    Args:
-        run: Its judgements and values.
-        ranked: What `ranks` made of it.
-        count: How many at most.
-
-    Returns:
-        The strongest first; no row twice, and no reference twice as long as there are others.
+    The strongest come first; no row twice, and no reference twice as long as there are others.
     """
     judges = [metric.name for metric in run.values]
     judges = judges if len(judges) > 1 else list(ranked.shares)
@@ -116,4 +110,4 @@ def _judged(run: Finished, judgements: Sequence[Judgement]) -> Array | None:
 
 
 def _shares(values: Array) -> Array:
-    return average_ranks(values) / len(values) if len(values) else values
+    return np.asarray(rankdata(values) / max(len(values), 1))

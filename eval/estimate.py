@@ -78,12 +78,9 @@ class Difference:
 
 
 def row_mean(values: Array, member: NDArray[np.int64], weights: Array | None = None) -> Statistic:
-    """The mean over the rows of drawn clusters, from sums by cluster.
+    """Take the mean of values (n,) over the rows of drawn clusters, from sums by `member`, the cluster of every row.
 
-    Args:
-        values: (n,).
-        member: (n,) cluster of every row.
-        weights: (n,) of the rows; None: all alike.
+    Rows may have weights (n,); else they count alike.
     """
     weights = np.ones(len(values)) if weights is None else weights
 
@@ -102,13 +99,7 @@ def undefined(reason: str) -> Estimate:
 
 
 def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] | None = None) -> Estimate:
-    """A statistic with its interval over clusters.
-
-    Args:
-        statistic: Of how often each cluster counts.
-        clusters: All clusters of the table.
-        used: The clusters that have rows in this statistic; None: all.
-    """
+    """Give a statistic its interval over clusters; only those `used` have rows in it, all if nothing is said."""
     names = len(clusters.names)
     value = float(statistic(np.ones((1, names)))[0])
     if np.isnan(value):
@@ -118,9 +109,8 @@ def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] |
     if len(present) < TOO_FEW_CLUSTERS:
         return Estimate(value, None, note)
     draws = clusters.draw(statistic)
-    defined = draws[~np.isnan(draws)]
-    lost = len(draws) - len(defined)
-    if lost > MOST_UNDEFINED * len(draws):
+    defined, lost = _usable(draws), int(np.isnan(draws).sum())
+    if defined is None:
         return Estimate(value, None, f"no interval: undefined in {lost} of {len(draws)} draws", draws)
     if lost:
         note = f"{lost} of {len(draws)} draws are undefined and left out"
@@ -129,6 +119,12 @@ def estimate(statistic: Statistic, clusters: Clusters, used: NDArray[np.int64] |
     except InputError as error:
         return Estimate(value, None, str(error), draws)
     return Estimate(value, interval, note, draws)
+
+
+def _usable(draws: Array) -> Array | None:
+    """The draws that have a value; None if too many have none."""
+    defined = draws[~np.isnan(draws)]
+    return None if len(draws) - len(defined) > MOST_UNDEFINED * len(draws) else defined
 
 
 def _interval(
@@ -156,8 +152,8 @@ def mean_of(estimates: list[Estimate], weights: list[int] | None = None) -> Esti
     if any(len(e.draws) == 0 for e in estimates):
         return Estimate(value, None, notes[0] if notes else None)
     draws = np.average([e.draws for e in estimates], axis=0, weights=weights)
-    defined = draws[~np.isnan(draws)]
-    if len(draws) - len(defined) > MOST_UNDEFINED * len(draws):
+    defined = _usable(draws)
+    if defined is None:
         return Estimate(value, None, "no interval: undefined in too many draws", draws)
     return Estimate(value, percentile_interval(defined), notes[0] if notes else None, draws)
 
@@ -169,8 +165,7 @@ def difference(first: Estimate, second: Estimate) -> Difference | None:
     value = first.value - second.value
     if len(first.draws) == 0 or len(second.draws) == 0:
         return Difference(value, None, None)
-    draws = first.draws - second.draws
-    defined = draws[~np.isnan(draws)]
-    if len(draws) - len(defined) > MOST_UNDEFINED * len(draws):
+    defined = _usable(first.draws - second.draws)
+    if defined is None:
         return Difference(value, None, None)
     return Difference(value, percentile_interval(defined), paired_p(defined))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from pim.core.device import choose
 from pim.core.metric import Metric
 from pim.datasets.dataset import Dataset
+from pim.errors import UsageError
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.estimate import IntervalOptions
-from pim.eval.plan import Treatment, plan_of
-from pim.eval.rated import EVERYTHING, Progress, RatedSet, Selection, datasets, looked_at, with_floor
+from pim.eval.judgements import Treatment, plan_of, with_jpeg_floor
+from pim.eval.rated import EVERYTHING, Progress, RatedSet, Selection, datasets, looked_at
 from pim.eval.run import Advance, RunOptions
 from pim.eval.scoring import Engine, InThisProcess
 from pim.eval.session import Outcome
@@ -73,6 +74,8 @@ def evaluate(
         ManifestError: if the data set is not there, or not whole.
         PimError: if the run cannot go on; what was committed stays.
     """
+    if shifts and asked.name != "bapps":
+        raise UsageError(f"shifts mean nothing for {asked.name}; they belong to bapps")
     options = options or RunOptions(device=str(choose("auto")))
     here = engine is None or isinstance(engine, InThisProcess)  # actors elsewhere move metrics to their own device
     chosen = load_metrics(metrics, options.device if here else None, align)
@@ -81,7 +84,7 @@ def evaluate(
     outcomes: list[Outcome] = []
     flipped: list[Flips] = []
     for dataset in datasets(asked):
-        dataset = with_floor(looked_at(dataset, asked.allow_missing, watch))
+        dataset = with_jpeg_floor(looked_at(dataset, asked.allow_missing, watch))
         place = folder / dataset.name if asked.name == "bapps" else folder
         side = dataset.protocol_side if resize is None else resize or None
         if not shifts or dataset.kind != "two_afc":
@@ -117,12 +120,8 @@ class _Scoring:
     def outcome(self, dataset: Dataset, folder: Path, treatment: Treatment) -> Outcome:
         """Score and analyse one part under one treatment."""
         plan = plan_of(dataset, treatment, self.selection.keep())
-        request = {
-            "source": self.asked.as_dict(),
-            "selection": vars(self.selection),
-            "treatment": vars(treatment),
-        }
-
+        noted = {"selection": vars(self.selection), "treatment": vars(treatment)}
+        request = {"source": self.asked.as_dict(), **noted}
         return evaluate_plan(
             folder,
             plan,

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from itertools import combinations, product
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pim.eval.bootstrap import holm
-from pim.eval.estimate import Estimate, difference
+from pim.eval.estimate import Clusters, Estimate, difference
+from pim.eval.judgements import About, Judgement
+
+Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+ALL, ROWS, MEAN_OF_TYPES, WITHIN = "all", "row mean", "mean of types", "within references"  # parts that are no types
+AGREED, PRECISION = "2AFC", "mAP"  # statistics that people read as percent
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The judgements that every metric has values for, as columns."""
+
+    about: About
+    judgements: Sequence[Judgement]
+    metrics: Mapping[str, Array]  # (n, 1) or (n, 2), of the pairs of every row in the published direction
+    lower_is_better: Mapping[str, bool]
+    subsets: Mapping[str, Mask]
+    types: Mapping[str, Mask]  # of distortion, or categories
+    clusters: Clusters
+    fit_parameters: int  # of the logistic curve through opinions
+
+    @cached_property
+    def value(self) -> Array:
+        """What was judged, (n,)."""
+        return np.array([j.value for j in self.judgements], dtype=np.float64)
+
+    def distances(self) -> dict[str, Array]:
+        """Similarities negated, so that a larger number means more different."""
+        return {name: v if self.lower_is_better[name] else -v for name, v in self.metrics.items()}
 
 
 @dataclass(frozen=True)
 class Figure:
     """One statistic of one metric on one part of the data."""
 
-    section: str  # "opinion", "choice", "quadruple", "same" or "severity"
+    section: str  # the kind of the data set, see `Judgement`
     part: str  # such as "all", "noise", "type: JPEG"
     statistic: str  # such as "SRCC"
     metric: str
@@ -52,11 +86,30 @@ class Measured:
     estimate: Estimate
 
 
+@dataclass(frozen=True)
+class RankAgreement:
+    """How far two metrics rank the same cells alike."""
+
+    spearman: float | None  # None if a metric is constant over the cells
+    cells: int
+    furthest: tuple[tuple[str, float], ...]  # cells with the largest difference of rank: second minus first
+
+
+@dataclass(frozen=True)
+class CellAgreement:
+    """How far two metrics rank the cells of corruptions and severities alike."""
+
+    first: str
+    second: str
+    ranks: RankAgreement
+
+
 @dataclass
 class Collected:
     """What the analysis of a section found, in the order of its tables."""
 
     measured: list[Measured] = field(default_factory=list)
+    cells: list[CellAgreement] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -80,13 +133,9 @@ def compare(
     statistics: Sequence[tuple[str, str, str]],
     baseline: str | None = None,
 ) -> list[Comparison]:
-    """Each two metrics on the named (section, part, statistic), with p values adjusted over all of them.
+    """Compare each two metrics, or the others with a baseline, on the named (section, part, statistic).
 
-    Args:
-        measured: With the draws that the metrics share.
-        metrics: Those to compare.
-        statistics: What by.
-        baseline: Compare the others with this metric only.
+    All have to share their draws; p values are adjusted over all comparisons.
     """
     found: list[Comparison] = []
     table = [m for m in measured if m.figure.metric in metrics]

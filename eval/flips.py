@@ -28,13 +28,9 @@ class Flips:
 
 
 def flips(judgements: Sequence[Judgement], still: MetricValues, moved: MetricValues, shift: int) -> Flips:
-    """Compare the order of the two candidates of every row.
+    """Compare the order of the two candidates of every forced choice without a shift and with one, in pixels.
 
-    Args:
-        judgements: Forced choices; their first subset is their category.
-        still: Values without a shift.
-        moved: Values of the same rows with it.
-        shift: In pixels, to be told.
+    The first subset of a choice is its category.
     """
     changed: dict[str, list[bool]] = {}
     for row, before, after in zip(judgements, still.values, moved.values, strict=True):

@@ -11,11 +11,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.errors import InputError
+from pim.eval.estimate import Estimate, estimate, mean_of, undefined
+from pim.eval.figures import ALL, PRECISION, Array, Collected, Mask, Rows
 from pim.eval.two_afc import check_shares
 
-Array = NDArray[np.float64]
-
 BLOCK = 1 << 21  # array elements handled at once
+WORTH_TELLING = 1e-4  # difference that the order of tied rows makes
+
+
+def analyse(rows: Rows, found: Collected) -> None:
+    """Add the average precision of every metric, by category and over categories."""
+    count, names = len(rows.value), len(rows.clusters.names)
+    categories = rows.types or {ALL: np.ones(count, dtype=bool)}
+    missing = [name for name in rows.about.categories if name not in categories]
+    if missing:
+        found.notes.append(f"no mean over all categories: {', '.join(missing)} missing")
+    references = names if names < count else None
+    if references is None:
+        found.notes.append("the data set names no sources, so rows were drawn: these intervals are optimistic")
+    for metric, distance in rows.distances().items():
+        results = {name: _category(rows, mask, metric, distance[:, 0], found) for name, mask in categories.items()}
+        if len(results) > 1 and not missing:
+            found.add("jnd", ALL, PRECISION, metric, mean_of(list(results.values())), count, references)
+        for name, result in results.items():
+            found.add("jnd", name, PRECISION, metric, result, int(categories[name].sum()), references)
+
+
+def _category(rows: Rows, mask: Mask, metric: str, distances: Array, found: Collected) -> Estimate:
+    distance, same, member = distances[mask], rows.value[mask], rows.clusters.member[mask]
+    if not same.any():
+        return undefined("nobody answered same")
+    result = estimate(
+        lambda counts: average_precision_draws(distance, same, counts[:, member]), rows.clusters, np.unique(member)
+    )
+    ordered = in_given_order(distance, same)
+    if result.value is not None and abs(ordered - result.value) > WORTH_TELLING:
+        found.notes.append(
+            f"{metric}: rows of equal distance are one step, mAP {result.value:.4f}; "
+            f"taken in the order of the files it is {ordered:.4f}"
+        )
+    return result
 
 
 def average_precision(distance: Array, same: Array) -> float:

@@ -70,17 +70,7 @@ def fit(x: Array, y: Array, parameters: int = 4) -> LogisticFit:
 
 
 def curve_at(at: Array, fitted: LogisticFit, x: Array, y: Array) -> Array:
-    """The fitted curve between its rows, for plots.
-
-    Args:
-        at: Metric values, (m,).
-        fitted: What `fit` found.
-        x: The metric values it was fitted to, (n,).
-        y: The opinion scores it was fitted to, (n,).
-
-    Returns:
-        Opinion scores, (m,).
-    """
+    """Give the scores (m,) of a fitted curve at metric values (m,), from the rows (n,) that it was fitted to."""
     u, b = (at - x.mean()) / x.std(), np.array(fitted.parameters)
     if fitted.curve == "line":
         value = b[0] * u + b[1]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pim.datasets.rendered import through_jpeg
+from pim.datasets.corruptions.pixels import through_jpeg
 from pim.eval.boxes import Box
 
 Pixels = NDArray[np.uint8]

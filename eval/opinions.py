@@ -9,35 +9,17 @@ from numpy.typing import NDArray
 
 from pim.eval.correlation import KendallPairs, kendall, pearson_draws, spearman, spearman_draws, why_undefined
 from pim.eval.estimate import Clusters, Estimate, Statistic, estimate, mean_of, undefined
-from pim.eval.figures import Collected
+from pim.eval.figures import ALL, MEAN_OF_TYPES, WITHIN, Array, Collected, Mask, Rows
 from pim.eval.logistic import LogisticFit, fit
-
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 SECTION = "opinion"
 MANY_CLUSTERS = 2000
-ALL, MEAN_OF_TYPES, WITHIN = "all", "mean of types", "within references"
 
 
-@dataclass(frozen=True)
-class OpinionTable:
-    """Opinion scores and what several metrics say about the same rows."""
-
-    score: Array  # (n,)
-    higher_is_better: bool
-    metrics: dict[str, Array]  # (n,) in the published direction of the metric
-    lower_is_better: dict[str, bool]
-    parts: dict[str, Mask]  # named parts of the rows
-    types: dict[str, Mask]  # the parts whose mean is taken
-    clusters: Clusters
-    fit_parameters: int = 4
-
-
-def analyse(table: OpinionTable, found: Collected) -> None:
+def analyse(table: Rows, found: Collected) -> None:
     """Add all statistics of all metrics, part by part."""
-    everything = np.ones(len(table.score), dtype=bool)
-    for part, mask in {ALL: everything, **table.parts, **table.types}.items():
+    everything = np.ones(len(table.value), dtype=bool)
+    for part, mask in {ALL: everything, **table.subsets, **table.types}.items():
         for metric in table.metrics:
             _part(table, part, mask, metric, found)
     for metric in table.metrics:
@@ -47,13 +29,13 @@ def analyse(table: OpinionTable, found: Collected) -> None:
         _hints(table, metric, found)
 
 
-def agreement_sign(table: OpinionTable, metric: str) -> float:
+def agreement_sign(table: Rows, metric: str) -> float:
     """+1 or -1: what makes agreement positive, from the stated directions alone."""
-    return -1.0 if table.lower_is_better[metric] == table.higher_is_better else 1.0
+    return -1.0 if table.lower_is_better[metric] == bool(table.about.higher_is_better) else 1.0
 
 
 @dataclass(frozen=True)
-class _Rows:
+class _Column:
     """One part of the table under one metric."""
 
     x: Array  # (n,) values of the metric
@@ -69,19 +51,19 @@ class _Rows:
         notes = [text for text in (result.note, self.note, note) if text is not None]
         return Estimate(result.value, result.interval, "; ".join(notes) or None, result.draws)
 
-    def finite(self) -> _Rows:
+    def finite(self) -> _Column:
         """Without infinite values (PSNR of equal images), which have no place in linear statistics."""
         kept = np.isfinite(self.x)
         if kept.all():
             return self
         note = f"infinite values left out: {np.sum(~kept)}"
-        return _Rows(self.x[kept], self.y[kept], self.member[kept], self.clusters, self.sign, note)
+        return _Column(self.x[kept], self.y[kept], self.member[kept], self.clusters, self.sign, note)
 
 
-def _part(table: OpinionTable, part: str, mask: Mask, metric: str, found: Collected) -> None:
+def _part(table: Rows, part: str, mask: Mask, metric: str, found: Collected) -> None:
     member = table.clusters.member[mask]
     sign = agreement_sign(table, metric)
-    rows = _Rows(table.metrics[metric][mask], table.score[mask], member, table.clusters, sign)
+    rows = _Column(table.metrics[metric][mask, 0], table.value[mask], member, table.clusters, sign)
     finite = rows.finite()
     results = [(rows, _ranked(rows)), (finite, _linear(finite))]
     if part not in table.types:  # the rows of one type are few: a curve would fit their noise
@@ -91,7 +73,7 @@ def _part(table: OpinionTable, part: str, mask: Mask, metric: str, found: Collec
             found.add(SECTION, part, statistic, metric, result, len(used.x), len(np.unique(used.member)))
 
 
-def _ranked(rows: _Rows) -> dict[str, Estimate]:
+def _ranked(rows: _Column) -> dict[str, Estimate]:
     reason = why_undefined(rows.x, rows.y)
     if reason is not None:
         return dict.fromkeys(("SRCC", "KRCC"), undefined(reason))
@@ -101,7 +83,7 @@ def _ranked(rows: _Rows) -> dict[str, Estimate]:
     }
 
 
-def _kendall(rows: _Rows) -> Estimate:
+def _kendall(rows: _Column) -> Estimate:
     used = np.unique(rows.member)
     if len(used) > MANY_CLUSTERS:  # a table of their pairs would fill the memory
         value = rows.sign * kendall(rows.x, rows.y)
@@ -110,14 +92,14 @@ def _kendall(rows: _Rows) -> Estimate:
     return rows.estimate(lambda counts: rows.sign * pairs.tau(counts[:, used]))
 
 
-def _linear(rows: _Rows) -> dict[str, Estimate]:
+def _linear(rows: _Column) -> dict[str, Estimate]:
     reason = why_undefined(rows.x, rows.y)
     if reason is not None:
         return {"PLCC": undefined(reason)}
     return {"PLCC": rows.estimate(lambda counts: rows.sign * pearson_draws(rows.x, rows.y, counts[:, rows.member]))}
 
 
-def _fitted(rows: _Rows, parameters: int) -> dict[str, Estimate]:
+def _fitted(rows: _Column, parameters: int) -> dict[str, Estimate]:
     """Correlation and error after a logistic curve, which is fitted once and held while references are drawn."""
     reason = why_undefined(rows.x, rows.y)
     if reason is None and len(rows.x) <= parameters:
@@ -145,7 +127,7 @@ def _curve_note(curve: LogisticFit) -> str | None:
     return None if curve.monotone else "the fitted curve turns inside the data"
 
 
-def _mean_of_types(table: OpinionTable, metric: str, found: Collected) -> None:
+def _mean_of_types(table: Rows, metric: str, found: Collected) -> None:
     rows = int(np.sum(np.any(list(table.types.values()), axis=0)))
     for statistic in ("SRCC", "KRCC"):
         chosen = [
@@ -157,19 +139,19 @@ def _mean_of_types(table: OpinionTable, metric: str, found: Collected) -> None:
         found.add(SECTION, MEAN_OF_TYPES, statistic, metric, mean_of(chosen), rows, references)
 
 
-def _within(table: OpinionTable, metric: str, found: Collected) -> None:
+def _within(table: Rows, metric: str, found: Collected) -> None:
     """The mean over references of the correlation among the rows of one reference."""
     sign = agreement_sign(table, metric)
     clusters = table.clusters
     rows_of = [np.flatnonzero(clusters.member == cluster) for cluster in range(len(clusters.names))]
     for name, statistic in (("SRCC", spearman), ("KRCC", kendall)):
-        each = np.array([sign * statistic(table.metrics[metric][rows], table.score[rows]) for rows in rows_of])
+        each = np.array([sign * statistic(table.metrics[metric][rows, 0], table.value[rows]) for rows in rows_of])
         defined = np.flatnonzero(~np.isnan(each))
         if len(defined) == 0:
             result = undefined("no reference has 3 rows that differ")
         else:
             result = estimate(_mean_over(each, defined), clusters, defined)
-        found.add(SECTION, WITHIN, name, metric, result, len(table.score), len(defined))
+        found.add(SECTION, WITHIN, name, metric, result, len(table.value), len(defined))
 
 
 def _mean_over(each: Array, defined: NDArray[np.int64]) -> Statistic:
@@ -182,7 +164,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
     return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
 
 
-def _hints(table: OpinionTable, metric: str, found: Collected) -> None:
+def _hints(table: Rows, metric: str, found: Collected) -> None:
     pooled = next(
         m.figure
         for m in found.measured
@@ -190,7 +172,7 @@ def _hints(table: OpinionTable, metric: str, found: Collected) -> None:
     )
     if pooled.high is not None and pooled.high < 0:
         direction = "lower" if table.lower_is_better[metric] else "higher"
-        scores = "higher" if table.higher_is_better else "lower"
+        scores = "higher" if table.about.higher_is_better else "lower"
         found.notes.append(
             f"{metric} disagrees with people (SRCC {pooled.value:.3f}): check the directions, "
             f"{direction} values of the metric and {scores} scores were taken to be better"

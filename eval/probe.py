@@ -109,13 +109,7 @@ def distance(metric: Metric, value: float) -> float:
 def probe(
     target: Target, metrics: Sequence[Metric], options: ProbeOptions, advance: Callable[[], object] = lambda: None
 ) -> tuple[list[Response], list[Refusal]]:
-    """Distort one box and its control boxes in turn.
-
-    Args:
-        target: The box.
-        metrics: On the device.
-        options: How.
-        advance: Called after every picture that all metrics have seen.
+    """Distort one box and its control boxes in turn; `advance` is called after every picture.
 
     Returns:
         What every metric says under every distortion, and the distortions under which nothing can be said.
@@ -128,11 +122,18 @@ def probe(
     found: list[Response] = []
     refused: list[Refusal] = []
     for distortion in options.distortions:
-        pictures = _pictures(target, alike, distortion, options)
-        if len(pictures.controls) < FEWEST or pictures.inside is None:
-            refused.append(Refusal(target.image, target.box, distortion, _reason(alike, pictures)))
+        change = residual(target.pixels, distortion, options.seed)
+        wanted = int(np.median([energy(target.pixels, change, box) for box in (target.box, *alike)]))
+        shown = _pictures(target.pixels, target.box, alike, change, wanted, options.seed)
+        if shown.inside is None or len(shown.controls) < FEWEST:
+            refused.append(Refusal(target.image, target.box, distortion, _reason(alike, shown)))
             continue
-        found += _responses(target, pictures, distortion, metrics, options, advance)
+        mixed = None
+        if options.scramble != "none":
+            plain = scrambled(target.pixels, target.box, options.scramble, options.seed)
+            again = residual(plain, distortion, options.seed)
+            mixed = _pictures(plain, target.box, alike, again, wanted, options.seed)
+        found += _responses(target, shown, mixed, distortion, metrics, options, advance)
     return found, refused
 
 
@@ -140,33 +141,16 @@ def probe(
 class _Pictures:
     """One distortion with the same energy in many places."""
 
-    inside: Pixels | None  # None: the energy cannot be matched
-    controls: list[Pixels]
-    plain: Pixels | None  # the picture with scrambled content, undistorted
-    scrambled: Pixels | None  # and distorted in the box
-    beside: list[Pixels]  # and distorted in the control boxes
+    reference: Pixels
+    inside: Pixels | None  # distorted in the box; None: the energy cannot be matched
+    controls: list[Pixels]  # distorted in a control box each
 
 
-def _pictures(target: Target, alike: Sequence[Box], distortion: str, options: ProbeOptions) -> _Pictures:
-    change = residual(target.pixels, distortion, options.seed)
-    wanted = int(np.median([energy(target.pixels, change, box) for box in (target.box, *alike)]))
+def _pictures(pixels: Pixels, box: Box, alike: Sequence[Box], change: Array, wanted: int, seed: int) -> _Pictures:
     if wanted == 0:
-        return _Pictures(None, [], None, None, [])
-
-    def seen(pixels: Pixels, change: Array, boxes: Sequence[Box]) -> list[Pixels]:
-        made = (matched(pixels, change, box, wanted, options.seed) for box in boxes)
-        return [picture for picture in made if picture is not None]
-
-    inside = seen(target.pixels, change, [target.box])
-    others = seen(target.pixels, change, alike)
-    if options.scramble == "none" or not inside:
-        return _Pictures(inside[0] if inside else None, others, None, None, [])
-    plain = scrambled(target.pixels, target.box, options.scramble, options.seed)
-    again = residual(plain, distortion, options.seed)
-    instead = seen(plain, again, [target.box])
-    if not instead:
-        return _Pictures(inside[0], others, None, None, [])
-    return _Pictures(inside[0], others, plain, instead[0], seen(plain, again, alike))
+        return _Pictures(pixels, None, [])
+    inside, *others = (matched(pixels, change, place, wanted, seed) for place in (box, *alike))
+    return _Pictures(pixels, inside, [picture for picture in others if picture is not None])
 
 
 def _reason(alike: Sequence[Box], pictures: _Pictures) -> str:
@@ -182,18 +166,17 @@ def _reason(alike: Sequence[Box], pictures: _Pictures) -> str:
 
 def _responses(
     target: Target,
-    pictures: _Pictures,
+    shown: _Pictures,
+    mixed: _Pictures | None,
     distortion: str,
     metrics: Sequence[Metric],
     options: ProbeOptions,
     advance: Callable[[], object],
 ) -> Iterator[Response]:
-    assert pictures.inside is not None
-    rows = _distances(metrics, target, target.pixels, [pictures.inside, *pictures.controls], options, advance)
+    rows = _distances(metrics, target, shown, options, advance)
     turned: dict[str, list[float]] = {}
-    if pictures.plain is not None and pictures.scrambled is not None and len(pictures.beside) >= FEWEST:
-        shown = [pictures.scrambled, *pictures.beside]
-        turned = _distances(metrics, target, pictures.plain, shown, options, advance)
+    if mixed is not None and mixed.inside is not None and len(mixed.controls) >= FEWEST:
+        turned = _distances(metrics, target, mixed, options, advance)
     for name, (inside, *others) in rows.items():
         ratio = turned[name][0] / float(np.median(turned[name][1:])) if turned else None
         yield Response(target.image, target.box, target.label, distortion, name, inside, tuple(others), ratio)
@@ -202,20 +185,16 @@ def _responses(
 def _distances(
     metrics: Sequence[Metric],
     target: Target,
-    reference: Pixels,
-    pictures: Sequence[Pixels],
+    pictures: _Pictures,
     options: ProbeOptions,
     advance: Callable[[], object],
 ) -> dict[str, list[float]]:
-    """The distance of every picture from the reference, by metric or layer; all above 0.
-
-    Raises:
-        InputError: if a metric cannot see a distortion at all, which leaves nothing to compare with.
-    """
+    """The distance of every picture from the reference, by metric or layer; all above 0."""
     found: dict[str, list[float]] = defaultdict(list)
     with torch.inference_mode():
-        prepared = [metric.prepare(_batch(reference, options.device)) for metric in metrics]
-        for picture in pictures:
+        prepared = [metric.prepare(_batch(pictures.reference, options.device)) for metric in metrics]
+        for picture in (pictures.inside, *pictures.controls):
+            assert picture is not None
             batch = _batch(picture, options.device)
             for metric, known in zip(metrics, prepared, strict=True):
                 for name, value in _values(metric, known, batch, target.image, options.layers).items():

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pim.core.info import MetricInfo
 from pim.datasets.cells import Rows, read_rows
-from pim.datasets.numerals import numbers
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve
 from pim.metrics.registry import built_in
@@ -39,9 +38,7 @@ def average(points: Sequence[RatePoint], tell: Tell = lambda line: None) -> list
     A metric that some pictures of a setting lack is left out of it. A picture that is somewhere coded without loss, so
     that its PSNR is infinite, counts for no mean, unless all pictures are such: then those values are left out.
 
-    Args:
-        points: Of single pictures; for every codec and setting in one order of the pictures.
-        tell: Called with a line about what is left out.
+    Points are of single pictures, for every codec and setting in one order of the pictures. What is left out is told.
     """
     groups: dict[tuple[str, str], list[RatePoint]] = {}
     for point in points:
@@ -65,19 +62,14 @@ def _mean(members: Sequence[RatePoint]) -> RatePoint:
     return RatePoint(members[0].codec, members[0].setting, count, sum(m.bpp for m in members) / count, values)
 
 
-def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
-    """The points of a table with the columns codec and bpp; every other column of a known metric is read.
+def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
+    """Read the points of a table with the columns codec and bpp, and every other column of a known metric.
 
     `psnr_rgb`, `psnr_y` and `msssim_rgb` are read as psnr, psnr-y and ms-ssim. Empty cells are values that were not
-    measured.
-
-    Args:
-        path: As `pim.datasets.cells` reads it.
-        tell: Called with a line about every column that cannot be what it is called, and is left out.
+    measured. A column that cannot be what it is called is told of and left out.
 
     Raises:
-        InputError: if a column is missing, a number cannot be read, or no column of a metric is left; without `tell`
-            also if a column cannot be what it is called. It names the line.
+        InputError: naming the line, if a column is missing, a number cannot be read, or no column of a metric is left.
     """
     table = read_rows(path)
     table.require(("codec", "bpp"))
@@ -96,11 +88,10 @@ def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
             values[name] = _column(table, column, *info.value_range)
         except InputError as error:
             wrong.append(error)
-    if wrong and (tell is None or not values):
+    if wrong and not values:
         raise wrong[0]
     for line in _doubts(path, wrong, values, rates):
-        if tell is not None:
-            tell(line)
+        tell(line)
     return [
         RatePoint(row["codec"], row.get("setting", ""), int(counts[at] or 0), _there(rates[at]), _present(values, at))
         for at, (_, row) in enumerate(table.records())
@@ -108,13 +99,9 @@ def read(path: Path, tell: Tell | None = None) -> list[RatePoint]:
 
 
 def _column(table: Rows, column: str, low: float, high: float) -> list[float | None]:
-    """The numbers of a column; None for empty cells, which bpp may not have.
-
-    Raises:
-        InputError: if one is none or outside the range of the column.
-    """
+    """The numbers of a column; None for empty cells, which bpp may not have."""
     cells = table.column(column)
-    found = numbers(cells, table.separator)
+    found = table.numbers(column)
     for at, (cell, value) in enumerate(zip(cells, found.values, strict=True)):
         where = f"{table.path}, line {table.rows[at].line}, {column}"
         if at in found.ambiguous:
@@ -170,18 +157,10 @@ def decibels(info: MetricInfo, value: float) -> float:
     return -10 * math.log10(lacking) if lacking > 0 else math.inf
 
 
-def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell | None = None) -> dict[str, Curve]:
-    """The curve of every codec that has the metric in at least two points, by name in their order.
-
-    Args:
-        points: Of all codecs.
-        metric: Its name in the points.
-        info: What is known of it.
-        tell: Called with a line about every codec that has no curve.
-
-    Raises:
-        InputError: if the points of a codec do not make a curve, without `tell`.
-    """
+def curves(
+    points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tell = lambda line: None
+) -> dict[str, Curve]:
+    """Draw the curve of every codec that has the metric in at least two points; tells of every codec that has none."""
     groups: dict[str, list[RatePoint]] = {}
     for point in points:
         groups.setdefault(point.codec, []).extend([point] if metric in point.values else [])
@@ -191,10 +170,8 @@ def curves(points: Iterable[RatePoint], metric: str, info: MetricInfo, tell: Tel
             if len(members) > 1:
                 quality = [decibels(info, p.values[metric]) for p in members]
                 found[name] = Curve.through(name, [p.bpp for p in members], quality)
-            elif tell is not None:
+            else:
                 tell(f"{metric}: {name} is not compared; a curve needs two points, it has {len(members)}")
         except InputError as error:
-            if tell is None:
-                raise
             tell(f"{metric}: {error}; not compared")
     return found

@@ -14,13 +14,7 @@ CHART_WIDTH, CHART_HEIGHT, LINE = 370, 300, 18  # of rates.svg
 
 
 def draw(by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> str:
-    """The picture.
-
-    Args:
-        by_metric: The curve of every codec, by metric; metrics without curves are left out.
-        infos: What is known of each metric.
-        title: What was measured, for those who cannot see it.
-    """
+    """Draw the curves of every codec, by metric; the title says what was measured, for those who cannot see it."""
     shown = {metric: curves for metric, curves in by_metric.items() if curves}
     codecs = list(dict.fromkeys(name for curves in shown.values() for name in curves))
     charts = [_chart(metric, curves, infos[metric], codecs) for metric, curves in shown.items()]

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from pim.errors import DataError
+from pim.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from pim.datasets.dataset import Dataset
-    from pim.datasets.imagenet_c import Variant
-    from pim.datasets.records import AnyRecord
+    from pim.datasets.dataset import Dataset, Record
     from pim.eval.judgements import Plan
     from pim.eval.run import Advance
 
+Made = TypeVar("Made")
 LOOKED_AT = 200_000  # rows; the sizes of pictures of larger sets are not looked at beforehand
+IMAGENET_C = ("imagenet-c", "tiny-imagenet-c")
+NAMES = ("bapps", "tid2013", *IMAGENET_C, "kadid10k", "csiq", "live", "pipal", "table")
+
+
+def from_json(kind: type[Made], content: Mapping[str, Any]) -> Made:
+    """An instance of a dataclass from JSON of its fields; lists become tuples."""
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
 
 
 class Progress(Protocol):
@@ -34,7 +40,7 @@ class Progress(Protocol):
 class RatedSet:
     """A data set that people rated, or whose corruptions have severities; how it is read."""
 
-    name: str  # bapps, tid2013, kadid10k, csiq, live, pipal, imagenet-c, or table for your own
+    name: str  # one of `NAMES`; "table" for your own
     path: Path  # its folder, or the table
     allow_missing: bool = False  # be content with the rows whose files are there
     higher_is_better: bool | None = None  # of a table
@@ -46,6 +52,21 @@ class RatedSet:
     tiny: bool = False  # imagenet-c: the variant of 64 x 64
     prepared: bool = False  # imagenet-c: clean pictures are cropped already
     seed: int = 20240229  # with generate: of the random numbers
+    split: Literal["train", "val"] = "val"  # of bapps
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names, and what belongs to another data set.
+
+        Raises:
+            UsageError: naming it.
+        """
+        if self.name not in NAMES:
+            raise UsageError(f"unknown data set {self.name!r}; {did_you_mean(self.name, NAMES)}")
+        for field in fields(self):
+            owners = _OWNERS.get(field.name, NAMES)
+            if self.name not in owners and getattr(self, field.name) != field.default:
+                what = field.name.replace("_", " ")
+                raise UsageError(f"{what} means nothing for {self.name}; it belongs to {owners[0]}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values with whole paths, to be noted in the run; `from_request` reads them."""
@@ -56,7 +77,15 @@ class RatedSet:
         """What a run noted."""
         noted = request["source"]
         paths = {name: noted[name] and Path(noted[name]) for name in ("path", "images", "clean", "frost")}
-        return cls(**{**noted, **paths, "corruptions": tuple(noted["corruptions"])})
+        return from_json(cls, {**noted, **paths})
+
+
+_OWNERS = {
+    "higher_is_better": ("table",),
+    "images": ("table",),
+    "split": ("bapps",),
+    **dict.fromkeys(("clean", "generate", "corruptions", "frost", "tiny", "prepared"), IMAGENET_C),
+}
 
 
 @dataclass(frozen=True)
@@ -67,7 +96,7 @@ class Selection:
     distortions: tuple[str, ...] = ()
     levels: tuple[int, ...] = ()
 
-    def keep(self) -> Callable[[AnyRecord], bool] | None:
+    def keep(self) -> Callable[[Record], bool] | None:
         """The filter; None if everything is taken."""
         if not (self.subsets or self.distortions or self.levels):
             return None
@@ -82,48 +111,35 @@ EVERYTHING = Selection()
 
 
 def datasets(asked: RatedSet) -> list[Dataset]:
-    """Read the data sets behind a name: one, or the halves of BAPPS that are there; no picture is opened.
+    """Read the labels of a data set and compare them with its files; no picture is opened.
+
+    Returns:
+        One data set; for BAPPS the halves that are there. Ask `require_whole` before scoring.
 
     Raises:
         UsageError: if an option does not fit.
-        ManifestError: if there is no such data set at the path.
+        ManifestError: if there is no such data set at the path, or it cannot be understood.
     """
-    path = asked.path
+    path, variant = asked.path, "tiny-imagenet-c" if asked.tiny else asked.name
     # One reader is imported, not all.
-    reader = import_module(f"pim.datasets.{asked.name.replace('-', '_')}")
-    variant: Variant = "tiny-imagenet-c" if asked.tiny else "imagenet-c"
-    match asked.name:
-        case "bapps":
-            halves = reader.holds(path)
-            found = [reader.read_2afc(path)] if "2afc" in halves or "jnd" not in halves else []
-            return [*found, *([reader.read_jnd(path)] if "jnd" in halves else [])]
-        case "imagenet-c":
-            if not asked.generate:
-                return [reader.read(path, asked.clean, crop=not asked.prepared, variant=variant)]
-            from pim.datasets.corruptions import Recipe
+    reader = import_module(f"pim.datasets.{'imagenet_c' if asked.name in IMAGENET_C else asked.name}")
+    if asked.name == "bapps":
+        same = asked.split == "val" and reader.holds(path, "jnd/val")
+        found = [] if same and not reader.holds(path, "2afc/val") else [reader.read_2afc(path, asked.split)]
+        return [*found, reader.read_jnd(path)] if same else found
+    if asked.generate:
+        from pim.datasets.corruptions import Recipe
 
-            recipe = Recipe(variant, asked.frost)
-            return [reader.generated(path, asked.corruptions, seed=asked.seed, recipe=recipe)]
-        case "table":
-            return [reader.read(path, asked.images, asked.higher_is_better)]
-        case _:
-            return [reader.read(path)]
-
-
-def with_floor(dataset: Dataset) -> Dataset:
-    """Add what the JPEG of published corrupted pictures does to the clean ones, where that is a question."""
-    from pim.eval.plan import with_jpeg_floor
-
-    return with_jpeg_floor(dataset) if dataset.kind == "severity" else dataset
+        return [reader.generated(path, asked.corruptions, seed=asked.seed, recipe=Recipe(variant, asked.frost))]
+    if asked.name in IMAGENET_C:
+        return [reader.read(path, asked.clean, crop=not asked.prepared, variant=variant)]
+    if asked.name == "table":
+        return [reader.read(path, asked.images, asked.higher_is_better)]
+    return [reader.read(path)]
 
 
 def looked_at(dataset: Dataset, allow_missing: bool, watch: Progress) -> Dataset:
     """Look at the pictures of a data set before it is scored; files that turn out unreadable will fail one by one.
-
-    Args:
-        dataset: As read.
-        allow_missing: Be content with the rows whose files are there.
-        watch: Shows how far it is.
 
     Raises:
         ManifestError: if it must not be scored.
@@ -139,20 +155,16 @@ def looked_at(dataset: Dataset, allow_missing: bool, watch: Progress) -> Dataset
 
 
 def plan_again(request: Mapping[str, Any], name: str) -> Plan:
-    """Find the pictures of a run that was made before, from what it noted.
-
-    Args:
-        request: Of the run.
-        name: Of its data set; a folder may hold several.
+    """Find the pictures of a run that was made before, by its request and the name of its data set.
 
     Raises:
         PimError: if the data set is no longer there.
     """
-    from pim.eval.plan import Treatment, plan_of
+    from pim.eval.judgements import Treatment, plan_of, with_jpeg_floor
 
     asked = RatedSet.from_request(request)
-    selection = Selection(**{key: tuple(chosen) for key, chosen in request["selection"].items()})
+    selection = from_json(Selection, request["selection"])
     for dataset in datasets(asked):
         if dataset.name == name:
-            return plan_of(with_floor(dataset), Treatment(**request["treatment"]), selection.keep())
+            return plan_of(with_jpeg_floor(dataset), Treatment(**request["treatment"]), selection.keep())
     raise DataError(f"{asked.path} does not hold {name} any more")

@@ -22,9 +22,9 @@ import numpy as np
 from pim.core.metric import Metric
 from pim.errors import PimError, UsageError
 from pim.eval.fingerprint import describe
-from pim.eval.scoring import InThisProcess, Job, Scored
-from pim.eval.waves import Wave
+from pim.eval.scoring import InThisProcess, Job, Scored, Wave
 
+Answer = tuple[Scored, ...] | PimError  # of an actor to a piece; an error: why it can compute nothing at all
 PIECE_WAVES = 16  # full waves that an actor gets at once; what is under way when a run is killed is lost
 PIECES_PER_ACTOR = 4  # at least, so that all have work to the end
 SHARD_PIECES = 2000  # planned at once, or 100 for each actor: what Ray holds besides the plan of this process
@@ -82,9 +82,9 @@ class OnRay:
         left = pieces(job, actors)
         while shard := tuple(islice(left, max(SHARD_PIECES, 100 * actors))):
             for answer in self._answers(shard, constructor, actors, job.device):
-                if answer.error is not None:
-                    raise answer.error
-                yield from answer.scored
+                if isinstance(answer, PimError):
+                    raise answer
+                yield from answer
 
     def _connect(self) -> None:
         if self._ray.is_initialized():
@@ -151,12 +151,7 @@ def _resource(device: str) -> str:
 
 
 def pieces(job: Job, actors: int) -> Iterator[Job]:
-    """The job in parts of whole waves, in its order.
-
-    Args:
-        job: With one wave or more.
-        actors: That share it.
-    """
+    """Divide a job of one wave or more, in its order, into parts of whole waves for so many actors."""
     full = PIECE_WAVES * max(map(len, job.waves))
     size = min(full, sum(map(len, job.waves)) // (PIECES_PER_ACTOR * actors))
     waiting: list[Wave] = []
@@ -182,14 +177,6 @@ def _part(job: Job, waves: Sequence[Wave]) -> Job:
     )
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What an actor says to a piece."""
-
-    scored: tuple[Scored, ...] = ()
-    error: PimError | None = None  # why it can compute nothing at all
-
-
 class Actor:
     """A process with metrics of its own."""
 
@@ -208,9 +195,9 @@ class Actor:
         try:
             if not self._ready:
                 self._prepare(job)
-            return Answer(tuple(self._engine.perform(job, self._metrics)))
+            return tuple(self._engine.perform(job, self._metrics))
         except PimError as error:
-            return Answer(error=error)
+            return error
 
     def _prepare(self, job: Job) -> None:
         """Move the metrics to the device, and hold what is installed here against what the run is noted under.

@@ -7,21 +7,23 @@ needs 4.8 MB of script. The page asks for nothing from anywhere, which its conte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from pim._version import VERSION
 from pim.core import look
 from pim.eval import report_plots as plots
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions
+from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Figure
-from pim.eval.published import published
 from pim.eval.report_cases import Case, Gallery, cases
 from pim.eval.report_charts import BarChart, Chart
-from pim.eval.report_notes import facts, metric_lines
-from pim.eval.session import Finished, analyse_again
+from pim.eval.session import SUMMARY, Finished, analyse_again
 from pim.eval.store import StoredRun, reading
 
 Line = Sequence[str]
@@ -57,16 +59,21 @@ class Section:
     no_pictures: str  # why; empty if there are some, or none are wanted
     details: tuple[Table, ...]
     notes: tuple[str, ...]
-    headline: tuple[Figure, ...] = field(default=())
+    headline: tuple[Figure, ...]
+
+
+def last_options(folder: Path) -> AnalysisOptions:
+    """How the last analysis of a run was made; the usual way if it left no summary."""
+    try:
+        options = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["options"]
+        intervals = IntervalOptions(**options["intervals"])
+        return AnalysisOptions(intervals, fit_parameters=int(options["fit_parameters"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return AnalysisOptions()
 
 
 def section(folder: Path, options: AnalysisOptions, gallery: Gallery | None) -> Section:
-    """Everything about one finished run.
-
-    Args:
-        folder: Of the run.
-        options: How numbers are made from its values.
-        gallery: Where pictures come from; None: the page shows none.
+    """Collect everything about one finished run; without a gallery the page shows no pictures.
 
     Raises:
         DataError: if the folder holds no finished run.
@@ -80,7 +87,7 @@ def section(folder: Path, options: AnalysisOptions, gallery: Gallery | None) -> 
         name=folder.resolve().name,
         dataset=run.about.dataset,
         lead=f"{tables.rows_line(analysis)}; {tables.EXPLAINED[run.about.kind]}",
-        facts=tuple(facts(stored, analysis)),
+        facts=tuple(_facts(stored, analysis)),
         tables=tuple(_main_tables(analysis)),
         bars=plots.by_part(run, analysis),
         part_tables=tuple(_part_tables(analysis)),
@@ -96,14 +103,7 @@ def section(folder: Path, options: AnalysisOptions, gallery: Gallery | None) -> 
 
 
 def page(sections: Sequence[Section]) -> str:
-    """The whole page.
-
-    Args:
-        sections: At least one, in their order.
-
-    Returns:
-        HTML. Whatever came from files is escaped, and characters that cannot be seen are spelled out.
-    """
+    """Write the page as HTML: what came from files is escaped, characters that cannot be seen are spelled out."""
     style, script = look.style("pim.eval", "report.css"), look.script("pim.eval", "report.js")
     return (
         look.environment("pim.eval")
@@ -117,6 +117,45 @@ def page(sections: Sequence[Section]) -> str:
             version=VERSION,
         )
     )
+
+
+def _facts(stored: StoredRun, analysis: Analysis) -> Iterator[tuple[str, str]]:
+    """The lines at the head of a run."""
+    yield "Data set", analysis.about.dataset
+    yield "Rows", tables.rows_line(analysis)
+    yield "Metrics", ", ".join(f"{m['name']} ({tables.weights_line(m)})" for m in analysis.metrics)
+    yield "Run of", _moment(stored.created)
+    known = [f"{name} {stored.versions[name]}" for name in ("pim", "torch") if name in stored.versions]
+    yield "Versions", ", ".join(known)
+    yield "Intervals", tables.interval_line(analysis)
+    if analysis.about.partial:
+        yield "Partial", ", ".join(name or "the whole set" for name in analysis.about.partial)
+    chosen = stored.request.get("selection", {})
+    filters = [f"{name}: {', '.join(map(str, kept))}" for name, kept in chosen.items() if kept]
+    if filters:
+        yield "Only", "; ".join(filters)
+
+
+def _metric_lines(run: Finished) -> Iterator[tuple[str, ...]]:
+    """One line for every metric: what it is and what it was computed with."""
+    for metric in run.values:
+        about: Mapping[str, Any] = metric.description
+        yield (
+            metric.name,
+            "lower" if metric.lower_is_better else "higher",
+            str(about.get("weights_hash") or "none"),
+            ", ".join(about.get("trained_on", ())) or "no rated data set that is known",
+            str(about.get("device", "")),
+            str(about.get("summary", "")),
+        )
+
+
+def _moment(created: str) -> str:
+    """A time as people write it; as it is if it is none."""
+    try:
+        return datetime.fromisoformat(created).strftime("%Y-%m-%d %H:%M %Z")
+    except ValueError:
+        return created
 
 
 def _main_tables(analysis: Analysis) -> list[Table]:
@@ -137,7 +176,8 @@ def _main_tables(analysis: Analysis) -> list[Table]:
         foot = tables.comparison_foot(analysis.comparisons, analysis.options.intervals.draws)
         found.append(_table("Metrics compared in pairs", lines, foot))
     others = [
-        (row.metric, row.part, row.statistic, f"{row.value:g}", row.source) for row in published(analysis.about.dataset)
+        (row["metric"], row["part"], row["statistic"], f"{row['value']:g}", row["source"])
+        for row in tables.published(analysis.about.dataset)
     ]
     if others:
         heading = ("metric", "part", "statistic", "value as printed", "source")
@@ -171,7 +211,7 @@ def _details(stored: StoredRun, run: Finished, analysis: Analysis) -> list[Table
     metrics = Table(
         "Metrics",
         ("metric", "better", "weights", "trained on", "computed on", "what it is"),
-        tuple(metric_lines(run)),
+        tuple(_metric_lines(run)),
         words=True,
     )
     opened = tuple((how, str(count)) for how, count in analysis.pictures.items())

@@ -157,44 +157,6 @@ class BarChart:
     legend: tuple[Series, ...]
 
 
-@dataclass(frozen=True)
-class Measured:
-    """A value with its interval, to be drawn as a bar."""
-
-    group: str
-    n: int
-    metric: str
-    value: float | None
-    low: float | None
-    high: float | None
-    text: str
-
-
-def bar_chart(title: str, measured: Sequence[Measured], colours: dict[str, int], highest: float = 1.0) -> BarChart:
-    """Bars from zero, grouped in the order of their first row.
-
-    Args:
-        title: What is drawn.
-        measured: The values; None leaves a place without a bar.
-        colours: By metric.
-        highest: Where the scale ends.
-    """
-    lows = [v for m in measured for v in (m.value, m.low) if v is not None]
-    axis = Axis(min(0.0, *lows) if lows else 0.0, highest, 0.0, 100.0)
-    zero = axis.at(0.0)
-    groups: dict[str, list[Bar]] = {}
-    rows: dict[str, int] = {}
-    for m in measured:
-        end = zero if m.value is None else axis.at(m.value)
-        interval = [None if v is None else axis.at(v) for v in (m.low, m.high)]
-        bar = Bar(m.metric, colours[m.metric], m.text, min(zero, end), abs(end - zero), interval[0], interval[1])
-        groups.setdefault(m.group, []).append(bar)
-        rows[m.group] = max(m.n, rows.get(m.group, 0))
-    legend = tuple(Series(name, colours[name]) for name in dict.fromkeys(m.metric for m in measured))
-    made = tuple(BarGroup(name, rows[name], tuple(bars)) for name, bars in groups.items())
-    return BarChart(title, axis.ticks(), zero, made, legend)
-
-
 def _range(values: Sequence[float] | Array, logarithmic: bool) -> tuple[float, float]:
     found = np.log10(values) if logarithmic else np.asarray(values, dtype=np.float64)
     low, high = float(found.min()), float(found.max())

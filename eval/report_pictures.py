@@ -15,6 +15,7 @@ from PIL import Image
 
 from pim.core.metric import Metric
 from pim.errors import PimError
+from pim.eval.boxes import Box, box_sums
 from pim.eval.judgements import PlannedPair
 from pim.images import heatmap
 from pim.images.opener import OpenOptions, Pixels
@@ -47,28 +48,8 @@ class View:
     note: str
 
 
-@dataclass(frozen=True)
-class Box:
-    """A part of a picture."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    def of(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """That part of an array (H, W, ...)."""
-        return pixels[self.top : self.top + self.height, self.left : self.left + self.width]
-
-
 def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], opening: OpenOptions) -> View:
-    """Open a pair and prepare it for a page.
-
-    Args:
-        pair: The pair.
-        labels: What to call its two pictures.
-        metrics: Those that have maps, to draw them; without any the plain difference is drawn.
-        opening: How to open files.
+    """Open a pair and prepare it for a page, with the maps of metrics, or the plain difference if there are none.
 
     Raises:
         PimError: if a picture cannot be used, or the two have different sizes.
@@ -88,8 +69,8 @@ def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], 
         else f"A part of {box.width} x {box.height} px, where they differ most, of "
     )
     return View(
-        first=Frame(labels[0], Path(pair.reference.name).name, _image_uri(box.of(first))),
-        second=Frame(labels[1], Path(pair.distorted.name).name, _image_uri(box.of(second))),
+        first=Frame(labels[0], Path(pair.reference.name).name, _image_uri(first[box.slices])),
+        second=Frame(labels[1], Path(pair.distorted.name).name, _image_uri(second[box.slices])),
         maps=tuple(maps) or (plain,),
         width=box.width * factor,
         height=box.height * factor,
@@ -100,18 +81,10 @@ def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], 
 def busiest(difference: NDArray[np.float32], side: int) -> Box:
     """The part whose sides are at most `side` where the sum of the differences, (H, W), is largest."""
     height, width = (min(length, side) for length in difference.shape)
-    total = np.pad(difference.astype(np.float64), ((1, 0), (1, 0))).cumsum(0).cumsum(1)
-    tops = _starts(difference.shape[0] - height)
-    lefts = _starts(difference.shape[1] - width)
-    bottoms, rights = tops + height, lefts + width
-    sums = (
-        total[np.ix_(bottoms, rights)]
-        - total[np.ix_(tops, rights)]
-        - total[np.ix_(bottoms, lefts)]
-        + total[np.ix_(tops, lefts)]
-    )
-    at = np.unravel_index(int(np.argmax(sums)), sums.shape)
-    return Box(int(tops[at[0]]), int(lefts[at[1]]), height, width)
+    tops, lefts = _starts(difference.shape[0] - height), _starts(difference.shape[1] - width)
+    sums = box_sums(difference.astype(np.float64), tops, lefts, height, width)
+    top, left = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    return Box(int(lefts[left]), int(tops[top]), width, height)
 
 
 def _starts(last: int) -> NDArray[np.int64]:
@@ -138,7 +111,7 @@ def _maps(metrics: Sequence[Metric], first: Pixels, second: Pixels) -> Mapping[M
 def _map(label: str, values: NDArray[np.float32], box: Box) -> Frame:
     """A map in colour; its brightest colour is its own largest value."""
     low, high = min(0.0, float(values.min())), float(values.max())
-    levels = (box.of(values) - low) / (high - low if high > low else 1.0)
+    levels = (values[box.slices] - low) / (high - low if high > low else 1.0)
     pixels = np.rint(heatmap.colour(levels) * 255).astype(np.uint8)
     return Frame(f"{label}, {low:.3g} (dark) to {high:.3g} (bright)", "", _uri(pixels, QUALITY["map"]))
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pim.errors import InputError
-from pim.eval import choices, opinions, sameness, severities
 from pim.eval.analysis import HEADLINES, Analysis, parts_of
-from pim.eval.figures import Figure
+from pim.eval.figures import AGREED, ALL, MEAN_OF_TYPES, PRECISION, ROWS, WITHIN, Figure
 from pim.eval.logistic import curve_at, fit
-from pim.eval.report_charts import Axis, BarChart, Chart, Label, Measured, Series, bar_chart, dots, line, span
+from pim.eval.report_charts import Axis, Bar, BarChart, BarGroup, Chart, Label, Series, dots, line, span
 from pim.eval.session import Finished
 from pim.eval.tables import cell
+from pim.eval.two_afc import GROUPS
 from pim.metrics.registry import built_in
 
 Array = NDArray[np.float64]
@@ -23,13 +23,13 @@ MOST_DOTS = 3000  # of one scatter plot
 CURVE_POINTS = 120
 PART_STATISTIC = {
     "opinion": "SRCC",
-    "two_afc": choices.STATISTIC,
-    "quadruple": choices.STATISTIC,
-    "jnd": sameness.STATISTIC,
+    "two_afc": AGREED,
+    "quadruple": AGREED,
+    "jnd": PRECISION,
     "severity": "Kendall",
 }
-PERCENT = (choices.STATISTIC, sameness.STATISTIC)  # what people read as percent, as in tables
-WHOLE = (opinions.ALL, opinions.MEAN_OF_TYPES, opinions.WITHIN, choices.ROWS, *choices.GROUPS)  # parts that are means
+PERCENT = (AGREED, PRECISION)  # what people read as percent, as in tables
+WHOLE = (ALL, MEAN_OF_TYPES, WITHIN, ROWS, *GROUPS)  # parts that are means
 
 
 def colours_of(analysis: Analysis) -> dict[str, int]:
@@ -39,7 +39,7 @@ def colours_of(analysis: Analysis) -> dict[str, int]:
 
 def headline(analysis: Analysis) -> list[Figure]:
     """The statistic that says most, one figure for every metric; empty if there is none."""
-    for wanted in (*HEADLINES, (severities.SECTION, severities.ALL, "Kendall")):
+    for wanted in (*HEADLINES, ("severity", ALL, "Kendall")):
         found = [f for f in analysis.figures if (f.section, f.part, f.statistic) == wanted]
         if found:
             return found
@@ -93,9 +93,19 @@ def by_part(run: Finished, analysis: Analysis) -> BarChart | None:
     figures = [f for f in figures if f.part in types] or figures
     if not figures:
         return None
-    measured = [Measured(f.part, f.n, f.metric, *_scaled(f), cell(f)) for f in figures]
-    highest = 100.0 if statistic in PERCENT else 1.0
-    return bar_chart(f"{statistic} by part", measured, colours_of(analysis), highest)
+    lows = [v for f in figures for v in _scaled(f)[:2] if v is not None]
+    axis = Axis(min(0.0, *lows) if lows else 0.0, 100.0 if statistic in PERCENT else 1.0, 0.0, 100.0)
+    colours, zero = colours_of(analysis), axis.at(0.0)
+    groups: dict[str, list[Bar]] = {}
+    for f in figures:
+        value, low, high = (None if v is None else axis.at(v) for v in _scaled(f))
+        end = zero if value is None else value
+        bar = Bar(f.metric, colours[f.metric], cell(f), min(zero, end), abs(end - zero), low, high)
+        groups.setdefault(f.part, []).append(bar)
+    rows = {part: max(f.n for f in figures if f.part == part) for part in groups}
+    legend = tuple(Series(name, colours[name]) for name in dict.fromkeys(f.metric for f in figures))
+    made = tuple(BarGroup(part, rows[part], tuple(bars)) for part, bars in groups.items())
+    return BarChart(f"{statistic} by part", axis.ticks(), zero, made, legend)
 
 
 def _scaled(figure: Figure) -> tuple[float | None, float | None, float | None]:

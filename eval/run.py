@@ -20,9 +20,8 @@ from pim.core.metric import Metric
 from pim.errors import PimError
 from pim.eval.fingerprint import describe, digest
 from pim.eval.judgements import PlannedPair
-from pim.eval.scoring import Engine, InThisProcess, Job, Scored
+from pim.eval.scoring import Engine, InThisProcess, Job, Scored, waves
 from pim.eval.store import Score, Store
-from pim.eval.waves import waves
 from pim.images.opener import Decoding, OpenOptions
 from pim.scoring.pictures import Picture
 
@@ -102,7 +101,7 @@ def score(
 def _number(store: Store, metric: Metric, options: RunOptions) -> int:
     """The number (metric_id) of a metric in the table."""
     description = describe(metric, options.device, options.opening)
-    number = store.add_metric(digest(description), description).metric
+    number = store.add_metric(digest(description), description)
     if options.rescore:
         store.forget(number)
     return number

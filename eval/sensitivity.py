@@ -74,11 +74,7 @@ def sensitivity(
 
 
 def inside_over_outside(values: Array, boxes: list[Box]) -> float:
-    """The mean of a map of blocks inside boxes over that outside.
-
-    Args:
-        values: (H // 8, W // 8).
-        boxes: In pixels; a block belongs to a box that holds its centre.
+    """Divide the mean of a map of blocks, (H // 8, W // 8), inside boxes, which hold their centres, by that outside.
 
     Raises:
         UsageError: if no block is inside, or none outside.

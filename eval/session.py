@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
 from pim.eval.fingerprint import describe, digest, versions
 from pim.eval.judgements import About, Judgement, Plan
+from pim.eval.rated import from_json
 from pim.eval.run import RunOptions, Watch, score
 from pim.eval.scoring import Engine
-from pim.eval.store import Score, Store, StoredRun, reading, writing
+from pim.eval.store import Store, StoredRun, reading, writing
 
 REQUEST, SUMMARY = "run.json", "summary.json"
 
@@ -59,15 +60,8 @@ def evaluate(
 ) -> Outcome:
     """Score what is missing, analyse everything, write the summary.
 
-    Args:
-        folder: Of the run; made if it is not there, continued if it is.
-        plan: The data set.
-        metrics: With different names, on the device.
-        request: What the user asked for, plain values, to be noted.
-        run_options: How to compute.
-        analysis_options: How numbers are made from values.
-        watch: Shows how far it is.
-        engine: Who computes; None: this process.
+    The folder of the run is made if it is not there, and continued if it is. What the user asked for, `request`, is
+    noted in it; the other arguments are as in `pim.eval.run.score`.
 
     Raises:
         UsageError: if another process is at work in the folder, or a metric cannot be used at all.
@@ -78,13 +72,14 @@ def evaluate(
         described = [describe(metric, run_options.device, run_options.opening) for metric in metrics]
         asked = {
             **request,
-            "about": plan.about.as_dict(),
+            "about": asdict(plan.about),
             "metrics": [digest(description) for description in described],
         }
-        rows = [replace(j, pairs=tuple(ids[place] for place in j.pairs)).as_dict() for j in plan.judgements]
+        rows = [asdict(replace(j, pairs=tuple(ids[place] for place in j.pairs))) for j in plan.judgements]
         run = StoredRun(0, asked, datetime.now(UTC).isoformat(), versions())
         store.add_run(digest({"asked": asked, "rows": rows}), run, rows)
-        _note_request(folder, run, described)
+        noted = {"created": run.created, "versions": run.versions, "request": asked, "metrics": described}
+        write_text(folder / REQUEST, _json(noted))
         failures = score(store, plan.pairs, ids, metrics, run_options, watch, engine)
         outcome = _outcome(store, analysis_options, failures)
     write_text(folder / SUMMARY, _json(tables.document(outcome.analysis)))
@@ -111,15 +106,18 @@ def finished(store: Store) -> Finished:
     if not runs:
         raise DataError(f"{store.folder} holds no run yet")
     request = runs[-1].request
-    judgements = [Judgement.from_dict(row) for row in store.records(runs[-1].run)]
+    judgements = [from_json(Judgement, row) for row in store.records(runs[-1].run)]
     known = {metric.fingerprint: metric for metric in store.metrics()}
     values = []
-    for fingerprint in request["metrics"]:
-        if fingerprint not in known:
-            raise DataError(f"the run in {store.folder} is not finished; the command that began it continues it")
-        scores = store.scores(known[fingerprint].metric)
-        values.append(MetricValues(known[fingerprint].description, _by_judgement(judgements, scores, store.folder)))
-    return Finished(About.from_dict(request["about"]), tuple(judgements), tuple(values))
+    try:
+        for metric in (known[fingerprint] for fingerprint in request["metrics"]):
+            scores = store.scores(metric.metric)
+            found = tuple(tuple(scores[pair].value for pair in judgement.pairs) for judgement in judgements)
+            values.append(MetricValues(metric.description, found))
+    except KeyError as error:
+        message = f"the run in {store.folder} is not finished; the command that began it continues it"
+        raise DataError(message) from error
+    return Finished(from_json(About, request["about"]), tuple(judgements), tuple(values))
 
 
 def _outcome(store: Store, options: AnalysisOptions, failures: tuple[str, ...]) -> Outcome:
@@ -128,15 +126,6 @@ def _outcome(store: Store, options: AnalysisOptions, failures: tuple[str, ...]) 
     pictures = Counter(store.pictures().values())
     notes = (*analysis.notes, *_identical_notes(run.judgements, run.values, store.identical()))
     return Outcome(run, replace(analysis, notes=notes, pictures=dict(pictures.most_common())), failures)
-
-
-def _by_judgement(
-    judgements: Sequence[Judgement], scores: Mapping[int, Score], folder: Path
-) -> tuple[tuple[float | None, ...], ...]:
-    try:
-        return tuple(tuple(scores[pair].value for pair in j.pairs) for j in judgements)
-    except KeyError as error:
-        raise DataError(f"the run in {folder} is not finished; the command that began it continues it") from error
 
 
 def _identical_notes(judgements: Sequence[Judgement], values: Sequence[MetricValues], identical: set[int]) -> list[str]:
@@ -151,11 +140,6 @@ def _identical_notes(judgements: Sequence[Judgement], values: Sequence[MetricVal
         if found:
             notes.append(f"{metric.name} gives equal images {min(v for v in found if v is not None):g}, not {best:g}")
     return notes
-
-
-def _note_request(folder: Path, run: StoredRun, described: Sequence[Mapping[str, Any]]) -> None:
-    content = {"created": run.created, "versions": run.versions, "request": run.request, "metrics": list(described)}
-    write_text(folder / REQUEST, _json(content))
 
 
 def _json(content: Mapping[str, Any]) -> str:

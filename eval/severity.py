@@ -1,4 +1,4 @@
-"""Does a metric follow the severity of a corruption? For ImageNet-C and its like.
+"""How metrics follow the severity of corruptions, for ImageNet-C and its like.
 
 Nobody rated these pictures: nothing here is agreement with people.
 """
@@ -7,14 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
+import pandas as pd
+from scipy.stats import rankdata
 
 from pim.errors import InputError
-from pim.eval.correlation import average_ranks, spearman
+from pim.eval.bootstrap import row_mean_draws
+from pim.eval.correlation import spearman
+from pim.eval.estimate import Estimate, IntervalOptions, from_draws, mean_of, undefined
+from pim.eval.figures import ALL, Array, CellAgreement, Collected, RankAgreement, Rows
 
-Array = NDArray[np.float64]
+SECTION = "severity"
+FEW_SEVERITIES = 3  # below: no order to speak of
+FEW_IMAGES = 5  # below: no interval
 
 
 @dataclass(frozen=True)
@@ -27,17 +34,72 @@ class SeverityGrid:
     distance: Array  # (images, severities)
 
 
-@dataclass(frozen=True)
-class SeverityOrder:
-    """How well distances follow severity within one corruption."""
+def analyse(rows: Rows, found: Collected) -> None:
+    """Add means, order and adjacency of every corruption, and compare the metrics cell by cell."""
+    options, judged = rows.clusters.options, rows.judgements
+    places = [j.distortion or "" for j in judged], [j.level or 0 for j in judged], [j.group for j in judged]
+    cells: dict[str, dict[str, float]] = {}
+    for metric, distance in rows.distances().items():
+        cells[metric] = {}
+        order: dict[str, list[Estimate]] = {"Kendall": [], "adjacent": []}
+        count = 0
+        for place, grid in enumerate(grids(*places, distance[:, 0])):
+            if len(grid.images) == 0:
+                found.notes.append(f"{grid.corruption}: no picture has all severities; left out")
+                continue
+            count += grid.distance.size
+            cells[metric] |= _means(grid, metric, options, place, found)
+            if len(grid.severities) >= FEW_SEVERITIES:
+                for name, result in _order(grid, metric, options, place, found).items():
+                    order[name].append(result)
+        for name, results in order.items():
+            if len(results) > 1:
+                found.add(SECTION, ALL, name, metric, mean_of(results), count, None)
+    usable = {metric: values for metric, values in cells.items() if len(values) >= FEW_SEVERITIES}
+    found.cells += [CellAgreement(a, b, rank_agreement(usable[a], usable[b])) for a, b in combinations(usable, 2)]
 
-    corruption: str
-    images: int
-    means: tuple[float, ...]  # over images, by severity
-    kendall: float | None  # tau-b of severity and distance, mean over the pictures that have one
-    undefined: int  # pictures whose distances are all equal
-    adjacent: float  # share of neighbouring severities in strictly rising order
-    monotone: bool  # whether the means rise strictly
+
+def _means(grid: SeverityGrid, metric: str, options: IntervalOptions, place: int, found: Collected) -> dict[str, float]:
+    """Add the mean distance of every severity; returns the finite ones by cell."""
+    results = _column_means(grid.distance, options, place)
+    named: dict[str, float] = {}
+    for severity, result in zip(grid.severities, results, strict=True):
+        found.add(SECTION, grid.corruption, f"mean {severity}", metric, result, len(grid.images), len(grid.images))
+        if result.value is not None:
+            named[f"{grid.corruption} {severity}"] = result.value
+    return named
+
+
+def _order(
+    grid: SeverityGrid, metric: str, options: IntervalOptions, place: int, found: Collected
+) -> dict[str, Estimate]:
+    taus = image_kendall(grid)
+    defined = taus[~np.isnan(taus)]
+    lost = len(taus) - len(defined)
+    kendall = undefined("the metric has one value at all severities")
+    if len(defined):
+        note = f"{lost} pictures have one value at all severities" if lost else None
+        kendall = _column_means(defined[:, None], options, place, note)[0]
+    adjacent = _column_means(image_adjacent(grid)[:, None], options, place)[0]
+    if not (np.diff(grid.distance.mean(axis=0)) > 0).all():
+        found.notes.append(f"{metric}: the mean over pictures does not rise with every severity of {grid.corruption}")
+    results = {"Kendall": kendall, "adjacent": adjacent}
+    for name, result in results.items():
+        found.add(SECTION, grid.corruption, name, metric, result, len(grid.images), len(grid.images))
+    return results
+
+
+def _column_means(columns: Array, options: IntervalOptions, place: int, note: str | None = None) -> list[Estimate]:
+    """Means over pictures, the rows of (n, M), with intervals over pictures."""
+    bad = int(np.sum(~np.isfinite(columns).all(axis=1)))
+    if bad:
+        return [undefined(f"{bad} pictures have an infinite value")] * columns.shape[1]
+    means = columns.mean(axis=0)
+    if len(columns) < FEW_IMAGES:
+        few = f"no interval: {len(columns)} pictures, at least {FEW_IMAGES} are needed"
+        return [Estimate(float(mean), None, few) for mean in means]
+    draws = row_mean_draws(columns, options.draws, [options.seed, place])
+    return [from_draws(float(mean), draws[:, i], note) for i, mean in enumerate(means)]
 
 
 def grids(
@@ -59,44 +121,14 @@ def grids(
     """
     if np.isnan(distance).any():
         raise InputError("distances must not be NaN")
-    table: dict[str, dict[str, dict[int, float]]] = {}
-    for name, level, picture, value in zip(corruption, severity, image, distance, strict=True):
-        cells = table.setdefault(name, {}).setdefault(picture, {})
-        if level in cells:
-            raise InputError(f"picture {picture} has severity {level} of {name} twice")
-        cells[level] = float(value)
-    return [_grid(name, pictures) for name, pictures in table.items()]
-
-
-def _grid(corruption: str, pictures: Mapping[str, Mapping[int, float]]) -> SeverityGrid:
-    severities = sorted({level for cells in pictures.values() for level in cells})
-    whole = sorted(picture for picture, cells in pictures.items() if len(cells) == len(severities))
-    distance = [[pictures[picture][level] for level in severities] for picture in whole]
-    shaped = np.array(distance, dtype=np.float64).reshape(len(whole), len(severities))
-    return SeverityGrid(corruption, tuple(whole), tuple(severities), shaped)
-
-
-def severity_order(grid: SeverityGrid) -> SeverityOrder:
-    """How well one metric follows the severity of one corruption.
-
-    Raises:
-        InputError: if there is no picture with all severities, or fewer than 3 severities.
-    """
-    if len(grid.images) == 0 or len(grid.severities) < 3:
-        found = f"{len(grid.images)} whole pictures, severities {list(grid.severities)}"
-        raise InputError(f"{grid.corruption}: at least 1 picture with 3 severities is expected; got {found}")
-    taus = image_kendall(grid)
-    defined = taus[~np.isnan(taus)]
-    means = grid.distance.mean(axis=0)
-    return SeverityOrder(
-        corruption=grid.corruption,
-        images=len(grid.images),
-        means=tuple(float(m) for m in means),
-        kendall=float(defined.mean()) if len(defined) else None,
-        undefined=len(taus) - len(defined),
-        adjacent=float(image_adjacent(grid).mean()),
-        monotone=bool((np.diff(means) > 0).all()),
-    )
+    table = pd.DataFrame({"corruption": corruption, "severity": severity, "image": image, "distance": distance})
+    for row in table[table.duplicated(["corruption", "severity", "image"])].itertuples():
+        raise InputError(f"picture {row.image} has severity {row.severity} of {row.corruption} twice")
+    found = []
+    for name, rows in table.groupby("corruption", sort=False):
+        whole = rows.pivot(index="image", columns="severity", values="distance").dropna()
+        found.append(SeverityGrid(str(name), tuple(whole.index), tuple(whole.columns.tolist()), whole.to_numpy()))
+    return found
 
 
 def image_kendall(grid: SeverityGrid) -> Array:
@@ -114,22 +146,8 @@ def image_adjacent(grid: SeverityGrid) -> Array:
     return np.asarray((grid.distance[:, 1:] > grid.distance[:, :-1]).mean(axis=1))
 
 
-@dataclass(frozen=True)
-class RankAgreement:
-    """How far two metrics rank the same cells alike."""
-
-    spearman: float | None  # None if a metric is constant over the cells
-    cells: int
-    furthest: tuple[tuple[str, float], ...]  # cells with the largest difference of rank: second minus first
-
-
 def rank_agreement(first: Mapping[str, float], second: Mapping[str, float], furthest: int = 5) -> RankAgreement:
-    """Compare the cell means of two metrics over the cells both have.
-
-    Args:
-        first: Mean distance by cell, such as "fog 3".
-        second: The same of another metric.
-        furthest: How many of the cells that disagree most to name.
+    """Compare mean distances of two metrics over the cells both have, such as "fog 3"; names the `furthest` apart.
 
     Raises:
         InputError: if they share fewer than 3 cells.
@@ -139,19 +157,7 @@ def rank_agreement(first: Mapping[str, float], second: Mapping[str, float], furt
         raise InputError(f"two metrics can be compared over 3 cells or more; they share {len(cells)}")
     a, b = (np.array([values[cell] for cell in cells]) for values in (first, second))
     rho = spearman(a, b)
-    shift = average_ranks(b) - average_ranks(a)
+    shift = rankdata(b) - rankdata(a)
     order = np.argsort(-np.abs(shift), kind="stable")[:furthest]
     named = tuple((cells[i], float(shift[i])) for i in order)
     return RankAgreement(None if np.isnan(rho) else rho, len(cells), named)
-
-
-def relative_to_mean(means: Mapping[str, float]) -> dict[str, float]:
-    """Cell means divided by their own mean, so that metrics share one axis.
-
-    Raises:
-        InputError: if their mean is not positive.
-    """
-    scale = float(np.mean(list(means.values()))) if means else 0.0
-    if scale <= 0:
-        raise InputError("cell means must have a positive mean to share an axis")
-    return {cell: value / scale for cell, value in means.items()}

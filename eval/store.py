@@ -20,8 +20,6 @@ from pim.errors import DataError
 TABLE = "scores.sqlite"
 LOCK = "run.lock"
 
-DONE, FAILED = 0, 1
-
 _SCHEMA = """
 CREATE TABLE runs (
     run_id INTEGER PRIMARY KEY, request_json TEXT NOT NULL, fingerprint TEXT NOT NULL UNIQUE,
@@ -51,11 +49,6 @@ class Score:
     metric: int  # metric_id
     value: float | None  # None: failed
     message: str | None = None  # why it failed
-
-    @property
-    def status(self) -> int:
-        """DONE or FAILED."""
-        return FAILED if self.value is None else DONE
 
 
 @dataclass(frozen=True)
@@ -153,14 +146,14 @@ class Store:
         find = "SELECT stamp FROM pairs WHERE pair_id = ?"
         return {pair: str(stamp) for pair in pairs for (stamp,) in self._rows(find, pair)}
 
-    def add_metric(self, fingerprint: str, description: Mapping[str, Any]) -> StoredMetric:
-        """The metric of this fingerprint, made known if it is new."""
+    def add_metric(self, fingerprint: str, description: Mapping[str, Any]) -> int:
+        """The number (metric_id) of the metric of this fingerprint, made known if it is new."""
         with self._transaction() as sql:
             sql.execute(
                 "INSERT OR IGNORE INTO metrics (fingerprint, description) VALUES (?, ?)",
                 (fingerprint, json.dumps(description)),
             )
-        return next(m for m in self.metrics() if m.fingerprint == fingerprint)
+            return int(sql.execute("SELECT metric_id FROM metrics WHERE fingerprint = ?", (fingerprint,)).fetchone()[0])
 
     def metrics(self) -> list[StoredMetric]:
         """All metrics that have been at work in this folder, oldest first."""
@@ -170,12 +163,10 @@ class Store:
     def write(self, scores: Iterable[Score], identical: Mapping[int, bool], pictures: Mapping[str, str]) -> None:
         """Commit values, all or none of them; an earlier value of the same pair and metric is replaced.
 
-        Args:
-            scores: The values; their metrics have to be checked again.
-            identical: By pair_id, whether both images are equal.
-            pictures: What opening decided, by name of the picture.
+        Their metrics have to be checked again. `identical` says by pair_id whether both images are equal, `pictures`
+        by name of a picture what opening decided.
         """
-        rows = [(s.pair, s.metric, s.value, s.status, s.message) for s in scores]
+        rows = [(s.pair, s.metric, s.value, int(s.value is None), s.message) for s in scores]
         with self._transaction() as sql:
             sql.executemany("INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?)", rows)
             sql.executemany("UPDATE metrics SET checked = 0 WHERE metric_id = ?", [(m,) for m in {r[1] for r in rows}])

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import csv
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from pim.eval import choices, opinions, sameness
 from pim.eval.analysis import Analysis, MetricValues
 from pim.eval.bootstrap import LEVEL, smallest_p
-from pim.eval.figures import Comparison, Figure
+from pim.eval.figures import AGREED, ALL, PRECISION, Comparison, Figure
 from pim.eval.judgements import About, Judgement
-from pim.eval.published import Published, by_source, published
 
 if TYPE_CHECKING:
     from pim.eval.flips import Flips
@@ -42,7 +42,19 @@ EXPLAINED = {  # what the numbers of a kind of data set are
 
 def document(analysis: Analysis) -> dict[str, Any]:
     """Everything, for JSON and for reports."""
-    return {**analysis.as_dict(), "published": [row.as_dict() for row in published(analysis.about.dataset)]}
+    return {**analysis.as_dict(), "published": published(analysis.about.dataset)}
+
+
+def published(dataset: str) -> list[dict[str, Any]]:
+    """What others have published on a data set; nothing of it was computed here.
+
+    Returns:
+        Rows of dataset, part ("all" or a subset), metric (as the source calls it), statistic ("SRCC", "KRCC", or
+        "2AFC" in percent), value (as printed: distances correlate negatively in some sources) and source.
+    """
+    text = resources.files("pim.eval").joinpath("published.csv").read_text(encoding="utf-8")
+    rows = (row for row in csv.DictReader(text.splitlines()) if row["dataset"] == dataset)
+    return [{**row, "value": float(row["value"]), "published": True} for row in rows]
 
 
 def records(analysis: Analysis) -> list[dict[str, Any]]:
@@ -70,29 +82,24 @@ def value_rows(
 
 def text(analysis: Analysis) -> str:
     """Tables for people."""
-    parts = [_heading(analysis)]
-    figures = analysis.figures
+    about, figures = analysis.about, analysis.figures
+    parts = [f"{about.dataset}: {rows_line(analysis)}; {EXPLAINED[about.kind]}\n{interval_line(analysis)}\n"]
     if not figures:
         parts.append("no figures: there is no row that every metric has a value for\n")
-    elif analysis.about.kind == "opinion":
+    elif about.kind == "opinion":
         parts.append(_pivot("SRCC", [f for f in figures if f.statistic == "SRCC"], lambda f: f.part))
-        pooled = [f for f in figures if f.part == opinions.ALL]
+        pooled = [f for f in figures if f.part == ALL]
         parts.append(_pivot("all rows", pooled, lambda f: f.statistic))
-    elif analysis.about.kind == "severity":
+    elif about.kind == "severity":
         for statistic in ("Kendall", "adjacent"):
             parts.append(_pivot(statistic, [f for f in figures if f.statistic == statistic], lambda f: f.part))
         means = [f for f in figures if f.statistic.startswith("mean ")]
         parts.append(_pivot("mean distance", means, lambda f: f"{f.part} {f.statistic.removeprefix('mean ')}"))
-        parts.append(_cells(analysis))
+        parts.append("".join(_wrapped(line) for line in cell_lines(analysis)))
     else:
         parts.append(_pivot(figures[0].statistic, figures, lambda f: f.part))
     parts += [_comparisons(analysis), _published(analysis), _notes(analysis)]
     return "\n".join(part for part in parts if part)
-
-
-def _heading(analysis: Analysis) -> str:
-    about = analysis.about
-    return f"{about.dataset}: {rows_line(analysis)}; {EXPLAINED[about.kind]}\n{interval_line(analysis)}\n"
 
 
 def rows_line(analysis: Analysis) -> str:
@@ -157,7 +164,7 @@ def cell(figure: Figure) -> str:
 
 def number_form(figure: Figure | Comparison) -> Callable[[float], str]:
     """How a statistic is written."""
-    if figure.statistic in (choices.STATISTIC, sameness.STATISTIC, "adjacent"):
+    if figure.statistic in (AGREED, PRECISION, "adjacent"):
         return lambda value: f"{100 * value:.2f}"
     if figure.statistic == LOSS:
         return lambda value: f"{value:.4f}"
@@ -204,10 +211,6 @@ def comparison_foot(comparisons: Sequence[Comparison], draws: int) -> str:
     return told
 
 
-def _cells(analysis: Analysis) -> str:
-    return "".join(_wrapped(line) for line in cell_lines(analysis))
-
-
 def cell_lines(analysis: Analysis) -> list[str]:
     """How far each two metrics rank the corruptions alike."""
     lines = []
@@ -219,16 +222,15 @@ def cell_lines(analysis: Analysis) -> list[str]:
 
 
 def _published(analysis: Analysis) -> str:
-    statistic = {"opinion": "SRCC", "two_afc": choices.STATISTIC}.get(analysis.about.kind)
+    statistic = {"opinion": "SRCC", "two_afc": AGREED}.get(analysis.about.kind)
     if statistic is None:
         return ""
-    found = by_source(published(analysis.about.dataset), "all", statistic)
-    if not found:
-        return ""
-    lines = [f"published, not computed here ({statistic}, all, as printed):\n"]
-    for source, rows in found.items():
-        lines.append(_wrapped(f"{source}: " + ", ".join(f"{row.metric} {row.value:g}" for row in rows)))
-    return "".join(lines)
+    found: dict[str, list[str]] = {}
+    for row in sorted(published(analysis.about.dataset), key=lambda row: -abs(row["value"])):
+        if (row["part"], row["statistic"]) == ("all", statistic):
+            found.setdefault(row["source"], []).append(f"{row['metric']} {row['value']:g}")
+    lines = [_wrapped(f"{source}: {', '.join(values)}") for source, values in found.items()]
+    return "".join([f"published, not computed here ({statistic}, all, as printed):\n", *lines]) if lines else ""
 
 
 def _notes(analysis: Analysis) -> str:
@@ -260,7 +262,6 @@ def _wrapped(line: str) -> str:
     return textwrap.fill(line.strip(), WIDTH, subsequent_indent="  ", break_on_hyphens=False) + "\n"
 
 
-def _as_record(row: Published, section: str) -> dict[str, Any]:
-    empty: dict[str, Any] = dict.fromkeys(FIGURE_COLUMNS)
-    scale = 100 if row.statistic == choices.STATISTIC else 1
-    return {**empty, **vars(row), "section": section, "value": row.value / scale, "published": True}
+def _as_record(row: Mapping[str, Any], section: str) -> dict[str, Any]:
+    scale = 100 if row["statistic"] == AGREED else 1
+    return {**dict.fromkeys(FIGURE_COLUMNS), **row, "section": section, "value": row["value"] / scale}

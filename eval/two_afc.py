@@ -1,4 +1,4 @@
-"""Two-alternative forced choice: how often a metric sides with people.
+"""Forced choices (2AFC) and quadruples: how often a metric sides with people, and what people reach themselves.
 
 Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perceptual Metric
 (arXiv 1801.03924), section 3: BAPPS.
@@ -6,19 +6,100 @@ Source: Zhang et al., The Unreasonable Effectiveness of Deep Features as a Perce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pim.errors import InputError
+from pim.eval.bootstrap import TOO_FEW_CLUSTERS, clusters_warning, row_mean_draws
+from pim.eval.estimate import Estimate, estimate, from_draws, mean_of, row_mean
+from pim.eval.figures import AGREED, ALL, ROWS, Array, Collected, Mask, Rows
 
-Array = NDArray[np.float64]
+PERSON, CEILING = "(a person)", "(best possible)"
+GROUPS = {  # means that BAPPS is also reported by
+    "traditional and cnn": ("traditional", "cnn"),
+    "algorithms": ("superres", "deblur", "color", "frameinterp"),
+}
+FEW_PEOPLE = 5  # votes of a row below which the human lines flatter
 
-CATEGORIES = ("traditional", "cnn", "superres", "deblur", "color", "frameinterp")  # of BAPPS validation
-DISTORTIONS = CATEGORIES[:2]
-ALGORITHMS = CATEGORIES[2:]
+
+def analyse(rows: Rows, found: Collected) -> None:
+    """Add the score of every metric, and the human lines, by category and over categories."""
+    judge = rows.value
+    # That q differs more is that p is the closer one.
+    first, second = (1, 0) if rows.about.kind == "quadruple" else (0, 1)
+    scores = {name: row_scores(d[:, first], d[:, second], judge) for name, d in rows.distances().items()}
+    lines = {**scores, PERSON: person_scores(judge), CEILING: ceiling_scores(judge)}
+    categories = rows.types or {ALL: np.ones(len(judge), dtype=bool)}
+    by_category = {name: _category(rows, place, mask, lines) for place, (name, mask) in enumerate(categories.items())}
+    if rows.types:
+        _means(rows, by_category, scores, found)
+    for name, estimates in by_category.items():
+        count, references = int(categories[name].sum()), _references(rows, categories[name])
+        for line, result in estimates.items():
+            found.add(rows.about.kind, name, AGREED, line, result, count, references)
+    _notes(rows, scores, found)
+
+
+def _sourced(rows: Rows) -> bool:
+    """Whether it is known which rows share a source picture; else every row stands alone."""
+    return any(j.group != j.key for j in rows.judgements)
+
+
+def _references(rows: Rows, mask: Mask) -> int | None:
+    return len(np.unique(rows.clusters.member[mask])) if _sourced(rows) else None
+
+
+def _category(rows: Rows, place: int, mask: Mask, lines: Mapping[str, Array]) -> dict[str, Estimate]:
+    """The mean of every line over the rows of one category."""
+    if _sourced(rows):
+        member = rows.clusters.member[mask]
+        used = np.unique(member)
+        return {name: estimate(row_mean(values[mask], member), rows.clusters, used) for name, values in lines.items()}
+    columns = np.stack([values[mask] for values in lines.values()], axis=1)
+    means = columns.mean(axis=0).tolist()
+    if len(columns) < TOO_FEW_CLUSTERS:
+        return {name: Estimate(means[i], None, clusters_warning(len(columns), "rows")) for i, name in enumerate(lines)}
+    options = rows.clusters.options
+    draws = row_mean_draws(columns, options.draws, [options.seed, place])
+    return {name: from_draws(means[i], draws[:, i]) for i, name in enumerate(lines)}
+
+
+def _means(
+    rows: Rows, by_category: Mapping[str, Mapping[str, Estimate]], scores: Mapping[str, Array], found: Collected
+) -> None:
+    kind, references = rows.about.kind, _references(rows, np.ones(len(rows.value), dtype=bool))
+    counts = {name: int(rows.types[name].sum()) for name in by_category}
+    for part, names in {ALL: rows.about.categories or tuple(by_category), **GROUPS}.items():
+        if missing := [name for name in names if name not in by_category]:
+            if part == ALL:
+                found.notes.append(f"no mean over all categories: {', '.join(missing)} missing")
+            continue
+        for line in next(iter(by_category.values())):
+            result = mean_of([by_category[name][line] for name in names])
+            found.add(kind, part, AGREED, line, result, sum(counts[name] for name in names), references)
+    for line in scores if len(by_category) > 1 else ():
+        everything = mean_of([estimates[line] for estimates in by_category.values()], list(counts.values()))
+        found.add(kind, ROWS, AGREED, line, everything, len(rows.value), references)
+
+
+def _notes(rows: Rows, scores: Mapping[str, Array], found: Collected) -> None:
+    if not _sourced(rows):
+        found.notes.append(
+            "the data set does not say which rows share a source picture, so rows were drawn within each category: "
+            "these intervals are optimistic"
+        )
+    people = min((j.people for j in rows.judgements if j.people is not None), default=FEW_PEOPLE)
+    if people < FEW_PEOPLE:
+        found.notes.append(f"rows of {people} votes flatter the human lines, which contain the votes they predict")
+    names, undecided = list(scores), rows.value == 0.5
+    for i, first in enumerate(names):
+        ties = int(np.sum((scores[first] == 0.5) & ~undecided))
+        if ties:
+            found.notes.append(f"{first} ties in {ties} of {len(undecided)} rows; each counts one half")
+        for second in names[i + 1 :]:
+            share = one_sided_share(scores[first], scores[second])
+            found.notes.append(f"in {share:.1%} of rows exactly one of {first} and {second} is with the majority")
 
 
 def row_scores(d0: Array, d1: Array, judge: Array) -> Array:
@@ -44,23 +125,6 @@ def row_scores(d0: Array, d1: Array, judge: Array) -> Array:
     return np.where(d0 < d1, 1 - judge, np.where(d1 < d0, judge, 0.5))
 
 
-def quadruple_scores(dp: Array, dq: Array, judge: Array) -> Array:
-    """The share of people who agree with the metric on which of two pairs differs more.
-
-    Args:
-        dp: Distance inside the first pair, (n,).
-        dq: Distance inside the second pair, (n,).
-        judge: Share of people who said that the second pair differs more, (n,), in [0, 1].
-
-    Returns:
-        (n,) in [0, 1].
-
-    Raises:
-        InputError: as `row_scores`.
-    """
-    return row_scores(dq, dp, judge)
-
-
 def person_scores(judge: Array) -> Array:
     """How often one person agrees with another, expected for every row: j^2 + (1 - j)^2."""
     return judge**2 + (1 - judge) ** 2
@@ -72,64 +136,12 @@ def ceiling_scores(judge: Array) -> Array:
 
 
 def one_sided_share(first: Array, second: Array) -> float:
-    """Share of rows where exactly one of two metrics agrees with the majority of people.
-
-    Args:
-        first: Row scores of one metric, (n,).
-        second: Row scores of the other, (n,).
-    """
+    """Share of rows where exactly one of two metrics, by their row scores (n,), agrees with the majority of people."""
     return float(np.mean((first > 0.5) != (second > 0.5)))
 
 
-@dataclass(frozen=True)
-class CategoryMeans:
-    """Row scores averaged within categories, and the categories averaged without weights."""
-
-    categories: dict[str, float]
-    counts: dict[str, int]
-    row_mean: float
-    all: float | None  # mean over the expected categories; None if one is missing
-    distortions: float | None  # traditional and cnn
-    algorithms: float | None  # superres, deblur, color and frameinterp
-
-
-def category_means(scores: Array, category: Sequence[str], expected: Sequence[str] = CATEGORIES) -> CategoryMeans:
-    """Average row scores by category.
-
-    Args:
-        scores: (n,).
-        category: (n,).
-        expected: The categories that "all" stands for.
-
-    Returns:
-        Means in the order of `expected`, then any further categories by name.
-
-    Raises:
-        InputError: if there are no rows.
-    """
-    names = np.asarray(category)
-    if len(scores) == 0:
-        raise InputError("there are no rows to average")
-    present = set(names.tolist())
-    order = [*(c for c in expected if c in present), *sorted(present - set(expected))]
-    means = {name: float(np.mean(scores[names == name])) for name in order}
-    return CategoryMeans(
-        categories=means,
-        counts={name: int(np.sum(names == name)) for name in order},
-        row_mean=float(np.mean(scores)),
-        all=mean_of(means, expected),
-        distortions=mean_of(means, DISTORTIONS),
-        algorithms=mean_of(means, ALGORITHMS),
-    )
-
-
-def mean_of(means: dict[str, float], names: Sequence[str]) -> float | None:
-    """The unweighted mean over the named categories; None if one of them is missing."""
-    return float(np.mean([means[name] for name in names])) if all(name in means for name in names) else None
-
-
 def check_shares(shares: Array, name: str) -> None:
-    """That shares of votes lie in [0, 1].
+    """Check that shares of votes lie in [0, 1].
 
     Raises:
         InputError: with the first one that does not.

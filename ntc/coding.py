@@ -12,7 +12,7 @@ from ntc.coder import Decoder, Encoder
 from ntc.container import Container
 from ntc.models.codec import BEST_QUALITY, Codec
 from ntc.models.exchange import Read, Write
-from pim.core import checks
+from pim.core.metric import as_batch, check_values
 from pim.errors import InputError, UsageError
 
 
@@ -25,10 +25,10 @@ def compress(codec: Codec, image: Tensor, quality: int | None = None) -> bytes:
         InputError: if the image cannot be used.
         UsageError: if the codec is not ready, or has no such quality.
     """
-    batch = checks.as_batch(image, "image")
+    batch = as_batch(image, "image")
     if len(batch) != 1:
         raise InputError(f"one image is coded at a time; got a batch of {len(batch)}")
-    checks.check_values({"image": batch})
+    check_values({"image": batch})
     height, width = batch.shape[-2:]
     if max(height, width) > container.LARGEST_SIDE:
         raise InputError(f"sides of up to {container.LARGEST_SIDE} pixels can be coded; got {width} x {height}")

@@ -18,8 +18,8 @@ from ntc.reparameterise.forms import set_steps
 from pim.core import weights
 from pim.core.weights import WeightHeader
 from pim.errors import UsageError, WeightsError
-from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
+from pim.pim.networks import PIMConfig
 
 
 def compress(path: str | Path, relative_step: float) -> bytes:

@@ -25,8 +25,14 @@ from ntc.patches import Patches, generator, spread, windows
 from ntc.settings import CodecTraining
 from pim._version import VERSION
 from pim.errors import TrainingError
-from pim.pim.training import checkpoint
-from pim.pim.training.upkeep import learning_rate, update_average, write_log
+from pim.pim.training.upkeep import (
+    Checkpoint,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+    update_average,
+    write_log,
+)
 
 LOG_EVERY = 10  # steps
 CENTRE_EVERY = 100  # steps between looks at the medians of the densities
@@ -85,7 +91,7 @@ class Run:
 
     def steps_done(self) -> int:
         """Steps that a checkpoint of this run has behind it; 0 without one."""
-        found = checkpoint.load(self.checkpoint_file, self.identity)
+        found = load_checkpoint(self.checkpoint_file, self.identity)
         return 0 if found is None else found.step
 
 
@@ -126,7 +132,7 @@ class _Loop:
         if self.settings.window > run.patches.settings.size:
             raise TrainingError(f"a window of {self.settings.window} pixels is larger than the patches")
         self.identity = run.identity
-        found = checkpoint.load(run.checkpoint_file, self.identity)
+        found = load_checkpoint(run.checkpoint_file, self.identity)
         self.codec = _fresh(run, self.pixels)
         self.step, self.log = 0, list[dict[str, float]]()
         if found is not None:
@@ -200,9 +206,9 @@ class _Loop:
 
     def _save(self) -> None:
         state, average = ({n: t.detach().cpu() for n, t in s.items()} for s in (self.codec.state_dict(), self.average))
-        checkpoint.save(
+        save_checkpoint(
             self.run.checkpoint_file,
-            checkpoint.Checkpoint(self.identity, self.step, state, self.optimiser.state_dict(), average, self.log),
+            Checkpoint(self.identity, self.step, state, self.optimiser.state_dict(), average, self.log),
         )
         write_log(self.run.output.with_suffix(".log.csv"), self.log)
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pim import loss as loss
-    from pim._version import VERSION as __version__
     from pim.core.metric import Metric as Metric
     from pim.eval.evaluate import evaluate as evaluate
     from pim.eval.rated import RatedSet as RatedSet
@@ -19,20 +18,22 @@ if TYPE_CHECKING:
     from pim.images.opener import open_image as open_image
     from pim.metrics.registry import list_metrics as list_metrics
     from pim.metrics.registry import load as load
-    from pim.pim.config import PIMConfig as PIMConfig
     from pim.pim.model import PIM as PIM
+    from pim.pim.networks import PIMConfig as PIMConfig
+    from pim.pim.training.loop import train as train
     from pim.pim.training.settings import TrainSettings as TrainSettings
-    from pim.pim.training.train import train as train
     from pim.scoring.accumulator import Accumulator as Accumulator
     from pim.scoring.distance import distance as distance
     from pim.scoring.engine import score as score
+
+    __version__: str
 else:
     _HOMES = {
         "__version__": "pim._version",
         "Accumulator": "pim.scoring.accumulator",
         "evaluate": "pim.eval.evaluate",
         "RatedSet": "pim.eval.rated",
-        "train": "pim.pim.training.train",
+        "train": "pim.pim.training.loop",
         "TrainSettings": "pim.pim.training.settings",
         "distance": "pim.scoring.distance",
         "list_metrics": "pim.metrics.registry",
@@ -42,9 +43,11 @@ else:
         "open_image": "pim.images.opener",
         "OpenOptions": "pim.images.opener",
         "PIM": "pim.pim.model",
-        "PIMConfig": "pim.pim.config",
+        "PIMConfig": "pim.pim.networks",
         "score": "pim.scoring.engine",
     }
+
+    __all__ = sorted(_HOMES)
 
     def __getattr__(name: str) -> Any:
         if name not in _HOMES:
@@ -56,23 +59,3 @@ else:
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})
-
-
-__all__ = [
-    "PIM",
-    "Accumulator",
-    "Metric",
-    "OpenOptions",
-    "PIMConfig",
-    "RatedSet",
-    "TrainSettings",
-    "__version__",
-    "distance",
-    "evaluate",
-    "list_metrics",
-    "load",
-    "loss",
-    "open_image",
-    "score",
-    "train",
-]

@@ -1,8 +1,7 @@
 """How much of a perceptual term weighs as much as the MSE, measured on images.
 
-Two distortions move a decoder alike where their gradients at its output are equally long. That ratio is
-measured once on sample images, and then stays: a weight that follows the training would be another loss in
-every step.
+Two distortions move a decoder alike where their gradients at its output are equally long. A weight that followed the
+training would be another loss in every step.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pim.core import checks
 from pim.core.device import exact
-from pim.core.metric import Metric
+from pim.core.metric import Metric, Prepared, as_batch, check_pair
 from pim.errors import InputError, PimError, UsageError
 from pim.metrics import registry
 
@@ -27,13 +25,9 @@ class Calibration(NamedTuple):
     cosine: float  # of the angle between them, [-1, 1]
 
     def weight(self, mse_weight: float) -> float:
-        """The weight of the perceptual term beside `mse_weight` times the MSE.
+        """Find the weight w of the perceptual term beside a times the MSE, a = `mse_weight` in [0, 1]; 1 is MSE alone.
 
-        It is the w for which |a dMSE + w dP| = |dMSE| on the images that were measured, a the weight of the
-        MSE; gradients that oppose each other count as orthogonal.
-
-        Args:
-            mse_weight: In [0, 1]; 1 is MSE alone.
+        |a dMSE + w dP| = |dMSE| on the images that were measured; gradients that oppose each other count as orthogonal.
 
         >>> Calibration(ratio=0.01, cosine=0.0).weight(0.6)
         0.008
@@ -46,7 +40,7 @@ class Calibration(NamedTuple):
 
 # On 64 crops of video frames by `python benchmarks/loss_calibration.py`; of other metrics by `Distortion.calibrate`.
 MEASURED = {
-    "pim": Calibration(0.002901, 0.1741),
+    "pim": Calibration(0.002556, 0.1719),
     "pim-1": Calibration(0.004532, 0.1499),
     "nlpd": Calibration(0.007187, 0.4808),
     "ssim": Calibration(0.003948, 0.6085),
@@ -56,13 +50,13 @@ MEASURED = {
 
 
 def shipped(metric: Metric) -> Calibration | None:
-    """The calibration that ships for a built-in metric; None for others, even of the same name."""
+    """Give the calibration that ships for a built-in metric; None for others, even of the same name."""
     known = registry.built_in().get(metric.name)
     same = known is not None and known.summary == metric.info.summary
     return MEASURED.get(metric.name) if same else None
 
 
-def perceptual_term(metric: Metric, reference: Tensor, distorted: Tensor) -> Tensor:
+def perceptual_term(metric: Metric, reference: Tensor | Prepared, distorted: Tensor) -> Tensor:
     """The value of every pair as a loss: a distance as it is, a similarity as what it lacks to its best value."""
     value: Tensor = metric(reference, distorted)
     best = metric.info.value_range[1]
@@ -70,11 +64,7 @@ def perceptual_term(metric: Metric, reference: Tensor, distorted: Tensor) -> Ten
 
 
 def check_usable(metric: Metric) -> None:
-    """That a metric can be a loss.
-
-    Raises:
-        UsageError: if it has no gradient, or no finite value for identical images.
-    """
+    """Raise UsageError if a metric cannot be a loss: without gradient, or finite value for identical images."""
     if not metric.info.differentiable:
         raise UsageError(
             f"{metric.name} is not differentiable, so it cannot be a loss; pim.list_metrics() says which are"
@@ -86,18 +76,13 @@ def check_usable(metric: Metric) -> None:
 
 
 def measure(metric: Metric, reference: Tensor, distorted: Tensor) -> Calibration:
-    """Compare the gradients of MSE and perceptual term at the distorted images.
-
-    Args:
-        metric: One that `check_usable` accepts.
-        reference: (N, 3, H, W), sRGB in [0, 1].
-        distorted: The same shape.
+    """Compare the gradients of MSE and perceptual term at distorted images, (N, 3, H, W), sRGB in [0, 1].
 
     Raises:
         InputError: if the images are equal, or cannot be compared by the metric.
         PimError: if a gradient is not finite or the perceptual one vanishes.
     """
-    checks.check_pair(tuple(checks.as_batch(reference, "reference").shape), distorted, reference.device)
+    check_pair(tuple(as_batch(reference, "reference").shape), distorted, reference.device)
     products = torch.zeros(3, dtype=torch.float64)  # MSE with itself, with P, P with itself
     for i in range(len(reference)):
         products += _products(metric, reference[i : i + 1], distorted[i : i + 1])

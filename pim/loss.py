@@ -42,15 +42,13 @@ class Terms(NamedTuple):
 class Distortion(nn.Module):
     """Perceptual distortion with an MSE anchor; lower is better, 0 for identical images, differentiable.
 
-    The metric is frozen and none of this module's own: `.train()`, `.requires_grad_()`, `.parameters()` and
-    `.state_dict()` do not reach it, `.to()` and `.cuda()` move it, and it computes in float32 or better whatever
-    autocast or `.half()` say.
+    The metric is frozen and none of this module's own: `.train()`, `.parameters()` and `.state_dict()` do not reach it,
+    `.to()` moves it, and it computes in float32 or better whatever autocast or `.half()` say.
 
     Args:
         metric: A metric, or a name as `pim.load` takes it; without it the default metric.
         mse_weight: Weight of the MSE. With a measured perceptual weight in [0, 1]: 1 is MSE alone, 0 no anchor.
-        weight: Weight of the perceptual term. None: from a calibration, so that the gradient is as long as that
-            of the MSE alone on the images that were measured.
+        weight: Weight of the perceptual term; None: from a calibration.
         calibration: Used where `weight` is None; without it the one that ships for built-in metrics, and
             `calibrate` measures another.
         jitter: In training, compare a random window of the images, up to so many pixels smaller, flipped or not;
@@ -142,16 +140,13 @@ class Distortion(nn.Module):
         return self._calibration
 
     def calibrate(self, reference: Tensor, distorted: Tensor | None = None, *, seed: int = 0) -> Distortion:
-        """Measure how much the perceptual term weighs, once; it stays until the next call.
+        """Measure how much the perceptual term weighs, once; it stays until the next call. Returns this module.
 
         Args:
             reference: Sample images, such as 64 crops of the training set, (N, 3, H, W), sRGB in [0, 1].
             distorted: What the network makes of them, best after some training with the MSE. Without it, copies
                 as a simple codec would leave them.
             seed: Of those copies.
-
-        Returns:
-            This module.
 
         Raises:
             UsageError: if the weight was given as a number.
@@ -171,7 +166,7 @@ class Distortion(nn.Module):
         return loss.mean() if self.reduction == "mean" else loss.sum()
 
     def terms(self, reference: Tensor, distorted: Tensor) -> Terms:
-        """The loss of every image and what it consists of.
+        """Compute the loss of every image and what it consists of.
 
         Args:
             reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1].
@@ -179,8 +174,7 @@ class Distortion(nn.Module):
                 clamp; the MSE sees it as it is and so pulls back what overshoots.
 
         Raises:
-            InputError: if shapes differ, an image is smaller than the metric needs, the reference is not in
-                [0, 1], or anything is NaN.
+            InputError: as the metric does.
         """
         if self.align and reference.ndim == 4 and reference.shape == distorted.shape:
             each = [self._terms(*pair) for pair in self._laid_over(reference, distorted)]

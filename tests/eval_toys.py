@@ -12,10 +12,8 @@ from PIL import Image
 
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric
-from pim.datasets.dataset import Dataset
-from pim.datasets.records import OpinionRecord
-from pim.eval.judgements import Plan
-from pim.eval.plan import plan_of
+from pim.datasets.dataset import Dataset, Record
+from pim.eval.judgements import Plan, plan_of
 
 
 class MeanAbsolute(Metric):
@@ -53,16 +51,15 @@ def make_toy(root: Path, references: int = 6, levels: int = 4, types: tuple[str,
                 distorted = root / f"r{r}_{kind}_{level}.png"
                 save(distorted, clean + 0.04 * level * change)
                 rows.append(
-                    OpinionRecord(
+                    Record(
                         key=distorted.stem,
                         group=reference.stem,
                         subsets=("mild",) if level < 3 else ("strong",),
                         distortion=kind,
                         level=level,
-                        reference=reference,
-                        distorted=distorted,
-                        score=5.0 - level + 0.1 * float(rng.normal()),
-                        n=10,
+                        pairs=((reference, distorted),),
+                        value=5.0 - level + 0.1 * float(rng.normal()),
+                        people=10,
                     )
                 )
     return Dataset("toy", "opinion", root, tuple(rows), higher_is_better=True)

@@ -16,8 +16,8 @@ from pim.core.weights import WeightHeader
 from pim.errors import InputError, PimError, UsageError
 from pim.metrics import registry
 from pim.metrics.classics import PSNR
-from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
+from pim.pim.networks import PIMConfig
 
 TINY = PIMConfig(filters=(4, 3), scales=1, filter_set="sp0")
 

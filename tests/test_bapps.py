@@ -12,8 +12,7 @@ import pytest
 from pim.datasets import bapps
 from pim.datasets.bapps import read_label
 from pim.datasets.dataset import Dataset, ManifestError
-from pim.datasets.reading import ReadOptions, read
-from pim.datasets.records import ForcedChoiceRecord, SameRecord
+from pim.eval.rated import RatedSet, datasets
 
 
 def texts(dataset: Dataset, level: str) -> str:
@@ -31,11 +30,10 @@ def test_choices_are_found_from_every_level(root: Path, inside: str) -> None:
     dataset.require_whole()
     assert len(dataset) == 18
     row = next(r for r in dataset.records() if r.key == "2afc/val/superres/000001")
-    assert isinstance(row, ForcedChoiceRecord)
-    assert row.prefer_second == pytest.approx(0.2)
-    assert (row.n, row.subsets) == (5, ("superres",))
-    parts = [picture.parent.name for picture in (row.reference, row.first, row.second) if isinstance(picture, Path)]
-    assert parts == ["ref", "p0", "p1"]
+    assert row.value == pytest.approx(0.2)
+    assert (row.people, row.subsets) == (5, ("superres",))
+    parts = [[picture.parent.name for picture in pair if isinstance(picture, Path)] for pair in row.pairs]
+    assert parts == [["ref", "p0"], ["ref", "p1"]]
     assert dataset.protocol_side == 64
 
 
@@ -51,17 +49,16 @@ def test_same_or_not_is_found_from_every_level(root: Path, inside: str) -> None:
     dataset = bapps.read_jnd(root / inside)
     dataset.require_whole()
     row = next(iter(dataset.records()))
-    assert isinstance(row, SameRecord)
-    assert (row.key, row.n, row.same) == ("jnd/val/cnn/000000", 3, 0.0)
+    assert (row.key, row.people, row.value) == ("jnd/val/cnn/000000", 3, 0.0)
     assert len(dataset) == 6
     assert dataset.partial == ()
 
 
 def test_both_halves_come_through_one_door_and_training_on_request(root: Path, tmp_path: Path) -> None:
-    assert [dataset.name for dataset in read("bapps", root)] == ["bapps-2afc", "bapps-jnd"]
-    assert [dataset.name for dataset in read("bapps", root / "dataset" / "jnd")] == ["bapps-jnd"]
+    assert [dataset.name for dataset in datasets(RatedSet("bapps", root))] == ["bapps-2afc", "bapps-jnd"]
+    assert [dataset.name for dataset in datasets(RatedSet("bapps", root / "dataset" / "jnd"))] == ["bapps-jnd"]
     train = miniatures.bapps(tmp_path / "t", categories=("mix",), split="train")
-    (dataset,) = read("bapps", train, ReadOptions(split="train"))
+    (dataset,) = datasets(RatedSet("bapps", train, split="train"))
     assert (dataset.name, len(dataset)) == ("bapps-2afc-train", 3)
     assert "traditional" in dataset.partial
     assert "mix" not in dataset.partial

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from pim.core import checks
+from pim.core import metric as checks
 from pim.errors import InputError, PimError
 
 HEIGHT, WIDTH = 12, 17

@@ -13,8 +13,7 @@ import pytest
 from eval_toys import make_toy, save
 
 from pim.cli.app import run
-from pim.datasets.records import OpinionRecord
-from pim.eval.plan import FLOOR
+from pim.eval.judgements import FLOOR
 
 Pim = Callable[..., tuple[int, str, str]]
 METRICS = ("-m", "psnr", "-m", "ssim")
@@ -42,9 +41,8 @@ def table(tmp_path: Path) -> Path:
         writer = csv.writer(stream)
         writer.writerow(("reference", "distorted", "score", "distortion", "level", "subset"))
         for row in dataset.records():
-            assert isinstance(row, OpinionRecord)
-            names = (Path(str(row.reference)).name, Path(str(row.distorted)).name)
-            writer.writerow((*names, row.score, row.distortion, row.level, row.subsets[0]))
+            names = [Path(str(picture)).name for picture in row.pairs[0]]
+            writer.writerow((*names, row.value, row.distortion, row.level, row.subsets[0]))
     return path
 
 
@@ -219,7 +217,7 @@ def test_corruptions_are_ordered_by_severity_and_never_called_agreement(pim: Pim
 def test_options_of_another_data_set_are_refused(pim: Pim, table: Path) -> None:
     code, _, err = pim("eval", "table", str(table), "--shift", "1")
     assert code == 2
-    assert "--shift is for pim eval bapps, not for table" in err
+    assert "shifts mean nothing for table; they belong to bapps" in err
 
 
 def test_a_wrong_folder_says_what_was_expected(pim: Pim, tmp_path: Path) -> None:

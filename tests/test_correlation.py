@@ -17,7 +17,6 @@ from scipy.special import expit
 from pim.errors import InputError, UsageError
 from pim.eval.correlation import (
     KendallPairs,
-    average_ranks,
     kendall,
     pearson,
     pearson_draws,
@@ -96,10 +95,6 @@ def test_rank_statistics_do_not_see_a_rising_change_of_scale(rows: list[tuple[in
     x, y = columns(rows)
     np.testing.assert_equal(spearman(np.exp(x), y), spearman(x, y))
     np.testing.assert_equal(kendall(x**3, y), kendall(x, y))
-
-
-def test_average_ranks_share_the_places_of_equal_values() -> None:
-    assert average_ranks(np.array([5.0, 1.0, 5.0, np.inf, 5.0])).tolist() == [3, 1, 3, 5, 3]
 
 
 def test_infinite_values_rank_as_the_largest() -> None:

@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 from miniatures import xlsx
 
-from pim.datasets.dataset import Dataset, Finding, ManifestError, count_findings, finding
+from pim.datasets.dataset import Dataset, Finding, ManifestError, Record, count_findings, finding
 from pim.datasets.folder import find_root, listing
-from pim.datasets.labels import range_findings, text_lines
 from pim.datasets.numerals import number
-from pim.datasets.reading import NAMES, ReadOptions, read
-from pim.datasets.records import OpinionRecord
-from pim.datasets.sheet import columns_of, read_sheet, read_xlsx
+from pim.datasets.opinions import range_findings, text_lines
+from pim.datasets.sheet import read_sheet, read_xlsx
 from pim.datasets.sources import SOURCES, source
 from pim.errors import UsageError
+from pim.eval.rated import NAMES, RatedSet
 
-ROW = OpinionRecord(key="a", group="r", reference=Path("r.png"), distorted=Path("a.png"), score=1)
+ROW = Record(key="a", group="r", pairs=((Path("r.png"), Path("a.png")),), value=1)
 
 
-def dataset(*findings: Finding, rows: tuple[OpinionRecord, ...] = (ROW,)) -> Dataset:
+def dataset(*findings: Finding, rows: tuple[Record, ...] = (ROW,)) -> Dataset:
     return Dataset("tid2013", "opinion", Path("data"), rows, higher_is_better=True, findings=findings)
 
 
@@ -115,10 +114,10 @@ def test_labels_outside_their_range_and_nan_are_named_with_their_value() -> None
 def test_sheets_are_read_with_any_usual_separator(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(text.encode())
-    table = read_sheet(path)
-    assert list(table.columns) == ["a", "b"]
-    assert table["a"].tolist() == ["1"]
-    assert columns_of(table, ["b"], path)["b"].tolist() == ["x y"]
+    table = read_sheet(path, ["b"])
+    assert table.columns == ("a", "b")
+    assert table.column("a") == ["1"]
+    assert table.column("b") == ["x y"]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +143,7 @@ def test_a_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) ->
     path = tmp_path / "t.csv"
     path.write_text("dist_img,dmoss\n1,2\n")
     with pytest.raises(ManifestError, match=r"no column 'dmos'; did you mean 'dmoss'\?"):
-        columns_of(read_sheet(path), ["dmos"], path)
+        read_sheet(path, ["dmos"])
 
 
 def test_cells_of_a_spreadsheet_stand_in_their_columns(tmp_path: Path) -> None:
@@ -167,9 +166,9 @@ def test_a_hostile_spreadsheet_is_refused(tmp_path: Path) -> None:
 
 def test_unknown_names_and_foreign_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'tid2013'"):
-        read("tid2031", tmp_path)
+        RatedSet("tid2031", tmp_path)
     with pytest.raises(UsageError, match="images means nothing for tid2013; it belongs to table"):
-        read("tid2013", tmp_path, ReadOptions(images=tmp_path))
+        RatedSet("tid2013", tmp_path, images=tmp_path)
     with pytest.raises(UsageError, match="did you mean 'bapps'"):
         source("baps")
     assert set(NAMES) == {*SOURCES, "table"}

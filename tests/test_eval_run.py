@@ -25,16 +25,15 @@ from pim.core.metric import Metric, Prepared
 from pim.errors import DataError, UsageError
 from pim.eval.analysis import AnalysisOptions
 from pim.eval.estimate import IntervalOptions
-from pim.eval.judgements import Plan, PlannedPair, StampedPicture
-from pim.eval.plan import Treatment, plan_of
+from pim.eval.judgements import Plan, PlannedPair, StampedPicture, Treatment, plan_of
 from pim.eval.run import Advance, RunOptions
+from pim.eval.scoring import waves
 from pim.eval.session import Outcome, analyse_again, evaluate
 from pim.eval.store import reading
-from pim.eval.waves import waves
 from pim.images.opener import OpenedImage, OpenOptions
 from pim.metrics.classics import PSNR
+from pim.scoring.kept import RecentlyPrepared, size_of
 from pim.scoring.pictures import Batch, Loaded, Picture, Reading, opened
-from pim.scoring.scorer import RecentlyPrepared, size_of
 
 PLAIN = RunOptions()
 QUICK = AnalysisOptions(IntervalOptions(draws=50))

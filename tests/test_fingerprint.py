@@ -79,7 +79,7 @@ VALUED = (  # opens, makes, resizes, scores
     "pim/images/colour.py",
     "pim/datasets/rendered.py",
     "pim/datasets/corruptions/blur.py",
-    "pim/eval/plan.py",
+    "pim/eval/judgements.py",
     "pim/scoring/pictures.py",
     "pim/scoring/pictures.py",
     "pim/scoring/engine.py",

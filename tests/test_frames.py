@@ -69,7 +69,7 @@ def test_videos_and_folders_of_their_frames_give_similar_crops(tmp_path):
 def test_frames_are_in_natural_order_of_their_numbers(tmp_path):
     pictures = [np.full((40, 40, 3), 10 * t, np.uint8) for t in range(12)]
     folder = write_folder(tmp_path / "a", pictures)
-    assert [int(f[0, 0, 0]) for f in frames.read_frames(folder)] == [10 * t for t in range(12)]
+    assert [int(f.pixels[0, 0, 0]) for f in frames.frames_of(folder, print)] == [10 * t for t in range(12)]
 
 
 def test_cuts_still_pictures_and_flat_windows_are_left_out(tmp_path):
@@ -127,8 +127,8 @@ def test_without_a_decoder_a_video_says_what_to_install_and_pictures_need_none(t
     video, folder = write_video(tmp_path / "clip.mp4", moving()), write_folder(tmp_path / "a", moving())
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(DataError, match=r"pip install 'pim-metric\[video\]'"):
-        list(frames.read_frames(video))
-    assert len(list(frames.read_frames(folder))) == 12
+        list(frames.frames_of(video, print))
+    assert len(list(frames.frames_of(folder, print))) == 12
 
 
 def test_sources_are_held_out_by_the_manifest_or_else_by_share(tmp_path):

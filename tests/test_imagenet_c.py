@@ -13,7 +13,6 @@ from pim.datasets import imagenet_c
 from pim.datasets.corruptions import Recipe, corrupt, names
 from pim.datasets.dataset import Dataset, ManifestError
 from pim.datasets.pictures import check_pictures
-from pim.datasets.records import SeverityRecord
 from pim.datasets.rendered import CorruptionStep, RenderedPicture, imagenet_crop
 from pim.errors import InputError, UsageError
 from pim.images.opener import OpenOptions
@@ -41,11 +40,10 @@ def test_corrupted_pictures_find_their_clean_twins(root: Path) -> None:
     records = list(dataset.records())
     assert len(records) == len(dataset) == 2 * 2 * 5
     first = records[0]
-    assert isinstance(first, SeverityRecord)
     assert (first.key, first.group, first.distortion, first.level) == (f"snow/1/{STEM}", STEM, "snow", 1)
     assert {record.group for record in records} == {STEM, "ILSVRC2012_val_00000293"}
     assert {record.subsets for record in records} == {("weather",)}
-    clean, corrupted = first.pairs()[0]
+    clean, corrupted = first.pairs[0]
     assert isinstance(clean, RenderedPicture)
     assert clean.crop
     assert clean.open(OPTIONS).pixels.shape == (224, 224, 3)
@@ -110,7 +108,7 @@ def test_corrupted_pictures_must_be_as_large_as_the_cropped_clean_ones(root: Pat
 
 def test_tiny_pictures_are_not_cropped(root: Path) -> None:
     dataset = imagenet_c.read(root, root.parent / "clean", crop=False, variant="tiny-imagenet-c")
-    clean, _ = next(dataset.records()).pairs()[0]
+    clean, _ = next(dataset.records()).pairs[0]
     assert isinstance(clean, Path)
     assert "published are 10000" in texts(dataset, "warning")
 
@@ -120,7 +118,7 @@ def test_generated_pictures_are_those_of_the_corruption(tmp_path: Path) -> None:
     dataset = imagenet_c.generated(tmp_path, ["fog", "contrast"], severities=[2, 5], seed=3)
     records = list(dataset.records())
     assert [record.key for record in records] == ["fog/2/a", "fog/5/a", "contrast/2/a", "contrast/5/a"]
-    clean, distorted = records[1].pairs()[0]
+    clean, distorted = records[1].pairs[0]
     assert clean == path
     assert isinstance(distorted, RenderedPicture)
     want = corrupt(np.asarray(Image.open(path)), "fog", 5, stem="a", seed=3)
@@ -187,12 +185,10 @@ def test_the_crop_is_the_centre_after_scaling_the_shorter_side() -> None:
 
 
 def test_the_floor_is_the_clean_picture_after_jpeg(root: Path) -> None:
-    record = next(imagenet_c.read(root, root.parent / "clean").records())
-    assert isinstance(record, SeverityRecord)
-    floor = imagenet_c.jpeg_floor(record)
-    clean = record.reference
+    clean, _ = next(imagenet_c.read(root, root.parent / "clean").records()).pairs[0]
     assert isinstance(clean, RenderedPicture)
+    floor = imagenet_c.jpeg_floor(clean)
     difference = np.abs(bytes_of(floor).astype(int) - bytes_of(clean).astype(int))
     assert 0 < difference.mean() < 40
-    assert imagenet_c.jpeg_floor(record).jpeg_quality == 85
+    assert floor.jpeg_quality == 85
     assert len(names()) == 19

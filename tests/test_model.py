@@ -12,7 +12,7 @@ from golden_pim import FILES, config_of, gradient_error, pim_of, tensor, worst
 import pim
 from pim import PIM, PIMConfig
 from pim.errors import InputError, UsageError
-from pim.pim import distance, model, tiled
+from pim.pim import distance, maps, model, tiled
 from pim.pim.networks import DivisiveNormalisation, per_position
 
 CASES = ("even", "odd", "tiny", "valid")
@@ -359,7 +359,7 @@ def test_pooling_is_the_mean_over_bands_unless_they_are_weighted():
 @pytest.mark.parametrize("size", [(5, 5), (7, 12), (40, 5), (101, 33)])
 def test_a_band_map_is_spread_by_what_each_pixel_covers(size):
     band_map = torch.rand(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    spread = distance.spread(band_map, size)
+    spread = maps.spread(band_map, size)
     fine = band_map.repeat_interleave(size[0], 1).repeat_interleave(size[1], 2)
     expected = fine.unflatten(1, (size[0], 5)).unflatten(3, (size[1], 4)).mean((2, 4))
     torch.testing.assert_close(spread, expected, rtol=1e-12, atol=0)

@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reproductions import digits, features, lenet, penalised, sawbridge, toy_sources
+from reproductions import digits, features, lenet, mnist, penalised, sawbridge, toy_sources
 from reproductions.catalogue import CATALOGUE
 from reproductions.experiment import Context
 from reproductions.ledger import Ledger
 from reproductions.run import EXPERIMENTS
 from reproductions.toys.training import Recipe
 
-from pim.datasets import mnist
 from pim.errors import DataError, PimError, TrainingError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]

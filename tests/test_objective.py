@@ -8,7 +8,7 @@ import torch
 from golden_pim import config_of, tensor, weights_of, worst
 
 from pim.pim import objective
-from pim.pim.latent import Mixture, log_density
+from pim.pim.distance import Mixture, log_density
 from pim.pim.networks import convolve
 from pim.pim.training.network import TrainingNetwork
 

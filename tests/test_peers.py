@@ -13,10 +13,9 @@ import torch
 from pim.core.weights import NETWORKS
 from pim.errors import InputError, MetricUnavailable
 from pim.images.opener import open_image
-from pim.metrics import peer_catalogue, peers, registry
-from pim.metrics.peer_catalogue import PEERS, missing
+from pim.metrics import others, peers, registry
+from pim.metrics.others import PEERS, VGGS, missing
 from pim.metrics.registry import SHIPPED, built_in
-from pim.metrics.vgg_catalogue import VGGS
 
 PIQ = [name for name, peer in PEERS.items() if peer.distribution == "piq"]
 LEARNED = [name for name in PEERS if name not in PIQ]
@@ -30,15 +29,15 @@ def test_names_of_peers_are_no_names_of_ours() -> None:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_peer_without_its_package_says_how_to_install_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: None)
+    monkeypatch.setattr(others.importlib.util, "find_spec", lambda module: None)
     with pytest.raises(MetricUnavailable, match=rf"{name} needs the package \w+: pip install 'pim-metric\[peers\]'"):
         registry.load(name)
 
 
 @pytest.mark.parametrize("name", ["lpips-alex", "dists"])
 def test_a_peer_without_its_convolutions_says_how_to_get_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: object())
-    monkeypatch.setattr(peer_catalogue, "network_file", lambda name: None)
+    monkeypatch.setattr(others.importlib.util, "find_spec", lambda module: object())
+    monkeypatch.setattr(others, "network_file", lambda name: None)
     with pytest.raises(MetricUnavailable, match=f"{name} needs {PEERS[name].convolutions}; {NETWORKS}"):
         registry.load(name)
 
@@ -90,7 +89,7 @@ def test_a_package_that_does_not_work_is_unavailable_and_no_crash(
     (tmp_path / "piq.py").write_text("raise ImportError('built for another torch')")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "piq", raising=False)
-    monkeypatch.setattr(peer_catalogue.importlib.util, "find_spec", lambda module: object())
+    monkeypatch.setattr(others.importlib.util, "find_spec", lambda module: object())
     with pytest.raises(MetricUnavailable, match="vsi: the package piq is here but does not work: built for another"):
         registry.load("vsi")
 

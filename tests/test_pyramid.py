@@ -5,7 +5,7 @@ import pytest
 import torch
 from golden_pim import tensor, worst
 
-from pim.pim import filtering, pyramid
+from pim.pim import laplacian, networks, pyramid
 
 SETS = {"sp0": 1, "sp1": 2, "sp3": 4, "sp5": 6}
 
@@ -35,7 +35,7 @@ def test_bands_equal_the_golden_ones_for_every_set_padding_and_size(golden, dtyp
         image = tensor(arrays[f"{size}/x"], dtype)
         words = kind.split("_")
         if words[0] == "laplacian":
-            bands = pyramid.laplacian(image, pyramid.binomial(), int(words[1][1:]), residual=words[2] == "residual")
+            bands = laplacian.laplacian(image, laplacian.binomial(), int(words[1][1:]), residual=words[2] == "residual")
         else:
             filters = pyramid.steerable_filters(words[0])
             scales = int(words[2].removeprefix("nscales").removeprefix("n"))
@@ -74,7 +74,7 @@ def test_correlate_does_not_flip_the_taps():
     impulse = torch.zeros(1, 1, 5, 5)
     impulse[..., 2, 2] = 1
     taps = torch.arange(9.0).reshape(3, 3)
-    assert torch.equal(filtering.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
+    assert torch.equal(pyramid.correlate(impulse, taps)[0, 0, 1:4, 1:4], taps.flip(0, 1))
 
 
 @pytest.mark.parametrize("size", [(12, 18), (13, 17), (2, 1)])
@@ -93,21 +93,34 @@ def test_the_gradient_strength_is_the_root_of_the_mean_square_in_each_block(size
         torch.testing.assert_close(pyramid.gradient_strength(image, side, frugal=True), found, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_borders_are_repeated(stride, random_images):
+    image, taps = random_images(2, 13, 10, dtype=torch.float64), pyramid.steerable_filters("sp1").lo0
+    around = np.pad(image.numpy(), ((0, 0), (0, 0), (4, 4), (4, 4)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(around, (9, 9), axis=(2, 3))[:, :, ::stride, ::stride]
+    wanted = np.einsum("ncyxij,ij->ncyx", windows, taps.numpy())
+    np.testing.assert_allclose(pyramid.correlate(image, taps, "replicate", stride), wanted, rtol=0, atol=1e-12)
+    around = np.pad(image.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
+    sums = np.lib.stride_tricks.sliding_window_view(around, (5, 5), axis=(2, 3)).sum((4, 5))
+    np.testing.assert_allclose(networks.window_sums(image, 5, "replicate"), sums, rtol=1e-12)
+
+
 @pytest.mark.parametrize("name", ["sp0", "sp1", "sp3", "sp5"])
 @pytest.mark.parametrize("size", [(64, 48), (53, 39), (5, 1)])
-def test_filters_by_phases_are_the_filters(name, size, random_images):
+@pytest.mark.parametrize("padding", ["same", "replicate"])
+def test_filters_by_phases_are_the_filters(name, size, padding, random_images):
     filters = pyramid.steerable_filters(name)
     image = random_images(2, *size)
     for taps, stride in ((filters.lo0, 1), (filters.hi0, 1), (filters.lo, 2), (filters.oriented[0], 1)):
-        assert filtering._phases_pay(image, taps) == (taps.shape[-1] >= 7)
-        filtering._phase_taps.cache_clear()
+        assert pyramid._phases_pay(image, taps) == (taps.shape[-1] >= 7)
+        pyramid._phase_taps.cache_clear()
         with torch.inference_mode():
-            fast = filtering.correlate(image, taps, stride=stride)
-        exact = filtering.correlate(image.double(), taps, stride=stride)
+            fast = pyramid.correlate(image, taps, padding, stride)
+        exact = pyramid.correlate(image.double(), taps, padding, stride)
         assert fast.shape == exact.shape
         torch.testing.assert_close(fast.double(), exact, rtol=0, atol=2e-6)
         changed = image.clone().requires_grad_()
-        filtering.correlate(changed, taps, stride=stride).square().sum().backward()
+        pyramid.correlate(changed, taps, padding, stride).square().sum().backward()
         exactly = image.double().requires_grad_()
-        filtering.correlate(exactly, taps, stride=stride).square().sum().backward()
+        pyramid.correlate(exactly, taps, padding, stride).square().sum().backward()
         torch.testing.assert_close(changed.grad.double(), exactly.grad, rtol=0, atol=2e-5)

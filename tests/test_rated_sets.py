@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import shutil
@@ -14,18 +15,15 @@ import pytest
 from scipy.io import savemat
 
 from pim.datasets import csiq, kadid10k, live, pipal, tid2013
-from pim.datasets.dataset import Dataset, ManifestError
-from pim.datasets.records import OpinionRecord
+from pim.datasets.dataset import Dataset, ManifestError, Record
 
 
 def texts(dataset: Dataset, level: str) -> str:
     return "\n".join(f.sentence() for f in dataset.findings if f.level == level)
 
 
-def records(dataset: Dataset) -> list[OpinionRecord]:
-    found = list(dataset.records())
-    assert all(isinstance(record, OpinionRecord) for record in found)
-    return [record for record in found if isinstance(record, OpinionRecord)]
+def records(dataset: Dataset) -> list[Record]:
+    return list(dataset.records())
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:
@@ -44,8 +42,8 @@ def test_tid2013_pairs_names_of_any_case(tid: Path) -> None:
     assert len(rows) == 30
     first = rows[0]
     assert (first.key, first.group, first.level) == ("i01_01_1", "i01", 1)
-    assert (first.score, first.score_error) == (5.51, 0.13013)
-    assert (first.reference.name, first.distorted.name) == ("I01.BMP", "i01_01_1.bmp")
+    assert (first.value, first.deviation) == (5.51, 0.13013)
+    assert (first.pairs[0][0].name, first.pairs[0][1].name) == ("I01.BMP", "i01_01_1.bmp")
     assert first.distortion == "additive Gaussian noise"
     assert first.subsets == ("noise", "actual", "simple", "full")
     assert dataset.higher_is_better is True
@@ -79,8 +77,8 @@ def test_tid2013_names_what_is_missing_and_what_is_too_much(tid: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (lambda text: text.replace("5.51000 I01", "9.50000 I01"), r"MOS are not in 0 to 9 \(1\): I01_01_1.BMP \(9.5\)"),
-        (lambda text: text.replace("5.51000 I01", "nan I01"), r"I01_01_1.BMP \(nan\)"),
+        (lambda text: text.replace("5.51000 I01", "9.50000 I01"), r"MOS are not in 0 to 9 \(1\): i01_01_1 \(9.5\)"),
+        (lambda text: text.replace("5.51000 I01", "nan I01"), r"i01_01_1 \(nan\)"),
         (lambda text: text + "5.1 I01_01_1.bmp\n", r"listed more than once .*: i01_01_1.bmp"),
         (lambda text: text.replace("5.51000", "5,51"), None),
         (lambda text: "\ufeff" + text, None),
@@ -89,7 +87,7 @@ def test_tid2013_names_what_is_missing_and_what_is_too_much(tid: Path) -> None:
 def test_tid2013_labels_are_checked(tid: Path, change: Callable[[str], str], match: str | None) -> None:
     rewrite(tid / "mos_with_names.txt", change)
     if match is None:
-        assert records(tid2013.read(tid))[0].score == 5.51
+        assert records(tid2013.read(tid))[0].value == 5.51
         return
     (tid / "mos_std.txt").unlink()
     with pytest.raises(ManifestError, match=match):
@@ -118,7 +116,7 @@ def test_tid2013_deviations_must_fit_the_scores(tid: Path) -> None:
     (tid / "mos_std.txt").unlink()
     dataset = tid2013.read(tid)
     assert "mos_std.txt is not here" in texts(dataset, "note")
-    assert records(dataset)[0].score_error is None
+    assert records(dataset)[0].deviation is None
 
 
 def test_tid2013_tells_that_scores_have_another_direction(tmp_path: Path) -> None:
@@ -137,10 +135,10 @@ def test_kadid10k_scores_are_opinions_in_spite_of_their_name(tmp_path: Path) -> 
     dataset = kadid10k.read(miniatures.kadid10k(tmp_path))
     dataset.require_whole()
     first = records(dataset)[0]
-    assert (first.key, first.group, first.level, first.score, first.score_error) == (
+    assert (first.key, first.group, first.level, first.value, first.deviation) == (
         ("i01_01_01", "i01", 1, 4.4, pytest.approx(0.5 / 30**0.5))
     )
-    assert first.reference.name == "I01.png"
+    assert first.pairs[0][0].name == "I01.png"
     assert dataset.higher_is_better is True
     assert len(dataset) == 20
 
@@ -151,7 +149,7 @@ def test_kadid10k_defects_are_named(tmp_path: Path) -> None:
     rewrite(root / "dmos.csv", lambda text: text.replace("I01_01_01.png,I01.png,4.40", "I01_01_01.png,I01.png,0.20"))
     rewrite(root / "dmos.csv", lambda text: text + "I01_99_01.png,I01.png,3,0\nI01_01_02.png,I01.png,3,0\n")
     dataset = kadid10k.read(root)
-    assert "dmos are not in 1 to 5 (1): I01_01_01.png (0.2)" in texts(dataset, "error")
+    assert "dmos are not in 1 to 5 (1): i01_01_01 (0.2)" in texts(dataset, "error")
     assert "no name and score of KADID-10k (1): I01_99_01.png 3" in texts(dataset, "error")
     assert "more than once (1): i01_01_02.png" in texts(dataset, "error")
     assert "i02_01_03.png" in texts(dataset, "missing")
@@ -164,10 +162,10 @@ def test_csiq_joins_three_spellings(tmp_path: Path, spreadsheet: bool) -> None:
     rows = {record.key: record for record in records(dataset)}
     assert list(rows) == ["1600.awgn.1", "1600.contrast.3", "1600.jpeg2000.2", "elk.blur.1"]
     noisy = rows["1600.awgn.1"]
-    assert (noisy.group, noisy.subsets, noisy.score, noisy.score_error) == (
+    assert (noisy.group, noisy.subsets, noisy.value, noisy.deviation) == (
         ("1600", ("awgn",), 0.0, pytest.approx(0.05 / (5000 / 866) ** 0.5))
     )
-    assert noisy.distorted.name == "1600.AWGN.1.png"
+    assert noisy.pairs[0][1].name == "1600.AWGN.1.png"
     assert dataset.higher_is_better is False
 
 
@@ -191,7 +189,7 @@ def test_live_drops_undistorted_copies_and_keeps_the_order_of_its_tables(tmp_pat
     rows = {record.key: record for record in records(dataset)}
     assert "jp2k/img2" not in rows  # row 1 is a copy
     jpeg = rows["jpeg/img1"]  # row 227
-    assert (jpeg.score, jpeg.group, jpeg.score_error) == (pytest.approx(10 + 0.05 * 227), "bikes", 1.5)
+    assert (jpeg.value, jpeg.group, jpeg.deviation) == (pytest.approx(10 + 0.05 * 227), "bikes", 1.5)
     assert rows["jp2k/img1"].group == "sailing1"
     assert dataset.higher_is_better is False
     assert "distorted pictures are missing" in texts(dataset, "missing")
@@ -224,12 +222,34 @@ def test_live_tables_of_another_form_are_refused(
         live.read(root)
 
 
+@pytest.mark.parametrize("place", [0, 126, 135, 200, -300])
+def test_damaged_tables_of_live_are_read_or_refused_but_end_nothing(tmp_path: Path, place: int) -> None:
+    root = miniatures.live(tmp_path)
+    path = root / "refnames_all.mat"
+    whole = path.read_bytes()
+    place %= len(whole)
+    path.write_bytes(whole[:place] + b"\xff" * 8 + whole[place + 8 :])
+    with contextlib.suppress(ManifestError):
+        assert live.read(root).name == "live"
+    path.write_bytes(whole[:place])
+    with pytest.raises(ManifestError, match="refnames_all.mat cannot be read as a MATLAB file: |has no 'refnames_all'"):
+        live.read(root)
+
+
+def test_a_table_of_live_larger_than_any_is_not_unpacked(tmp_path: Path) -> None:
+    root = miniatures.live(tmp_path)
+    with (root / "refnames_all.mat").open("ab") as stream:
+        stream.truncate(live.LARGEST + 1)
+    with pytest.raises(ManifestError, match="has more than 1048576 bytes"):
+        live.read(root)
+
+
 def test_pipal_finds_pictures_in_all_folders(tmp_path: Path) -> None:
     dataset = pipal.read(miniatures.pipal(tmp_path))
     dataset.require_whole()
     rows = records(dataset)
     assert [record.key for record in rows] == ["a0001_00_03", "a0001_01_03", "a0002_00_03", "a0002_01_03"]
-    assert (rows[1].score, rows[1].group, rows[1].distortion, rows[1].level) == (1411.5, "a0001", "type 01", 3)
+    assert (rows[1].value, rows[1].group, rows[1].distortion, rows[1].level) == (1411.5, "a0001", "type 01", 3)
     assert "published are 23200" in texts(dataset, "warning")
     assert dataset.higher_is_better is True
 
@@ -240,7 +260,7 @@ def test_pipal_defects_are_named(tmp_path: Path) -> None:
     rewrite(root / "Train_Label" / "A0001.txt", lambda text: text.replace("1410.5", "14105"))
     dataset = pipal.read(root)
     assert "a0002_01_03.bmp" in texts(dataset, "missing")
-    assert "a0001_00_03.bmp (14105)" in texts(dataset, "error")
+    assert "a0001_00_03 (14105)" in texts(dataset, "error")
     (root / "Train_Label" / "A0001.txt").write_text("A0001_00_03.bmp 1400\n")
     with pytest.raises(ManifestError, match="line 1: expected"):
         pipal.read(root)
@@ -278,8 +298,8 @@ def test_the_published_table_of_tid2013_is_whole_and_known_quirks_are_notes(
     assert texts(dataset, "warning") == ""
     assert "which does no harm (75)" in texts(dataset, "note")
     found = records(dataset)
-    assert np.mean([record.score for record in found]) == pytest.approx(4.4747, abs=1e-4)
-    assert len({record.score for record in found}) == 1457
+    assert np.mean([record.value for record in found]) == pytest.approx(4.4747, abs=1e-4)
+    assert len({record.value for record in found}) == 1457
     assert len({record.group for record in found}) == 25
 
 

@@ -12,8 +12,9 @@ from pim.errors import MetricUnavailable, UsageError, WeightsError
 from pim.metrics import registry
 from pim.metrics.classics import PSNR
 from pim.metrics.nlpd import NLPD
-from pim.pim.config import PIMConfig
+from pim.pim.cost import about
 from pim.pim.model import PIM
+from pim.pim.networks import PIMConfig
 
 TINY = PIMConfig(filters=(4, 3), scales=1, filter_set="sp0")
 WITHOUT_WEIGHTS = [name for name, info in registry.SHIPPED.items() if info.weights is None]
@@ -132,20 +133,9 @@ def test_a_device_that_cannot_be_used_is_refused_whether_or_not_there_are_weight
 @pytest.mark.parametrize("name", [name for name, info in registry.SHIPPED.items() if info.weights])
 def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, name) -> None:
     metric, info = registry.load(name), registry.SHIPPED[name]
-    assert metric.info.operations == pytest.approx(info.operations, rel=0.01)
-    assert (metric.info.min_size, metric.info.spatial) == (info.min_size, info.spatial)
+    counted = about(metric.config)
+    assert counted.operations == pytest.approx(info.operations, rel=0.01)
+    assert (counted.min_size, counted.spatial) == (info.min_size, info.spatial)
     a, b = random_images(1, 40, 33), random_images(1, 40, 33, seed=1)
     assert metric(a, a.clone()).item() == 0
     assert metric(a, b).item() > 0
-
-
-@pytest.mark.parametrize(("former", "now"), registry.FORMER.items())
-def test_a_former_name_gives_what_took_its_place_and_says_so(former: str, now: str) -> None:
-    registry.check_name(former)
-    with pytest.warns(FutureWarning, match=f"{former} is gone; {now} took its place"):
-        assert registry.current(former) == now
-
-
-def test_a_former_name_is_loaded() -> None:
-    with pytest.warns(FutureWarning, match="took its place"):
-        assert registry.load("pim-tiny").name == "pim"

@@ -21,9 +21,8 @@ from pim.eval.analysis import AnalysisOptions, MetricValues
 from pim.eval.disagreement import disagreements, ranks
 from pim.eval.estimate import IntervalOptions
 from pim.eval.judgements import About, Judgement, Plan, PlannedPair
-from pim.eval.report import page, section
+from pim.eval.report import last_options, page, section
 from pim.eval.report_cases import Gallery
-from pim.eval.report_notes import last_options
 from pim.eval.report_pictures import SIDE, busiest, view
 from pim.eval.run import Advance, RunOptions
 from pim.eval.session import Finished, evaluate
@@ -261,8 +260,8 @@ def test_the_part_that_differs_most_is_shown() -> None:
     difference[600:640, 820:880] = 1
     box = busiest(difference, SIDE)
     assert (box.height, box.width) == (SIDE, SIDE)
-    assert box.of(difference).sum() == difference.sum()
-    assert busiest(difference[:50, :60], SIDE).of(difference[:50, :60]).shape == (50, 60)
+    assert difference[box.slices].sum() == difference.sum()
+    assert difference[:50, :60][busiest(difference[:50, :60], SIDE).slices].shape == (50, 60)
 
 
 def test_maps_come_from_metrics_that_have_them(toy: tuple[Path, Plan], tmp_path: Path, tiny_pim: Path) -> None:

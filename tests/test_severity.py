@@ -7,7 +7,10 @@ import pytest
 import scipy.stats
 
 from pim.errors import InputError
-from pim.eval.severity import SeverityGrid, grids, rank_agreement, relative_to_mean, severity_order
+from pim.eval.analysis import AnalysisOptions, MetricValues, analyse
+from pim.eval.estimate import IntervalOptions
+from pim.eval.judgements import About, Judgement
+from pim.eval.severity import SeverityGrid, grids, image_adjacent, image_kendall, rank_agreement
 
 
 def grid(rows: list[list[float]]) -> SeverityGrid:
@@ -17,32 +20,31 @@ def grid(rows: list[list[float]]) -> SeverityGrid:
 
 
 def test_order_is_measured_within_each_picture() -> None:
-    order = severity_order(grid([[1, 2, 3, 4, 5], [1, 3, 2, 5, 4], [2, 2, 2, 2, 2]]))
+    distances = grid([[1, 2, 3, 4, 5], [1, 3, 2, 5, 4], [2, 2, 2, 2, 2]])
     swapped = scipy.stats.kendalltau([1, 2, 3, 4, 5], [1, 3, 2, 5, 4]).statistic
-    assert order.kendall == pytest.approx((1 + swapped) / 2)
-    assert order.undefined == 1
-    assert order.adjacent == pytest.approx((4 + 2 + 0) / 12)
-    assert order.images == 3
+    np.testing.assert_allclose(image_kendall(distances), [1, swapped, np.nan])
+    assert image_adjacent(distances).tolist() == [1, 0.5, 0]
 
 
-def test_means_are_monotone_only_if_each_step_rises() -> None:
-    assert severity_order(grid([[1, 2, 3], [3, 2.5, 2]])).monotone is True
-    assert severity_order(grid([[1, 2, 3], [3, 2, 1]])).monotone is False
-    assert severity_order(grid([[1, 2, 3], [1, 2, 1]])).means == (1, 2, 2)
+@pytest.mark.parametrize(("second", "rises"), [([3, 2.5, 2], True), ([3, 2, 1], False), ([1, 2, 1], False)])
+def test_a_mean_that_does_not_rise_with_each_severity_is_told(second: list[float], rises: bool) -> None:
+    values = [1.0, 2.0, 3.0, *second]
+    rows = [Judgement(str(i), (0,), None, f"p{i // 3}", (), "fog", 1 + i % 3) for i in range(6)]
+    metric = MetricValues({"name": "m", "lower_is_better": True}, tuple((v,) for v in values))
+    found = analyse(About("t", "severity"), rows, [metric], AnalysisOptions(IntervalOptions(draws=10)))
+    means = [f.value for f in found.figures if f.statistic.startswith("mean ")]
+    assert means == pytest.approx(np.mean([values[:3], values[3:]], axis=0))
+    assert ("m: the mean over pictures does not rise with every severity of fog" in found.notes) is not rises
 
 
 def test_equal_neighbours_are_not_in_order() -> None:
-    assert severity_order(grid([[1, 1, 2]])).adjacent == 0.5
+    assert image_adjacent(grid([[1, 1, 2]])).tolist() == [0.5]
 
 
 @pytest.mark.parametrize("row", [[1, 1, 2, 3, 3], [0, 0, 0, 1, 0], [4, 4, 2, 2, 1]])
 def test_tau_of_tied_distances_is_tau_b(row: list[float]) -> None:
     want = scipy.stats.kendalltau(range(len(row)), row, variant="b").statistic
-    assert severity_order(grid([row])).kendall == pytest.approx(want)
-
-
-def test_a_metric_that_never_changes_has_no_tau() -> None:
-    assert severity_order(grid([[1, 1, 1]])).kendall is None
+    assert image_kendall(grid([row]))[0] == pytest.approx(want)
 
 
 def test_rows_become_one_grid_per_corruption_without_incomplete_pictures() -> None:
@@ -62,11 +64,6 @@ def test_a_severity_given_twice_is_refused() -> None:
         grids(["fog"], [1], ["a"], np.array([np.nan]))
 
 
-def test_a_grid_without_whole_pictures_is_refused() -> None:
-    with pytest.raises(InputError, match="fog: at least 1 picture with 3 severities"):
-        severity_order(grid([[1, 2]]))
-
-
 def test_rank_agreement_names_the_cells_that_disagree_most() -> None:
     first = {f"c{i}": float(i) for i in range(6)}
     second = {**first, "c0": 9.0, "extra": 1.0}
@@ -80,10 +77,3 @@ def test_rank_agreement_needs_three_shared_cells() -> None:
     with pytest.raises(InputError, match="they share 1"):
         rank_agreement({"a": 1.0}, {"a": 1.0, "b": 2.0})
     assert rank_agreement(dict.fromkeys("abc", 1.0), {"a": 1.0, "b": 2.0, "c": 3.0}).spearman is None
-
-
-def test_cells_divided_by_their_mean_average_to_one() -> None:
-    scaled = relative_to_mean({"a": 1.0, "b": 3.0})
-    assert scaled == {"a": 0.5, "b": 1.5}
-    with pytest.raises(InputError, match="positive mean"):
-        relative_to_mean({"a": -1.0})

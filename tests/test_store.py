@@ -22,7 +22,7 @@ RUN = StoredRun(0, {"dataset": "toy"}, "2030-01-01T00:00:00", {"pim": "1"})
 def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
     with writing(tmp_path / "run") as store:
         first, second = store.add_pairs([("a", "s1"), ("b", "s1")])
-        metric = store.add_metric("f1", {"name": "m"}).metric
+        metric = store.add_metric("f1", {"name": "m"})
         written = {first: Score(first, metric, inf), second: Score(second, metric, None, "unreadable")}
         store.write(written.values(), {first: True, second: False}, {"a.png": "PNG"})
     with reading(tmp_path / "run") as store:
@@ -35,12 +35,12 @@ def test_scores_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_a_changed_file_or_another_metric_finds_no_old_value(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "old")])
-        metric = store.add_metric("weights 1", {}).metric
+        metric = store.add_metric("weights 1", {})
         store.write([Score(pair, metric, 1.0)], {}, {})
         assert store.add_pairs([("a", "old")]) == [pair]
         assert store.add_pairs([("a", "new")]) != [pair]
-        assert store.scores(store.add_metric("weights 2", {}).metric) == {}
-        assert store.scores(store.add_metric("weights 1", {}).metric) == {pair: Score(pair, metric, 1.0)}
+        assert store.scores(store.add_metric("weights 2", {})) == {}
+        assert store.scores(store.add_metric("weights 1", {})) == {pair: Score(pair, metric, 1.0)}
 
 
 def test_the_run_asked_for_last_is_the_last_one(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_run_asked_for_last_is_the_last_one(tmp_path: Path) -> None:
 def test_new_values_ask_for_another_check(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "s")])
-        metric = store.add_metric("f", {}).metric
+        metric = store.add_metric("f", {})
         store.mark_checked(metric)
         assert store.metrics()[0].checked
         store.write([Score(pair, metric, 1.0)], {}, {})
@@ -66,7 +66,7 @@ def test_new_values_ask_for_another_check(tmp_path: Path) -> None:
 def test_forgotten_values_are_gone(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "s")])
-        metrics = [store.add_metric(name, {}).metric for name in "fg"]
+        metrics = [store.add_metric(name, {}) for name in "fg"]
         store.write([Score(pair, metric, 1.0) for metric in metrics], {}, {})
         store.forget(metrics[0])
         assert [len(store.scores(metric)) for metric in metrics] == [0, 1]
@@ -100,7 +100,7 @@ def test_readers_that_come_while_the_tables_are_made_find_them(tmp_path: Path) -
 def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "s")])
-        metric = store.add_metric("f", {}).metric
+        metric = store.add_metric("f", {})
         with pytest.raises(PimError):
             store.write([Score(pair, metric, 1.0), Score(pair, None, 1.0)], {}, {})  # type: ignore[arg-type]
         assert store.scores(metric) == {}
@@ -109,7 +109,7 @@ def test_a_transaction_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported_and_committed_rows_stay(tmp_path: Path) -> None:
     with writing(tmp_path) as store:
         (pair,) = store.add_pairs([("a", "s")])
-        metric = store.add_metric("f", {}).metric
+        metric = store.add_metric("f", {})
         store.write([Score(pair, metric, 1.0)], {}, {})
         limit(store)
         with pytest.raises(PimError, match="full.*What was committed is kept"):
@@ -153,7 +153,7 @@ def test_no_committed_row_is_lost_when_the_writer_is_killed(tmp_path: Path) -> N
         from pim.eval.store import Score, writing
         with writing(Path({str(tmp_path)!r})) as store:
             ids = store.add_pairs([(str(i), "s") for i in range(100000)])
-            metric = store.add_metric("f", {{}}).metric
+            metric = store.add_metric("f", {{}})
             for start in range(0, 100000, 50):
                 store.write([Score(i, metric, float(i)) for i in ids[start:start + 50]], {{}}, {{}})
                 print(start + 50, flush=True)

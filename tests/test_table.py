@@ -11,9 +11,8 @@ import pandas as pd
 import pytest
 
 from pim.datasets import table
-from pim.datasets.dataset import Dataset, ManifestError
+from pim.datasets.dataset import Dataset, ManifestError, Record
 from pim.datasets.pictures import check_pictures
-from pim.datasets.records import ForcedChoiceRecord, OpinionRecord, QuadrupleRecord, SameRecord
 from pim.errors import UsageError
 
 
@@ -47,17 +46,16 @@ def test_opinions_are_read_with_all_their_columns(write: Callable[..., Path], tm
     dataset = table.read(path, higher_is_better=True)
     dataset.require_whole()
     first, second = dataset.records()
-    assert first == OpinionRecord(
+    assert first == Record(
         key="images/r.png|images/a.png",
         group="scene 1",
         subsets=("hard",),
         distortion="blur",
         level=2,
-        reference=tmp_path / "images" / "r.png",
-        distorted=tmp_path / "images" / "a.png",
-        score=3.5,
-        score_error=pytest.approx(0.2 / 12**0.5),
-        n=12,
+        pairs=((tmp_path / "images" / "r.png", tmp_path / "images" / "a.png"),),
+        value=3.5,
+        deviation=pytest.approx(0.2 / 12**0.5),
+        people=12,
     )
     assert (second.group, second.subsets, second.distortion, second.level) == ("images/r.png", (), None, None)
     assert dataset.name == f"{tmp_path.name}/ratings"
@@ -68,17 +66,14 @@ def test_forced_choices_quadruples_and_same_or_not_are_told_by_their_columns(wri
     i = "images"
     choices = table.read(write("reference,a,b,prefer_b,n", f"{i}/r.png,{i}/a.png,{i}/b.png,0.75,4"))
     (choice,) = choices.records()
-    assert isinstance(choice, ForcedChoiceRecord)
-    assert (choices.kind, choice.prefer_second, choice.n) == ("two_afc", 0.75, 4)
-    assert [str(pair[1])[-5:] for pair in choice.pairs()] == ["a.png", "b.png"]
+    assert (choices.kind, choice.value, choice.people) == ("two_afc", 0.75, 4)
+    assert [str(pair[1])[-5:] for pair in choice.pairs] == ["a.png", "b.png"]
     quads = table.read(write("p0,p1,q0,q1,judge,n", f"{i}/r.png,{i}/a.png,{i}/b.png,{i}/c.png,1,2"))
     (quad,) = quads.records()
-    assert isinstance(quad, QuadrupleRecord)
-    assert (quads.kind, quad.judge, quad.q1) == ("quadruple", 1.0, quads.root / i / "c.png")
+    assert (quads.kind, quad.value, quad.pairs[1][1]) == ("quadruple", 1.0, quads.root / i / "c.png")
     sames = table.read(write("a,b,same", f"{i}/r.png,{i}/a.png,0.5"))
     (same,) = sames.records()
-    assert isinstance(same, SameRecord)
-    assert (sames.kind, same.same, sames.higher_is_better) == ("jnd", 0.5, None)
+    assert (sames.kind, same.value, sames.higher_is_better) == ("jnd", 0.5, None)
 
 
 def test_the_direction_is_never_guessed(write: Callable[..., Path]) -> None:
@@ -109,7 +104,7 @@ def test_the_direction_may_stand_in_a_column_or_beside_the_table(write: Callable
 
 def test_tabs_semicolons_commas_in_numbers_marks_and_line_ends_are_understood(write: Callable[..., Path]) -> None:
     path = write(OPINIONS[0].replace(",", ";"), "images/r.png;images/a.png;3,5")
-    assert [r.score for r in table.read(path, higher_is_better=True).records() if isinstance(r, OpinionRecord)] == [3.5]
+    assert [r.value for r in table.read(path, higher_is_better=True).records()] == [3.5]
     path = write(*(line.replace(",", "\t") for line in OPINIONS), name="ratings.tsv")
     assert len(table.read(path, higher_is_better=True)) == 2
     path.write_bytes("\ufeff".encode() + "\r\n".join(OPINIONS).encode())
@@ -123,10 +118,8 @@ def test_pictures_are_looked_for_in_the_image_folder_then_beside_the_table(
     elsewhere = tmp_path / "elsewhere"
     made = miniatures.textured(elsewhere / "images" / "a.png")
     first, second = table.read(path, images=elsewhere, higher_is_better=True).records()
-    assert isinstance(first, OpinionRecord)
-    assert isinstance(second, OpinionRecord)
-    assert first.distorted == made
-    assert second.distorted == tmp_path / "images" / "b.png"
+    assert first.pairs[0][1] == made
+    assert second.pairs[0][1] == tmp_path / "images" / "b.png"
     assert first.key == "images/r.png|images/a.png"
 
 

@@ -17,9 +17,10 @@ from pim import PIM, PIMConfig
 from pim.core import device, weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
-from pim.pim.training import batches, checkpoint, loop
+from pim.pim.training import batches, loop
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.settings import TrainSettings
+from pim.pim.training.upkeep import Checkpoint, learning_rate, load_checkpoint, save_checkpoint
 
 CONFIG = PIMConfig(filters=(4, 3), scales=1, latent=4)
 SETTINGS = TrainSettings(steps=20, batch=16, per_source=4, window=24, start_crops=32, average=0.0, noise=0.05)
@@ -96,7 +97,7 @@ def test_an_interrupted_run_ends_in_the_same_bits(crops, tmp_path, average):
     target = tmp_path / "stopped.safetensors"
     with pytest.raises(Stop):
         loop.train(crops, target, CONFIG, settings, save_every=0, watch=stop)
-    kept = checkpoint.load(tmp_path / "stopped.ckpt", _identity(crops, settings))
+    kept = load_checkpoint(tmp_path / "stopped.ckpt", _identity(crops, settings))
     assert kept is not None
     assert 0 < kept.step < 20
     assert loop.steps_done(crops, target, CONFIG, settings) == kept.step
@@ -153,8 +154,8 @@ def _written(path):
 
 def test_a_checkpoint_of_another_run_is_refused_by_what_differs(crops, tmp_path):
     target = tmp_path / "my.safetensors"
-    state = checkpoint.Checkpoint(_identity(crops, replace(SETTINGS, noise=0.3)), 5, {}, {}, {}, [])
-    checkpoint.save(tmp_path / "my.ckpt", state)
+    state = Checkpoint(_identity(crops, replace(SETTINGS, noise=0.3)), 5, {}, {}, {}, [])
+    save_checkpoint(tmp_path / "my.ckpt", state)
     with pytest.raises(TrainingError, match="other noise"):
         loop.train(crops, target, CONFIG, SETTINGS)
     (tmp_path / "my.ckpt").write_bytes(b"torn")
@@ -211,8 +212,8 @@ def test_weighed_bands_count_by_their_pictures_and_unrelated_crops_are_one_apart
     plain, weighed = (PIM.load(tmp_path / f"{name}.safetensors") for name in ("plain", "weighed"))
     assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), weighed.parameters(), strict=True))
     assert plain.config.band_weights == ()
-    found = torch.tensor(weighed.config.band_weights)  # low-pass, both orientations, high-pass
-    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 2.0, 1.0]))
+    found = torch.tensor(weighed.config.band_weights)  # low-pass by half, both orientations, high-pass
+    torch.testing.assert_close(found / found[0], torch.tensor([1.0, 4.0, 2.0]))
     x, y = batches.unrelated(crops.take(held_out=False), SETTINGS, 256)
     assert 150 < len(x) < 256  # what came from the same source is left out
     large_x, large_y = (image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in (x, y))
@@ -339,7 +340,7 @@ def test_impossible_settings_are_refused():
 
 def test_the_learning_rate_rises_then_falls_to_its_floor():
     settings = TrainSettings(steps=100, warm_up=0.1, final_rate=0.01, learning_rate=1.0)
-    rates = [loop.learning_rate(step, settings) for step in range(100)]
+    rates = [learning_rate(step, settings) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) in (9, 10)

@@ -16,7 +16,7 @@ import pim
 from pim.core import weights
 from pim.errors import MetricUnavailable, WeightsError
 from pim.metrics import registry
-from pim.metrics.vgg_catalogue import VGGS
+from pim.metrics.others import VGGS
 from vggmetric import VGGMetric, backbone, loading
 from vggmetric.backbone import BACKBONES, VARIABLE, cached
 from vggmetric.head import uniform

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor
 
 from pim.core.database import alone
 from pim.core.weights import cache_folder
-from pim.datasets.fetch import Download, fetch
+from pim.datasets.fetch import Download, Progress, fetch
 from pim.errors import UsageError, WeightsError
 from vggmetric.backbone import BACKBONES, Backbone, cached, named
 from vggmetric.backbone import published as published_file
@@ -23,7 +22,7 @@ def get(
     *,
     half: bool = False,
     keep: bool = False,
-    progress: Callable[[int, int | None], None] | None = None,
+    progress: Progress = lambda have, total: None,
 ) -> Path:
     """Have a backbone, tv1k or oxford, in the cache, converted to safetensors.
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pim.core import weights
 from pim.errors import UsageError, WeightsError, did_you_mean
-from pim.metrics.vgg_catalogue import VGGS
+from pim.metrics.others import VGGS
 from vggmetric.backbone import named
 from vggmetric.embedding import EPS, Norm
 from vggmetric.features import CHANNELS, TAPS, Pool

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pim.datasets import mnist
-from pim.datasets.mnist import CLASSES as CLASSES
+from reproductions import mnist
+from reproductions.mnist import CLASSES as CLASSES
 
 SPLIT_SEED = 1234  # which training digits are held out; the same in all experiments
 BATCH = 1000  # of evaluation

@@ -20,8 +20,7 @@ from ntc import compressed_weights
 from pim.core import weights
 from pim.core.files import sha256_of
 from pim.datasets import table
-from pim.datasets.dataset import Dataset
-from pim.datasets.records import OpinionRecord
+from pim.datasets.dataset import Dataset, Record
 from pim.errors import UsageError
 from pim.eval.correlation import pearson, spearman
 from pim.images.opener import open_image
@@ -34,7 +33,7 @@ from reproductions.ledger import Result, number
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pim.datasets.records import Picture
+    from pim.datasets.dataset import Picture
 
 METRICS: dict[Preset, tuple[str, ...]] = {
     "quick": (registry.PIM.name,),
@@ -54,7 +53,7 @@ def _run(context: Context) -> Findings:
     if not sets:
         raise UsageError(f"{folder} holds no rated table NAME/table.csv with opinions of picture pairs")
     most = ROWS[context.preset]
-    sets = {name: replace(data, rows=_spread(_opinions(data), most)) for name, data in sets.items()}
+    sets = {name: replace(data, rows=_spread(list(data.records()), most)) for name, data in sets.items()}
     rows: list[Result] = []
     for metric in METRICS[context.preset]:
         rows += list(_metric_rows(context, metric, sets))
@@ -91,7 +90,7 @@ def _row(
 ) -> Result:
     row: Result = {"metric": metric, "method": method, "bytes": size, "ratio": whole / size}
     for name, data in sets.items():
-        opinions = np.array([record.score for record in _opinions(data)])
+        opinions = np.array([record.value for record in data.records()])
         sign = -1.0 if data.higher_is_better else 1.0
         row[f"{name} n"] = len(opinions)
         row[f"{name} SRCC with people"] = sign * spearman(found[name], opinions)
@@ -114,10 +113,10 @@ def _distances(context: Context, metric: str, method: str, model: PIM, data: Dat
     def work() -> Result:
         values = []
         with torch.no_grad():
-            for reference, records in groupby(_opinions(data), lambda record: record.reference):
+            for reference, records in groupby(data.records(), lambda record: record.pairs[0][0]):
                 prepared = model.prepare(_middle(reference))
                 for record in records:
-                    values.append(float(model(prepared, _middle(record.distorted))))
+                    values.append(float(model(prepared, _middle(record.pairs[0][1]))))
                     context.watch(1, f"{metric}, {method}")
         context.ledger.keep(context.ledger.artefact(settings, ".f64"), np.array(values).tobytes())
         return {"pairs": len(values)}
@@ -126,14 +125,10 @@ def _distances(context: Context, metric: str, method: str, model: PIM, data: Dat
     return np.frombuffer(context.ledger.artefact(settings, ".f64").read_bytes(), np.float64)
 
 
-def _spread(records: list[OpinionRecord], most: int | None) -> list[OpinionRecord]:
+def _spread(records: list[Record], most: int | None) -> list[Record]:
     """Every so many of the records, so that no more than `most` are left."""
     step = 1 if most is None else -(-len(records) // most)
     return records[:: max(1, step)]
-
-
-def _opinions(data: Dataset) -> list[OpinionRecord]:
-    return [record for record in data.records() if isinstance(record, OpinionRecord)]
 
 
 def _middle(picture: Picture) -> torch.Tensor:

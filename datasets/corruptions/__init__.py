@@ -94,7 +94,7 @@ GROUPS: dict[str, str] = {name: group for name, (group, _, _) in _CORRUPTIONS.it
 
 
 def names(recipe: Recipe = PUBLISHED) -> tuple[str, ...]:
-    """The corruptions of a benchmark that can be made here; without frost pictures, with a frost of our own."""
+    """List the corruptions of a benchmark that can be made; without frost pictures, with a frost of our own."""
     left_out = "frost" if recipe.frost is None else "frost_synthetic"
     table = _benchmark(recipe).constants
     return tuple(name for name in _CORRUPTIONS if name != left_out and name in table)
@@ -107,14 +107,7 @@ def generator(seed: int, stem: str, corruption: str, severity: int) -> Generator
 
 
 def draw(corruption: str, severity: int, shape: Shape, rng: Generator, recipe: Recipe = PUBLISHED) -> Params:
-    """All that is random about one corruption of a picture.
-
-    Args:
-        corruption: A key of `GROUPS`.
-        severity: 1 to 5.
-        shape: Height and width of the picture.
-        rng: Random numbers.
-        recipe: Which benchmark to follow.
+    """Draw all that is random about one corruption of a picture of this height and width.
 
     Raises:
         UsageError: if there is no such corruption or severity.
@@ -155,16 +148,7 @@ def apply(image: Bytes, corruption: str, severity: int, params: Params, recipe: 
 def corrupt(
     image: Bytes, corruption: str, severity: int, *, stem: str, seed: int = 0, recipe: Recipe = PUBLISHED
 ) -> Bytes:
-    """Corrupt a picture with the random numbers of its name and the seed; see `apply`.
-
-    Args:
-        image: (H, W, 3) sRGB, 8 bits.
-        corruption: A key of `GROUPS`.
-        severity: 1 to 5.
-        stem: Name of the picture without folder and ending.
-        seed: Other seeds give other versions.
-        recipe: Which benchmark to follow.
-    """
+    """Corrupt a picture as `apply` does, with the random numbers of its name without ending, `stem`, and the seed."""
     rng = generator(seed, stem, corruption, severity)
     return apply(image, corruption, severity, draw(corruption, severity, image.shape[:2], rng, recipe), recipe)
 

@@ -27,14 +27,9 @@ def apply_defocus(image: Bytes, constants: Constants, params: Params) -> Bytes:
 
 
 def disk(radius: float, softness: float) -> NDArray[np.float64]:
-    """A disk whose values sum to 1, its rim smoothed by a short Gaussian.
+    """Make a disk whose values sum to 1, its rim smoothed by a short Gaussian whose sigma is `softness`, in pixels.
 
-    Args:
-        radius: In pixels.
-        softness: Sigma of the Gaussian.
-
-    Returns:
-        (17, 17) up to radius 8, else (2 radius + 1, 2 radius + 1).
+    It is (17, 17) up to radius 8, else (2 radius + 1, 2 radius + 1).
     """
     reach = max(SMALL_DISK, int(radius))
     axis = np.arange(-reach, reach + 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -11,8 +9,18 @@ from PIL import Image
 from scipy import ndimage
 
 from pim.datasets.corruptions.constants import Constants
-from pim.datasets.corruptions.hsv import hsv_from_rgb, rgb_from_hsv
-from pim.datasets.corruptions.pixels import Bytes, Floats, Params, Shape, blur, to_bytes, unit
+from pim.datasets.corruptions.pixels import (
+    Bytes,
+    Floats,
+    Params,
+    Shape,
+    blur,
+    hsv_from_rgb,
+    rgb_from_hsv,
+    through_jpeg,
+    to_bytes,
+    unit,
+)
 
 CUT = 3  # sigmas after which the Gaussian of the elastic fields ends
 
@@ -34,11 +42,9 @@ def apply_pixelate(image: Bytes, constants: Constants, params: Params) -> Bytes:
 
 
 def apply_jpeg(image: Bytes, constants: Constants, params: Params) -> Bytes:
-    """Through JPEG with Pillow's defaults (4:2:0)."""
+    """Through JPEG with Pillow's defaults."""
     (quality,) = constants
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=int(quality))
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return through_jpeg(image, int(quality))
 
 
 def apply_saturate(image: Bytes, constants: Constants, params: Params) -> Bytes:

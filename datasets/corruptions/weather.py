@@ -10,8 +10,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pim.datasets.corruptions.constants import Constants
-from pim.datasets.corruptions.hsv import hsv_from_rgb, rgb_from_hsv
-from pim.datasets.corruptions.pixels import Bytes, Params, Shape, clipped_zoom, motion_blur, to_bytes, unit
+from pim.datasets.corruptions.pixels import (
+    Bytes,
+    Params,
+    Shape,
+    clipped_zoom,
+    hsv_from_rgb,
+    motion_blur,
+    rgb_from_hsv,
+    to_bytes,
+    unit,
+)
 from pim.errors import DataError
 
 GRAY = np.array([0.299, 0.587, 0.114])
@@ -36,13 +45,9 @@ def apply_snow(image: Bytes, constants: Constants, params: Params) -> Bytes:
 
 
 def draw_frost(shape: Shape, rng: Generator, folder: Path, scale: float) -> Params:
-    """`overlay`: a random part of one of the frost pictures, (H, W, 3).
+    """`overlay`: a random part, (H, W, 3), of one of the published frost pictures in a folder, frost1 to frost6.
 
-    Args:
-        shape: Of the picture to corrupt.
-        rng: Random numbers.
-        folder: Holds the published frost pictures, frost1 to frost6.
-        scale: Of the frost pictures; they are enlarged further if they do not cover the picture.
+    They are scaled, and enlarged further if they do not cover the picture.
 
     Raises:
         DataError: if the folder lacks them, or one cannot be read.

@@ -17,7 +17,7 @@ from ntc.models.config import CodecConfig
 from ntc.models.exchange import Coding, Exchange, Measure
 from ntc.models.latents import FactorisedPrior, Proxy
 from ntc.tables import Tables
-from pim.core import checks
+from pim.core.metric import as_batch, check_values
 from pim.errors import InputError, UsageError, WeightsError
 
 ID_BYTES = 16
@@ -73,6 +73,7 @@ class Codec(nn.Module):
         self.gains = Gains(config) if config.conditioned else None
         self.id: bytes | None = None  # of what `export` made
         self._whole: list[list[fixedpoint.Whole]] = []
+        self._checked: list[tuple[int, ...]] = []  # the state in which the tables were found to be right
 
     def forward(self, image: Tensor, level: Tensor | float | None = None, proxy: Proxy | None = None) -> Coded:
         """Code and decode images.
@@ -93,8 +94,8 @@ class Codec(nn.Module):
             y = self.analysis(image) * self._gain("before", levels)
             latents, bits = self.proxy(y, proxy or Proxy())
             return Coded(self.synthesis(latents * self._gain("after", levels)), bits)
-        batch = checks.as_batch(image, "image")
-        checks.check_values({"image": batch})
+        batch = as_batch(image, "image")
+        check_values({"image": batch})
         levels = self._levels(level, 1)
         each = [self._measured(single[None], levels) for single in batch]
         names = each[0].bits
@@ -168,8 +169,18 @@ class Codec(nn.Module):
         """
         if self.id is None:
             raise UsageError("this codec has no tables yet; call its export() after training")
-        if self.freeze() != self.id:
-            raise UsageError("the tables of this codec are stale: its weights changed since; call export() again")
+        if self._checked != (state := self._state()):
+            if self.freeze() != self.id:
+                raise UsageError("the tables of this codec are stale: its weights changed since; call export() again")
+            self._checked = state
+
+    def _state(self) -> list[tuple[int, ...]]:
+        """What changes with every change of weights or tables, without looking at them all."""
+        tensors = self.state_dict(keep_vars=True).values()
+        return [
+            *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors),
+            *((id(coding.tables),) for coding in self.codings()),
+        ]
 
     def level(self, quality: int) -> float:
         """The level of a quality from 0 (fewest bits) to 255 (most)."""
@@ -207,7 +218,7 @@ class Codec(nn.Module):
         return Coded(self.image(latents, size, level), bits)
 
     def _check_training(self, image: Tensor) -> None:
-        height, width = checks.as_batch(image, "image").shape[-2:]
+        height, width = as_batch(image, "image").shape[-2:]
         stride = self.config.stride
         if height % stride or width % stride:
             raise InputError(f"in training, sides must be multiples of {stride} pixels; got {width} x {height}")

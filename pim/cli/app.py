@@ -1,14 +1,9 @@
 """All commands in one place, and what happens when one fails.
 
-To add a command, write `pim/cli/NAME.py` with
-
-- a function whose docstring is the help text and whose options come from `pim.cli.common`; it imports
-  torch and the like inside, prints data to stdout and all else to stderr, raises a `PimError` when it
-  cannot go on, `common.Interrupted` when Ctrl-C leaves something worth telling, and `typer.Exit(1)`
-  when some inputs failed and were named;
-- `EXAMPLES`, shown under the help, which work as typed in the root of the repository;
-
-and add one line to `COMMANDS`. A group such as `pim weights list` is a `typer.Typer` of its own.
+To add a command, write `pim/cli/NAME.py` with `EXAMPLES`, which work as typed in the root of the repository, and a
+function whose docstring is the help. It imports torch and the like inside, prints data to stdout and all else to
+stderr, and raises a `PimError` when it cannot go on, `common.Interrupted` when Ctrl-C leaves something worth telling,
+`typer.Exit(1)` when some inputs failed and were named. Add one line to `COMMANDS`. A group is a `typer.Typer`.
 """
 
 from __future__ import annotations
@@ -46,6 +41,7 @@ COMMANDS = {
     "data": "pim.cli.data:app",
     "rate": "pim.cli.rate:app",
     "weights": "pim.cli.weights:app",
+    "cache": "pim.cli.cache:cache",
     "ntc": "pim.cli.ntc:app",
 }
 OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})

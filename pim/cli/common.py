@@ -96,6 +96,17 @@ SaveAligned = Annotated[
         help="Save both pictures as they were compared, where displacement or tone was taken back.",
     ),
 ]
+Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where paths of a table start.")]
+Direction = Annotated[
+    bool | None, typer.Option("--higher-is-better/--lower-is-better", help="What the scores of a table mean.")
+]
+Subsets = Annotated[
+    list[str] | None, typer.Option("--subset", metavar="NAME", help="Only rows of this subset. May be repeated.")
+]
+Distortions = Annotated[
+    list[str] | None, typer.Option("--distortion", metavar="NAME", help="Only this type. May be repeated.")
+]
+Clean = Annotated[Path | None, typer.Option("--clean", metavar="DIR", help="imagenet-c: the clean pictures.")]
 MaxPixels = Annotated[int, typer.Option("--max-pixels", min=1, help="Refuse images with more pixels than this.")]
 MAX_PIXELS = 512_000_000
 BESIDE = (".json", ".ckpt")  # endings of what is written beside an output
@@ -141,11 +152,7 @@ def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
 
 @contextlib.contextmanager
 def alone_with(output: Path) -> Iterator[None]:
-    """Keep other processes from an output for as long as the block lasts; of a group of processes the first does.
-
-    Raises:
-        UsageError: if another process is making it.
-    """
+    """Keep other processes from an output while the block lasts, else raise UsageError; of a group the first does."""
     from pim.core.database import alone
 
     if os.environ.get("RANK", "0") != "0":
@@ -166,11 +173,9 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.metrics.registry import DEFAULT, FORMER, check_name
+    from pim.metrics.registry import DEFAULT, check_name
 
-    for name in FORMER.keys() & set(names or ()):
-        note(f"{name} is gone; {FORMER[name]} took its place, with other values")
-    wanted = list(dict.fromkeys(FORMER.get(name, name) for name in names or [DEFAULT]))
+    wanted = list(dict.fromkeys(names or [DEFAULT]))
     for name in wanted:
         check_name(name)
     from pim.scoring.engine import load_metrics as load
@@ -179,22 +184,14 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
 
 
 def chosen_device(name: DeviceName) -> str:
-    """The device to compute on.
-
-    Raises:
-        UsageError: if it is not there.
-    """
+    """Choose the device to compute on; raises UsageError if it is not there."""
     from pim.core.device import choose
 
     return str(choose(name))
 
 
 def whole_numbers(text: str, option: str) -> tuple[int, ...]:
-    """Numbers with commas between them.
-
-    Raises:
-        UsageError: if it is anything else.
-    """
+    """Read numbers with commas between them; raises UsageError for anything else."""
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
@@ -324,12 +321,7 @@ def json_text(document: Mapping[str, Any]) -> str:
 
 
 def table(rows: Sequence[Row], form: str) -> str:
-    """Rows of equal keys as aligned text with a heading, or as CSV.
-
-    Args:
-        rows: At least one.
-        form: text or csv.
-    """
+    """Rows of equal keys, at least one, as aligned text with a heading, or as CSV."""
     columns = list(rows[0])
     if form == "csv":
         return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)

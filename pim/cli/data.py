@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ from pim.cli.progress import downloading
 from pim.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from pim.datasets.dataset import Dataset
+    from pim.datasets.dataset import Dataset, Finding
     from pim.datasets.sources import RemoteFile, Source
 
 _WHERE_EXAMPLES = """\b
@@ -32,6 +32,13 @@ Examples:
   pim data check tid2013 data/tid2013
   pim data check table ratings.csv --images pictures --higher-is-better
 """
+ROWS = {
+    "opinion": "opinions",
+    "two_afc": "forced choices",
+    "quadruple": "choices between pairs",
+    "jnd": "judgements of whether two pictures look the same",
+    "severity": "corrupted pictures",
+}
 _SLACK = 2  # a file may be so many times as large as stated
 
 app = typer.Typer(help="Find, fetch and check data sets.")
@@ -51,8 +58,7 @@ Name = Annotated[
 @app.command("where", epilog=_WHERE_EXAMPLES)
 def where(
     name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", show_default=False, autocompletion=_complete_name, help="Without: all of them."),
+        str | None, typer.Argument(metavar="NAME", autocompletion=_complete_name, help="Without: all of them.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,
@@ -64,7 +70,7 @@ def where(
     form = common.chosen_format(form, target)
     with destination(target) as stream:
         if form == "json":
-            stream.write(json_text({"sources": [_source_record(item) for item in found]}))
+            stream.write(json_text({"sources": [asdict(item) for item in found]}))
         elif form == "csv":
             stream.write(table([_source_row(item) for item in found], form))
         elif name is None:
@@ -78,12 +84,10 @@ def get(
     name: Name,
     folder: Annotated[Path, typer.Argument(metavar="PATH", help="Where to put it.")],
     parts: Annotated[
-        list[str] | None,
-        typer.Option("--part", metavar="PART", show_default=False, help="Fetch this part only. May be repeated."),
+        list[str] | None, typer.Option("--part", metavar="PART", help="Fetch this part only. May be repeated.")
     ] = None,
     sha256: Annotated[
-        str | None,
-        typer.Option("--sha256", metavar="HEX", show_default=False, help="What the file must have; for a single part."),
+        str | None, typer.Option("--sha256", metavar="HEX", help="What the file must have; for a single part.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive after unpacking it.")] = False,
     quiet: common.Quiet = False,
@@ -117,23 +121,12 @@ def get(
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `pim data where`, or table.")],
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The folder of the data set, or the table.")],
-    clean: Annotated[
-        Path | None,
-        typer.Option("--clean", metavar="DIR", show_default=False, help="imagenet-c: the clean pictures."),
-    ] = None,
+    clean: common.Clean = None,
     crop: Annotated[
         bool, typer.Option("--crop/--no-crop", help="imagenet-c: crop the clean pictures as the corrupted ones were.")
     ] = True,
-    images: Annotated[
-        Path | None,
-        typer.Option("--images", metavar="DIR", show_default=False, help="table: where the paths in it start."),
-    ] = None,
-    higher_is_better: Annotated[
-        bool | None,
-        typer.Option(
-            "--higher-is-better/--lower-is-better", show_default=False, help="table: what a high score means."
-        ),
-    ] = None,
+    images: common.Images = None,
+    higher_is_better: common.Direction = None,
     train: Annotated[bool, typer.Option("--train", help="bapps: the training split.")] = False,
     decode: Annotated[bool, typer.Option("--decode", help="Decode every picture to its end; slow.")] = False,
     form: common.Format = None,
@@ -144,12 +137,21 @@ def check(
 
     Ends with exit code 1 if it cannot be scored as it is.
     """
+    from pim.datasets.dataset import Finding
     from pim.datasets.pictures import check_pictures
-    from pim.datasets.reading import ReadOptions, read
+    from pim.eval.rated import RatedSet, datasets
 
-    options = ReadOptions(images, higher_is_better, clean, crop, "train" if train else "val")
+    asked = RatedSet(
+        name,
+        path,
+        images=images,
+        higher_is_better=higher_is_better,
+        clean=clean,
+        prepared=not crop,
+        split="train" if train else "val",
+    )
     checked = []
-    for dataset in read(name, path, options):
+    for dataset in datasets(asked):
         with progress(f"check {dataset.name}", len(dataset), unit="rows", quiet=quiet) as advance:
             checked.append(check_pictures(dataset, decode, progress=advance))
     form = common.chosen_format(form, target)
@@ -158,7 +160,7 @@ def check(
             stream.write(json_text({"datasets": [_dataset_record(dataset) for dataset in checked]}))
         elif form == "csv":
             rows = [row for dataset in checked for row in _finding_rows(dataset)]
-            stream.write(table(rows or [_no_finding(checked[0])], form))
+            stream.write(table(rows or [_finding_row(checked[0], Finding("note", "nothing to say", 0))], form))
         else:
             stream.writelines(_dataset_story(dataset) for dataset in checked)
     if any(dataset.problems or not len(dataset) for dataset in checked):
@@ -177,7 +179,7 @@ def _get(file: RemoteFile, folder: Path, sha256: str | None, keep: bool, quiet: 
     download = Download(
         file.url,
         archive,
-        sha256 or file.sha256,
+        sha256,
         least=file.size // _SLACK,
         most=file.size * _SLACK or 1 << 40,
         check=partial(check_beginning, file.name),
@@ -206,12 +208,6 @@ def _source_brief(source: Source) -> Row:
     return {"name": source.name, "parts to get": _source_row(source)["parts"] or "by hand", "title": source.title}
 
 
-def _source_record(source: Source) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(source)
-
-
 def _source_story(source: Source) -> str:
     lines = [source.title, f"  page: {source.page}", f"  terms: {source.terms}", f"  size: {source.size}", "  layout:"]
     lines += [f"    {line}" for line in source.layout]
@@ -223,7 +219,8 @@ def _source_story(source: Source) -> str:
 
 
 def _dataset_story(dataset: Dataset) -> str:
-    lines = [f"{dataset.name} in {dataset.root}: {len(dataset)} {_rows_of(dataset)}"]
+    direction = {True: ", higher is better", False: ", lower is better", None: ""}[dataset.higher_is_better]
+    lines = [f"{dataset.name} in {dataset.root}: {len(dataset)} {ROWS[dataset.kind]}{direction}"]
     for subset, count in dataset.expected.items():
         if subset:
             of = "" if count is None else f" of {count}"
@@ -231,18 +228,6 @@ def _dataset_story(dataset: Dataset) -> str:
     lines += [f"  {finding.level}: {finding.sentence()}" for finding in dataset.findings]
     lines.append("  cannot be scored as it is" if dataset.problems or not len(dataset) else "  ready to be scored")
     return "".join(f"{one_line(line)}\n" for line in lines)
-
-
-def _rows_of(dataset: Dataset) -> str:
-    kinds = {
-        "opinion": "opinions",
-        "two_afc": "forced choices",
-        "quadruple": "choices between pairs",
-        "jnd": "judgements of whether two pictures look the same",
-        "severity": "corrupted pictures",
-    }
-    direction = {True: ", higher is better", False: ", lower is better", None: ""}[dataset.higher_is_better]
-    return kinds[dataset.kind] + direction
 
 
 def _dataset_record(dataset: Dataset) -> dict[str, Any]:
@@ -254,22 +239,15 @@ def _dataset_record(dataset: Dataset) -> dict[str, Any]:
         "higher_is_better": dataset.higher_is_better,
         "found": dict(dataset.found),
         "expected": dict(dataset.expected),
-        "findings": list(_finding_rows(dataset)),
+        "findings": _finding_rows(dataset),
         "ready": not dataset.problems and len(dataset) > 0,
     }
 
 
-def _finding_rows(dataset: Dataset) -> Iterable[Row]:
-    for found in dataset.findings:
-        examples = "; ".join(found.examples)
-        yield {
-            "dataset": dataset.name,
-            "level": found.level,
-            "count": found.count,
-            "text": found.text,
-            "examples": examples or None,
-        }
+def _finding_rows(dataset: Dataset) -> list[Row]:
+    return [_finding_row(dataset, found) for found in dataset.findings]
 
 
-def _no_finding(dataset: Dataset) -> Row:
-    return {"dataset": dataset.name, "level": "note", "count": 0, "text": "nothing to say", "examples": None}
+def _finding_row(dataset: Dataset, found: Finding) -> Row:
+    about: Row = {"dataset": dataset.name, "level": found.level, "count": found.count, "text": found.text}
+    return {**about, "examples": "; ".join(found.examples) or None}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pim.cli import common, evaluation
-from pim.cli.common import progress
+from pim.cli import common
+from pim.cli.common import csv_line, destination, json_text, one_line, progress
+from pim.errors import UsageError
 
 if TYPE_CHECKING:
-    from pim.eval.analysis import AnalysisOptions
+    from pim.eval.evaluate import Evaluation
+    from pim.eval.scoring import Engine
 
 EXAMPLES = """\b
 Examples:
@@ -23,12 +27,15 @@ Examples:
   pim eval run runs/tid2013 --format json
 """
 
+FAILURES_SHOWN = 20
+
+EngineName = Literal["local", "ray"]
 Name = Literal["bapps", "tid2013", "imagenet-c", "kadid10k", "csiq", "live", "pipal", "table", "run"]
 
 
 def evaluate(
-    name: Annotated[Name, typer.Argument(show_default=False, help="Which data set; run: a run that was made before.")],
-    path: Annotated[Path, typer.Argument(metavar="PATH", show_default=False, help="Its folder, or the table.")],
+    name: Annotated[Name, typer.Argument(help="Which data set; run: a run that was made before.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Its folder, or the table.")],
     metric: common.Metrics = None,
     align: common.Align = None,
     run: Annotated[
@@ -36,21 +43,13 @@ def evaluate(
         typer.Option(
             "--run",
             metavar="DIR",
-            show_default=False,
             help="Keep every value there, and continue what is there; by default runs/ and the name of the data set.",
         ),
     ] = None,
-    subset: Annotated[
-        list[str] | None,
-        typer.Option("--subset", metavar="NAME", show_default=False, help="Only rows of this subset. May be repeated."),
-    ] = None,
-    distortion: Annotated[
-        list[str] | None,
-        typer.Option("--distortion", metavar="NAME", show_default=False, help="Only this type. May be repeated."),
-    ] = None,
+    subset: common.Subsets = None,
+    distortion: common.Distortions = None,
     level: Annotated[
-        list[int] | None,
-        typer.Option("--level", metavar="N", show_default=False, help="Only this level. May be repeated."),
+        list[int] | None, typer.Option("--level", metavar="N", help="Only this level. May be repeated.")
     ] = None,
     resize: Annotated[
         int | None,
@@ -58,47 +57,27 @@ def evaluate(
             "--resize",
             metavar="PX",
             min=0,
-            show_default=False,
             help="Resize to this shorter side; 0 for none. By default none, and 64 for bapps, as its authors did.",
         ),
     ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="Score what is there where files are missing.")
     ] = False,
-    images: Annotated[
-        Path | None, typer.Option("--images", metavar="DIR", show_default=False, help="Where paths of a table start.")
-    ] = None,
-    higher_is_better: Annotated[
-        bool | None,
-        typer.Option(
-            "--higher-is-better/--lower-is-better", show_default=False, help="What the scores of a table mean."
-        ),
-    ] = None,
+    images: common.Images = None,
+    higher_is_better: common.Direction = None,
     shift: Annotated[
         list[int] | None,
-        typer.Option(
-            "--shift",
-            metavar="PX",
-            min=1,
-            max=3,
-            show_default=False,
-            help="bapps: also count rank flips, shifted so far.",
-        ),
+        typer.Option("--shift", metavar="PX", min=1, max=3, help="bapps: also count rank flips, shifted so far."),
     ] = None,
-    clean: Annotated[
-        Path | None,
-        typer.Option("--clean", metavar="DIR", show_default=False, help="imagenet-c: the clean pictures."),
-    ] = None,
+    clean: common.Clean = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="imagenet-c: PATH holds clean pictures; corrupt them on the fly.")
     ] = False,
     corruption: Annotated[
-        list[str] | None,
-        typer.Option("--corruption", metavar="NAME", show_default=False, help="With --generate: only this one."),
+        list[str] | None, typer.Option("--corruption", metavar="NAME", help="With --generate: only this one.")
     ] = None,
     frost_dir: Annotated[
-        Path | None,
-        typer.Option("--frost-dir", metavar="DIR", show_default=False, help="With --generate: the frost pictures."),
+        Path | None, typer.Option("--frost-dir", metavar="DIR", help="With --generate: the frost pictures.")
     ] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="imagenet-c: it is Tiny-ImageNet-C, 64 x 64.")] = False,
     prepared: Annotated[
@@ -113,8 +92,7 @@ def evaluate(
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
     values: Annotated[
-        Path | None,
-        typer.Option("--values", metavar="FILE", show_default=False, help="Also write the value of every row, as CSV."),
+        Path | None, typer.Option("--values", metavar="FILE", help="Also write the value of every row, as CSV.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,
@@ -122,7 +100,7 @@ def evaluate(
     batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
     engine: Annotated[
-        evaluation.EngineName,
+        EngineName,
         typer.Option("--engine", help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray])."),
     ] = "local",
     actors: Annotated[
@@ -131,7 +109,6 @@ def evaluate(
             "--actors",
             metavar="N",
             min=1,
-            show_default=False,
             help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",
         ),
     ] = None,
@@ -144,27 +121,19 @@ def evaluate(
     in pairs on the same rows. A run that is stopped, or killed, goes on where it was when the same
     command is given again; values made with other weights, settings or files are never reused.
     """
-    options = _analysis_options(draws, seed, bca, fit)
-    form = common.chosen_format(form, target)
-    if name == "run":
-        evaluation.show(evaluation.again(path, options), form, target, values)
-        return
-    owned = {
-        "--shift": shift,
-        "--images": images,
-        "--higher-is-better": higher_is_better is not None,
-        "--clean": clean,
-        "--generate": generate,
-        "--corruption": corruption,
-        "--frost-dir": frost_dir,
-        "--tiny": tiny,
-        "--prepared": prepared,
-    }
-    evaluation.check_options(name, owned)
+    from pim.eval.analysis import AnalysisOptions
+    from pim.eval.estimate import IntervalOptions
+    from pim.eval.evaluate import Evaluation, folder_of
     from pim.eval.evaluate import evaluate as evaluate_set
-    from pim.eval.evaluate import folder_of
     from pim.eval.rated import RatedSet, Selection
     from pim.eval.run import RunOptions
+    from pim.eval.session import analyse_again
+
+    options = AnalysisOptions(IntervalOptions(draws=draws, seed=seed, bca=bca), fit_parameters=fit)
+    form = common.chosen_format(form, target)
+    if name == "run":
+        _show(Evaluation((analyse_again(path, options),)), form, target, values)
+        return
 
     asked = RatedSet(
         name=name,
@@ -190,7 +159,7 @@ def evaluate(
         rescore=rescore,
         verify=verify,
     )
-    with evaluation.chosen_engine(engine, actors, workers) as chosen:
+    with _chosen_engine(engine, actors, workers) as chosen:
         metrics = common.load_metrics(metric, "cpu" if far else device, align)
         common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
         try:
@@ -210,11 +179,59 @@ def evaluate(
         except KeyboardInterrupt:
             kept = f"what is done is kept in {folder_of(asked, run)}"
             raise common.Interrupted(f"stopped; {kept}, the same command continues") from None
-    evaluation.show(result, form, target, values)
+    _show(result, form, target, values)
 
 
-def _analysis_options(draws: int, seed: int, bca: bool, fit: int) -> AnalysisOptions:
-    from pim.eval.analysis import AnalysisOptions
-    from pim.eval.estimate import IntervalOptions
+@contextmanager
+def _chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterator[Engine]:
+    """Who computes: this process, or Ray for as long as the block lasts."""
+    if name == "local":
+        if actors is not None:
+            raise UsageError("--actors is for --engine ray; --workers is how many threads open pictures here")
+        from pim.eval.scoring import InThisProcess
 
-    return AnalysisOptions(IntervalOptions(draws=draws, seed=seed, bca=bca), fit_parameters=fit)
+        yield InThisProcess(workers)
+        return
+    from pim.eval.ray_engine import OnRay
+
+    with OnRay(actors, workers) as engine:
+        yield engine
+
+
+def _show(result: Evaluation, form: common.FormatName, target: Path | None, values: Path | None) -> None:
+    """Print tables, write single values where they are wanted, and name failures and constant metrics."""
+    from pim.eval import tables
+
+    analyses = [outcome.analysis for outcome in result.outcomes]
+    failures = list(dict.fromkeys(failure for outcome in result.outcomes for failure in outcome.failures))
+    if values is not None:
+        with destination(values) as stream:
+            stream.write(csv_line(tables.VALUE_COLUMNS))
+            for run in (outcome.run for outcome in result.outcomes):
+                lines = tables.value_rows(run.about, run.judgements, run.values)
+                stream.writelines(csv_line(line.values()) for line in lines)
+    with destination(target) as stream:
+        if form == "json":
+            documents = [tables.document(analysis) for analysis in analyses]
+            stream.write(json_text({"analyses": documents, "flips": [vars(f) for f in result.flips]}))
+        elif form == "csv":
+            stream.write(csv_line(tables.FIGURE_COLUMNS))
+            rows = [row for analysis in analyses for row in tables.records(analysis)]
+            stream.writelines(csv_line(row[column] for column in tables.FIGURE_COLUMNS) for row in rows)
+        else:
+            parts = [tables.text(analysis) for analysis in analyses]
+            stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
+    _complain(failures, [line for analysis in analyses for line in analysis.constant])
+
+
+def _complain(failures: Sequence[str], constant: Sequence[str]) -> None:
+    for failure in failures[:FAILURES_SHOWN]:
+        common.note(one_line(failure))
+    if failures:
+        rest = len(failures) - FAILURES_SHOWN
+        more = f", {rest} of them not shown" if rest > 0 else ""
+        common.note(f"{len(failures)} failed{more}; their rows are left out")
+    for line in constant:
+        common.note(f"{line}; it cannot agree with anybody")
+    if failures or constant:
+        raise typer.Exit(1)

@@ -100,7 +100,7 @@ def _maps(metric: Metric, images: OpenedPair[Pair], device: str, layers: bool) -
     import numpy as np
     import torch
 
-    from pim.scoring.scorer import explained, together
+    from pim.scoring.engine import explained, together
 
     reference, distorted = together([images.reference], device), together([images.distorted], device)
     try:
@@ -121,7 +121,7 @@ def _drawn(
 ) -> Any:
     """All maps as one picture, each with a colour bar."""
     from pim.images.heatmap import draw, sheet
-    from pim.scoring.scorer import pixels_of
+    from pim.scoring.engine import pixels_of
 
     whole = float(maps[""].mean())
     over = None if below is None else pixels_of(below.distorted).permute(1, 2, 0).numpy()

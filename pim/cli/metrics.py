@@ -42,27 +42,9 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
 
 
 def _row(status: MetricStatus) -> Row:
-    info = status.info
-    low, high = info.value_range
-    return {
-        "name": info.name,
-        "summary": info.summary,
-        "lower_is_better": info.lower_is_better,
-        "lowest": low,
-        "highest": high,
-        "min_size": info.min_size,
-        "symmetric": info.symmetric,
-        "differentiable": info.differentiable,
-        "spatial": info.spatial,
-        "operations": info.operations,
-        "licence": info.licence,
-        "weights": info.weights,
-        "weights_hash": status.weights_hash,
-        "backbone": info.backbone,
-        "source": info.source,
-        "available": status.available,
-        "unavailable": status.unavailable,
-    }
+    row = {**status.as_dict(), "available": status.available}
+    row["lowest"], row["highest"] = row.pop("value_range")
+    return row
 
 
 def _brief(status: MetricStatus) -> Row:

@@ -12,7 +12,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import Row, csv_line, destination, json_text, one_line, progress, table
-from pim.errors import DataError, UsageError
+from pim.errors import UsageError
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
@@ -40,28 +40,18 @@ ABOUT_MANY = (
 
 def probe(
     image: Annotated[
-        str,
-        typer.Argument(
-            metavar="IMAGE", show_default=False, help="A picture, or a table (.csv) with columns image,x,y,w,h[,label]."
-        ),
+        str, typer.Argument(metavar="IMAGE", help="A picture, or a table (.csv) with columns image,x,y,w,h[,label].")
     ],
     box: Annotated[
-        list[str] | None,
-        typer.Option("--box", metavar="X,Y,W,H", show_default=False, help="In pixels. May be repeated."),
+        list[str] | None, typer.Option("--box", metavar="X,Y,W,H", help="In pixels. May be repeated.")
     ] = None,
     metric: common.Metrics = None,
     control: Annotated[
         str | None,
-        typer.Option(
-            "--control",
-            metavar="NAME",
-            show_default=False,
-            help="A metric without knowledge of content, to compare with.",
-        ),
+        typer.Option("--control", metavar="NAME", help="A metric without knowledge of content, to compare with."),
     ] = None,
     distortion: Annotated[
-        list[str] | None,
-        typer.Option("--distortion", metavar="NAME", show_default=False, help="noise, jpeg or blur; by default all."),
+        list[str] | None, typer.Option("--distortion", metavar="NAME", help="noise, jpeg or blur; by default all.")
     ] = None,
     scramble: Annotated[
         Literal["turn", "tiles", "phases", "none"],
@@ -88,17 +78,13 @@ def probe(
         bool, typer.Option("--layers", help="For a metric on VGG-16: what every layer says, too.")
     ] = False,
     picture: Annotated[
-        Path | None,
-        typer.Option(
-            "--picture", metavar="FILE", show_default=False, help="Draw the box and its control boxes (.png)."
-        ),
+        Path | None, typer.Option("--picture", metavar="FILE", help="Draw the box and its control boxes (.png).")
     ] = None,
     sensitive: Annotated[
         Path | None,
         typer.Option(
             "--sensitivity",
             metavar="FILE",
-            show_default=False,
             help="Also draw what a unit of noise costs the first metric at every place (.png).",
         ),
     ] = None,
@@ -182,10 +168,7 @@ def _table(path: Path) -> list[tuple[Path, Box, str]]:
     from pim.datasets.sheet import read_sheet
     from pim.eval.boxes import Box
 
-    sheet = read_sheet(path)
-    if not set(COLUMNS) <= set(sheet.columns):
-        raise DataError(f"{path} has the columns {','.join(sheet.columns)}; expected {','.join(COLUMNS)}")
-    rows = sheet.to_dict("records")
+    rows = [row for _, row in read_sheet(path, COLUMNS).records()]
     boxes = [Box.parse(",".join(row[column] for column in COLUMNS[1:])) for row in rows]
     return [(path.parent / row["image"], box, row.get("label", "")) for row, box in zip(rows, boxes, strict=True)]
 
@@ -268,16 +251,8 @@ def _print(
         if form == "json":
             refused = [{**asdict(r), "box": str(r.box)} for r in refusals]
             raw = [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses]
-            stream.write(
-                json_text(
-                    {
-                        "summaries": [asdict(s) for s in found],
-                        "responses": raw,
-                        "refused": refused,
-                        "sensitivity": dict(costs),
-                    }
-                )
-            )
+            document = {"summaries": [asdict(s) for s in found], "responses": raw, "refused": refused}
+            stream.write(json_text(document | {"sensitivity": dict(costs)}))
         elif form == "csv":
             rows = [_row(summary, several) for summary in found]
             stream.write(csv_line(rows[0]) if rows else "")

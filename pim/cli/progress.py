@@ -24,12 +24,7 @@ def shown(label: str, total: int | None, unit: str, done: int) -> Iterator[Advan
 
 @contextmanager
 def downloading(name: str, size: int, quiet: bool) -> Iterator[Callable[[int, int | None], None]]:
-    """Show how a download gets on.
-
-    Args:
-        name: Of the file.
-        size: Bytes, about; 0 if unknown.
-        quiet: Show nothing.
+    """Show how a download gets on, of a size in bytes, about; 0 if unknown.
 
     Yields:
         To be called with the bytes that are here, as `pim.datasets.fetch.fetch` does.
@@ -46,13 +41,7 @@ def downloading(name: str, size: int, quiet: bool) -> Iterator[Callable[[int, in
 
 
 def describe(done: int, total: int | None, unit: str, rate: float) -> str:
-    """How far, how fast, how long still.
-
-    Args:
-        done: Items done.
-        total: Items in all, None if unknown.
-        unit: What is counted.
-        rate: Items per second.
+    """How far, how fast (items per second), how long still.
 
     >>> describe(50, 200, "pairs", 2.5)
     '50 of 200 pairs, 2.5 per second, 1:00 left'

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pim.core.metric import Metric
     from pim.images.opener import OpenOptions
     from pim.scoring.aligned import Change
+    from pim.scoring.engine import Score
     from pim.scoring.pairs import Pair
-    from pim.scoring.scorer import Score
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
 CHANGES = ("left", "displacement_px", "turn_deg", "zoom_percent", "contrast", "brightness")  # what was taken back
@@ -86,11 +86,7 @@ class Report:
             self.decoding.update({name: decoding.as_dict() for name, decoding in opened.items()})
 
     def finish(self, skipped: int) -> None:
-        """Write what remains.
-
-        Args:
-            skipped: Names that were left out because they had no partner.
-        """
+        """Write what remains; `skipped` names were left out because they had no partner."""
         if self.form == "json":
             opening = self.settings.opening
             settings = {

@@ -27,7 +27,7 @@ TABLE = "scores.sqlite"
 
 
 def report(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", show_default=False, help="Folders made by pim eval.")],
+    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders made by pim eval.")],
     target: Annotated[
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page, written whole or not at all.")
     ] = Path("report.html"),
@@ -45,8 +45,7 @@ def report(
     disagree most are in it where the data set still is what was scored; numbers come from the run folders.
     """
     from pim.core.files import write_text
-    from pim.eval.report import page, section
-    from pim.eval.report_notes import last_options
+    from pim.eval.report import last_options, page, section
 
     folders = [folder for path in run for folder in _runs(path)]
     sections = []
@@ -60,11 +59,7 @@ def report(
 
 
 def _runs(path: Path) -> list[Path]:
-    """A run folder, or those inside a folder: data sets of several parts have a run for each.
-
-    Raises:
-        DataError: if there is none.
-    """
+    """A run folder, or those inside a folder: data sets of several parts have a run for each."""
     if (path / TABLE).is_file():
         return [path]
     inside = sorted(file.parent for file in path.glob(f"*/{TABLE}"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +16,6 @@ from pim.pim.training.settings import GONE, TrainSettings
 
 if TYPE_CHECKING:
     from pim.datasets.crops import Crops, CropSettings
-    from pim.pim.config import PIMConfig
     from pim.pim.training.loop import Outcome, Progress
 
 EXAMPLES = """\b
@@ -37,7 +38,7 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
     if name is None or context.resilient_parsing:
         return name
     from pim.core import weights
-    from pim.pim.config import PIMConfig
+    from pim.pim.networks import PIMConfig
 
     header = weights.read_header(weights.shipped().get(name) or Path(name))
     if header.kind != "pim":
@@ -118,6 +119,10 @@ def train(
     grouped: Annotated[
         bool, typer.Option("--grouped/--no-grouped", help="All orientations of a scale are one band, with one network.")
     ] = False,
+    padding: Annotated[
+        Literal["same", "replicate", "valid"],
+        typer.Option(help="Beyond borders: zeros, the border again (zeros in training), nothing."),
+    ] = "same",
     distance: Annotated[
         Literal["mean_square", "root_mean_square"],
         typer.Option(help="Of latents, in a band; the mean square is published, its root makes a norm."),
@@ -125,7 +130,8 @@ def train(
     weigh: Annotated[
         bool,
         typer.Option(
-            "--weigh/--no-weigh", help="Bands count by the pictures they hold; unrelated pictures are 1 apart."
+            "--weigh/--no-weigh",
+            help="Bands count by the pictures they hold, the coarsest half; unrelated pictures are 1 apart.",
         ),
     ] = _DEFAULT.weigh,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
@@ -180,7 +186,7 @@ def train(
         seed=seed,
     )
     from pim.datasets.crops import CropSettings, load_crops, save_crops
-    from pim.pim.config import PIMConfig
+    from pim.pim.networks import PIMConfig
 
     config = PIMConfig(
         reduction=reduction,
@@ -194,6 +200,7 @@ def train(
         high_pass=high_pass,
         surround=surround,
         grouped=grouped,
+        padding=padding,
         distance=distance,
         mixtures=mixtures,
         mean=mean,
@@ -216,8 +223,13 @@ def train(
         common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
         print(pack)
         return
+    from pim.pim.training.loop import steps_done, train
+
+    _prepare_torch(threads)
+    run = partial(train, crops, output, config, settings, device=common.chosen_device(device))
     with common.alone_with(output):
-        _run(crops, output, config, settings, common.chosen_device(device), threads, half, compiled, save_every, quiet)
+        done = steps_done(crops, output, config, settings, half)
+        _run(partial(run, half=half, compiled=compiled, save_every=save_every), output, done, steps, quiet)
     print(output)
     from pim.pim.training.parallel import leave
 
@@ -236,45 +248,24 @@ def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet:
         raise common.Interrupted("stopped; crops of finished videos are kept, the same command goes on") from None
 
 
-def _run(
-    crops: Crops,
-    output: Path,
-    config: PIMConfig,
-    settings: TrainSettings,
-    device: str,
-    threads: int,
-    half: bool,
-    compiled: bool,
-    save_every: float,
-    quiet: bool,
-) -> None:
+def _prepare_torch(threads: int) -> None:
     import torch
 
     from pim.core.device import train_in_float32
-    from pim.pim.training.loop import steps_done
-    from pim.pim.training.train import train
 
     train_in_float32()
     if threads:
         torch.set_num_threads(threads)
+
+
+def _run(train: Callable[..., Outcome], output: Path, done: int, steps: int, quiet: bool) -> None:
     try:
-        done = steps_done(crops, output, config, settings, half)
-        with progress("training", settings.steps, unit="steps", done=done, quiet=quiet) as advance:
+        with progress("training", steps, unit="steps", done=done, quiet=quiet) as advance:
 
             def watch(now: Progress) -> None:
                 advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
 
-            outcome = train(
-                crops,
-                output,
-                config,
-                settings,
-                device=device,
-                half=half,
-                compiled=compiled,
-                save_every=save_every,
-                watch=watch,
-            )
+            outcome = train(watch=watch)
     except KeyboardInterrupt:
         kept = output.with_suffix(".ckpt")
         said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"

@@ -6,39 +6,19 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from pim.cli import common, weights_compress
+from pim.cli import common
 from pim.cli.common import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
-from pim.errors import PimError
-
-if TYPE_CHECKING:
-    from pim.core.weights import WeightHeader
-
-_LIST_EXAMPLES = """\b
-Example:
-  pim weights list
-"""
-_CHECK_EXAMPLES = """\b
-Example:
-  pim weights check
-"""
-
-_GET_EXAMPLES = """\b
-Examples:
-  pim weights get vgg16
-  pim weights get vgg16 --id oxford --f16
-"""
+from pim.errors import PimError, UsageError, WeightsError
 
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
-app.command("compress", epilog=weights_compress.COMPRESS_EXAMPLES)(weights_compress.compress)
-app.command("expand", epilog=weights_compress.EXPAND_EXAMPLES)(weights_compress.expand)
 
 
-@app.command("list", epilog=_LIST_EXAMPLES)
+@app.command("list", epilog="\b\nExample:\n  pim weights list")
 def list_(form: common.Format = None, target: common.Output = None) -> None:
     """List the weight files inside the package, and the backbones in the cache.
 
@@ -66,7 +46,7 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
             stream.writelines(_story(record) for record in records)
 
 
-@app.command("check", epilog=_CHECK_EXAMPLES)
+@app.command("check", epilog="\b\nExample:\n  pim weights check")
 def check(
     files: Annotated[
         list[Path] | None,
@@ -89,13 +69,13 @@ def check(
             failed += 1
             common.note(one_line(str(error)))
         else:
-            print(f"{digest}\t{_kind(header)}\t{one_line(str(path))}", flush=True)
+            print(f"{digest}\t{header.kind}, format {header.format}\t{one_line(str(path))}", flush=True)
     if failed:
         common.note(f"{failed} of {len(paths)} weight files failed")
         raise typer.Exit(1)
 
 
-@app.command("get", epilog=_GET_EXAMPLES)
+@app.command("get", epilog="\b\nExamples:\n  pim weights get vgg16\n  pim weights get vgg16 --id oxford --f16")
 def get(
     what: Annotated[Literal["vgg16"], typer.Argument(help="The network.")],
     name: Annotated[
@@ -123,8 +103,53 @@ def get(
     print(one_line(str(path)))
 
 
-def _kind(header: WeightHeader) -> str:
-    return f"{header.kind}, format {header.format}"
+@app.command("compress", epilog="\b\nExample:\n  pim weights compress my.safetensors -o my.pntm")
+def compress(
+    source: Annotated[
+        str, typer.Argument(metavar="WEIGHTS", help="A .safetensors file of a PIM, or the name of one that ships.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The compressed file.")],
+    step: Annotated[
+        float, typer.Option(min=0, help="Quantisation step in units of the root mean square of each tensor.")
+    ] = 0.25,
+    quiet: common.Quiet = False,
+) -> None:
+    """Quantise the weights of a PIM and code them in few bytes.
+
+    The larger the step, the smaller the file, and the less the metric is what it was: compare the
+    expanded file with the original by `pim eval` before it is used.
+    """
+    from ntc import compressed_weights
+    from pim.core.files import write_bytes
+    from pim.core.weights import shipped
+
+    path = shipped().get(source, Path(source))
+    common.keep_inputs(output, [str(path)])
+    content = compressed_weights.compress(path, step)
+    write_bytes(output, content)
+    size = path.stat().st_size
+    common.note(f"{size} bytes became {len(content)}, {size / len(content):.1f} times fewer", quiet)
+    print(output)
+
+
+@app.command("expand", epilog="\b\nExample:\n  pim weights expand my.pntm -o expanded.safetensors")
+def expand(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file of `pim weights compress`.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")],
+) -> None:
+    """Turn compressed weights into an ordinary weight file, which every command takes with -m."""
+    from ntc import compressed_weights
+    from pim.core import weights
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output must end in .safetensors; got {output}")
+    common.keep_inputs(output, [str(source)])
+    try:
+        header, tensors = compressed_weights.expand(source.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"cannot read {source}: {error.strerror or error}") from error
+    weights.write(output, tensors, header)
+    print(output)
 
 
 def _flat(value: Any) -> str | int:

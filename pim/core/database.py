@@ -34,12 +34,7 @@ class Database:
     """One connection to one file."""
 
     def __init__(self, path: Path, layout: Layout, any_thread: bool = False) -> None:
-        """Open the file; one that is new or empty gets its tables.
-
-        Args:
-            path: The file.
-            layout: What it has to be.
-            any_thread: Threads take turns with this connection; the caller sees to that.
+        """Open the file; one that is new or empty gets its tables. With `any_thread`, callers let threads take turns.
 
         Raises:
             DataError: if the file is damaged, something else, or of another version.
@@ -101,11 +96,7 @@ class Database:
         self._check()
 
     def _check(self) -> None:
-        """That it is such a file.
-
-        Raises:
-            DataError: if not.
-        """
+        """Raise DataError if it is not such a file."""
         version, expected = self._version(), self._layout.version
         if version not in (0, expected):
             raise DataError(
@@ -168,14 +159,10 @@ def to_read(path: Path, layout: Layout) -> Iterator[Database]:
 
 @contextmanager
 def alone(lock: Path, refusal: str) -> Iterator[None]:
-    """Keep other processes out for as long as the block lasts.
-
-    Args:
-        lock: A file to hold the lock; its folder is made if it is not there.
-        refusal: What to say if another process is inside.
+    """Keep other processes out for as long as the block lasts, by a lock on a file, whose folder is made if need be.
 
     Raises:
-        UsageError: with the refusal.
+        UsageError: with the refusal, if another process is inside.
         PimError: if the folder cannot be written to.
     """
     held = filelock.FileLock(lock.parent.resolve() / lock.name)  # whatever links lead there

@@ -21,7 +21,7 @@ _KINDS = ("cuda", "mps", "cpu")  # in the order in which "auto" takes them
 
 
 def choose(name: str) -> torch.device:
-    """The device to compute on, once it has been tried; each process of `torchrun` gets its own.
+    """Choose the device to compute on, and try it; each process of `torchrun` gets its own.
 
     Args:
         name: "auto" for a GPU where there is one, or a device as torch names it: "cpu", "cuda", "cuda:1", "mps".
@@ -32,9 +32,9 @@ def choose(name: str) -> torch.device:
     if name == "auto":
         there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
         name = next(kind for kind in _KINDS if there[kind])
-    own = name == "cuda" and "LOCAL_RANK" in os.environ
+    rank = os.environ.get("LOCAL_RANK") if name == "cuda" else None  # as `torchrun` numbers processes of a machine
     try:
-        device = torch.device(f"cuda:{local_rank()}" if own else name)
+        device = torch.device(name if rank is None else f"cuda:{rank}")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).partition("\n")[0]
@@ -42,11 +42,6 @@ def choose(name: str) -> torch.device:
             f"cannot compute on the device {name!r}: {reason}; 'cpu' always works, 'auto' takes what is there"
         ) from error
     return device
-
-
-def local_rank() -> int:
-    """Which process of this machine this one is, as `torchrun` numbers them; 0 without it."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def accumulation(device: torch.device) -> torch.dtype:

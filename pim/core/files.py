@@ -21,9 +21,8 @@ from pim.errors import PimError
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary stream whose content becomes `path` only if the block ends without an error.
 
-    Writes to a temporary file in the same folder, flushes it to disk, then renames: a reader sees
-    the old file or the new one, never a part. On an error the temporary file is removed. A link stays,
-    and what it leads to is written; pipes, devices and open files such as /dev/stdout get all of the content at once.
+    A reader sees the old file or the new one, never a part. A link stays, and what it leads to is written. Pipes,
+    devices and open files such as /dev/stdout get all at once.
 
     Raises:
         PimError: if the folder cannot be written to or the disk is full; what was there stays.
@@ -106,31 +105,18 @@ def _passed_on(path: Path, descriptor: int) -> Iterator[BinaryIO]:
 
 
 def write_bytes(path: str | Path, content: bytes) -> None:
-    """Write a whole file, atomically.
-
-    Raises:
-        PimError: if it cannot be written.
-    """
+    """Write a whole file, atomically; raises PimError if it cannot be written."""
     with written_whole(path) as stream:
         stream.write(content)
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write a whole UTF-8 file, atomically.
-
-    Raises:
-        PimError: if it cannot be written.
-    """
+    """Write a whole UTF-8 file, atomically; raises PimError if it cannot be written."""
     write_bytes(path, content.encode("utf-8"))
 
 
 def sha256_of(path: str | Path, progress: Callable[[int], None] | None = None) -> str:
-    """SHA-256 of a file as hexadecimal text, read in pieces.
-
-    Args:
-        path: The file.
-        progress: Called with the number of bytes after each piece.
-    """
+    """Compute the SHA-256 of a file in pieces; `progress` is called with the bytes of each."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while piece := stream.read(1 << 20):

@@ -54,13 +54,8 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(image: Tensor, weight: Tensor, options: _Options) -> Tensor:
-        how = (
-            False,
-            torch.are_deterministic_algorithms_enabled(),
-            torch.backends.cudnn.enabled,
-            False,
-        )  # the last: TF32
-        return torch._convolution(image, weight, None, *options, *how)
+        exact, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.enabled
+        return torch._convolution(image, weight, None, *options, False, exact, cudnn, False)  # the last: TF32
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, _Options], output: Tensor) -> None:

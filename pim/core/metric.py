@@ -1,4 +1,4 @@
-"""The one interface of all metrics: ours, the classics, and users' own callables."""
+"""The one interface of all metrics: ours, the classics, and users' own callables; and the checks at its door."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pim.core import checks
 from pim.core.device import at_least_float32, full_precision
 from pim.core.info import MetricInfo
 from pim.errors import InputError, PimError, UsageError
 
+ROUNDING = 1.001e-3  # so far outside [0, 1] is rounding: 1e-3, with room for the rounding of 1e-3 in float16
 _NUMBERS = itertools.count(1)
+_CHECK_RANGE = True
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An image analysed once, to be compared with any number of others.
-
-    Made by `Metric.prepare`; only good for the metric that made it, as it was then.
-    """
+    """An image that `Metric.prepare` analysed; only good for that metric, as it was then."""
 
     owner: str  # name and weights of the metric
     state: tuple[Any, ...]  # of those weights then
@@ -37,9 +35,8 @@ class Prepared:
 class Metric(nn.Module):
     """How different two images look, as one number per pair.
 
-    Subclasses set `info` and write `_analyse` (what can be computed from the reference alone) and
-    `_compare`; with `info.spatial` also `_compare_map`, and `_compare_analysed` if two analysed images
-    are compared faster. Everything else (checks, single images, prepared references) is here, once.
+    Subclasses set `info` and write `_analyse` (what can be computed from the reference alone) and `_compare`; with
+    `info.spatial` also `_compare_map`, and `_compare_analysed` if two analysed images are compared faster.
     """
 
     info: MetricInfo
@@ -47,6 +44,12 @@ class Metric(nn.Module):
     _number: int | None = None  # tells metrics apart whose weights are from no file
     explains: bool = False  # offers `explain`
     trained_on: tuple[str, ...] = ()  # rated data sets that it was trained or tuned on: no blind test for it
+
+    def __init__(self, info: MetricInfo | None = None) -> None:
+        """Take `info` in place of that of the class."""
+        super().__init__()
+        if info is not None:
+            self.info = info
 
     @property
     def name(self) -> str:
@@ -60,7 +63,7 @@ class Metric(nn.Module):
 
     @property
     def weights_hash(self) -> str | None:
-        """SHA-256 of the weight file; None without one, or once the weights are no longer those of the file."""
+        """SHA-256 of the weight file; None without one, or once the weights were changed."""
         return self._loaded[0] if self._loaded and self._loaded[1] == _versions(self) else None
 
     @weights_hash.setter
@@ -79,19 +82,13 @@ class Metric(nn.Module):
         return None if first is None else first.device
 
     def prepare(self, reference: Tensor) -> Prepared:
-        """Analyse a reference once, to compare many distorted images with it.
-
-        Args:
-            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1].
-
-        Returns:
-            What to pass instead of the reference. It holds no gradient history of its own making.
+        """Analyse a reference (N, 3, H, W) or (3, H, W), sRGB in [0, 1], to compare many distorted images with it.
 
         Raises:
             InputError: if shape, type, size, device or values are wrong.
         """
         batch = self._enter(reference, "reference")
-        checks.check_values({"reference": batch})
+        check_values({"reference": batch})
         image = self._cast(batch)
         with full_precision(batch.device):
             features = self._analyse(image)
@@ -100,14 +97,7 @@ class Metric(nn.Module):
         )
 
     def compare(self, reference: Prepared, distorted: Prepared) -> Tensor:
-        """The value for every pair of images that were both prepared, as where each meets several others.
-
-        Args:
-            reference: What `prepare` returned.
-            distorted: The same, of images of the same shape on the same device.
-
-        Returns:
-            As a call: (N,), or 0-d for single images.
+        """Compute what a call gives from two prepared images of one shape, as where each meets several others.
 
         Raises:
             InputError: if shapes or devices differ.
@@ -115,14 +105,13 @@ class Metric(nn.Module):
         """
         for side in (reference, distorted):
             self._check_owner(side)
-        checks.check_pair(reference.shape, distorted.image, reference.device)
-        self._check_single(reference.single, distorted.single)
+        check_pair(reference.shape, distorted.image, reference.device, reference.single == distorted.single)
         with full_precision(distorted.device):
             value = self._compare_analysed(reference, distorted)
         return value[0] if distorted.single else value
 
     def forward(self, reference: Tensor | Prepared, distorted: Tensor, *, spatial: bool = False) -> Tensor:
-        """The value for every pair, in the metric's published direction (see `lower_is_better`).
+        """Compute the value of every pair, in the metric's published direction (see `lower_is_better`).
 
         Args:
             reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1], or what `prepare` returned.
@@ -148,14 +137,7 @@ class Metric(nn.Module):
         return value[0] if distorted.ndim == 3 else value
 
     def layer_maps(self, reference: Tensor | Prepared, distorted: Tensor) -> Iterator[tuple[str, Tensor]]:
-        """The parts of the map by layer of a network, for metrics that have them; they add up to the map.
-
-        Args:
-            reference: As for a call.
-            distorted: As for a call.
-
-        Yields:
-            Layer and its map, (N, 1, H, W), or (1, H, W) for a single pair.
+        """Compute the map of every layer of a network, (N, 1, H, W) or (1, H, W); they add up to that of a call.
 
         Raises:
             InputError: as a call.
@@ -181,9 +163,8 @@ class Metric(nn.Module):
             batch = images["reference"] = self._enter(reference, "reference")
             shape, device, single = tuple(batch.shape), batch.device, reference.ndim == 3
         candidate = images["distorted"] = self._enter(distorted, "distorted")
-        checks.check_pair(shape, candidate, device)
-        checks.check_values(images)
-        self._check_single(single, distorted.ndim == 3)
+        check_pair(shape, candidate, device, single == (distorted.ndim == 3))
+        check_values(images)
         first = reference.features if isinstance(reference, Prepared) else self._cast(batch)
         return first, self._cast(candidate)
 
@@ -197,10 +178,6 @@ class Metric(nn.Module):
             raise UsageError(
                 f"this image was prepared by another {self.name}, or before its weights changed; prepare it again"
             )
-
-    def _check_single(self, reference: bool, distorted: bool) -> None:
-        if reference != distorted:
-            raise InputError("reference and distorted must both be single images or both be batches")
 
     def _analyse(self, image: Tensor) -> Any:
         """What can be computed from the reference alone; (N, 3, H, W) in the metric's own precision."""
@@ -227,8 +204,8 @@ class Metric(nn.Module):
         return self._compare_map(self._analyse(reference), distorted)
 
     def _enter(self, image: Tensor, name: str) -> Tensor:
-        batch = checks.as_batch(image, name)
-        checks.check_size(batch, name, self.name, self.info.min_size)
+        batch = as_batch(image, name)
+        check_size(batch, name, self.name, self.info.min_size)
         home = self.device
         if home is not None and batch.device != home:
             raise InputError(f"{name} is on {batch.device}, {self.name} is on {home}; move one with .to()")
@@ -274,20 +251,111 @@ def _versions(module: nn.Module) -> tuple[int, ...]:
 
 
 def ensure_finite(values: Tensor, info: MetricInfo, pairs: Sequence[str]) -> Tensor:
-    """The values unchanged, if each is a number that the metric may give.
+    """Return the values (N,), if each is a number that the metric may give.
 
     Infinity is one only where it is the best value of an unbounded similarity: PSNR of identical images.
 
-    Args:
-        values: (N,).
-        info: Of the metric that gave them.
-        pairs: What to call each pair, N names.
-
     Raises:
-        PimError: that names the first pair without a usable value.
+        PimError: that names the first of the N pairs without a usable value.
     """
     unbounded = not info.lower_is_better and info.value_range[1] == float("inf")
     for pair, value in zip(pairs, values.detach().flatten().tolist(), strict=True):
         if value != value or value == -float("inf") or (value == float("inf") and not unbounded):
             raise PimError(f"{info.name} of {pair} is {value}, which is no usable value; look at both images")
     return values
+
+
+def check_range(enabled: bool) -> None:
+    """Switch the check of values in [0, 1], which costs a pass, on or off for this process; shapes stay checked."""
+    global _CHECK_RANGE
+    _CHECK_RANGE = enabled
+
+
+def as_batch(image: Tensor, name: str) -> Tensor:
+    """View images (N, 3, H, W) or one (3, H, W) as a batch; raises InputError for all else, with the likely cause."""
+    if not isinstance(image, Tensor):
+        raise InputError(f"{name} must be a tensor; got {type(image).__name__}. pim.distance takes files and arrays")
+    shape = tuple(image.shape)
+    if not image.is_floating_point():
+        hint = "convert with image.float() / 255" if image.dtype == torch.uint8 else "convert to float in [0, 1]"
+        raise InputError(f"{name} must be floating point in [0, 1]; got {str(image.dtype)[6:]}: {hint}")
+    if image.layout != torch.strided:
+        raise InputError(f"{name} must be a dense tensor; got {image.layout}: use image.to_dense()")
+    if image.ndim not in (3, 4):
+        hint = "; a gray image needs expand(3, -1, -1)" if image.ndim == 2 else ""
+        raise InputError(f"{name} must have shape (N, 3, H, W) or (3, H, W); got {shape}{hint}")
+    batch = image if image.ndim == 4 else image[None]
+    if batch.shape[1] != 3:
+        if batch.shape[1] == 1:
+            hint = "a gray image needs expand(-1, 3, -1, -1)"
+        elif batch.shape[-1] == 3:
+            hint = "channels come before height and width: permute(0, 3, 1, 2)"
+        else:
+            hint = "three colour channels are expected"
+        raise InputError(f"{name} must have shape (N, 3, H, W) or (3, H, W); got {shape}: {hint}")
+    if batch.numel() == 0:
+        raise InputError(f"{name} is empty; got shape {shape}")
+    return batch
+
+
+def check_pair(reference_shape: tuple[int, ...], distorted: Tensor, device: torch.device, alike: bool = True) -> None:
+    """Raise InputError unless the distorted batch has shape, device and form of the reference: nothing is broadcast."""
+    if tuple(distorted.shape) != tuple(reference_shape):
+        raise InputError(
+            f"distorted must have the shape of reference, {tuple(reference_shape)}; got {tuple(distorted.shape)}"
+        )
+    if distorted.device != device:
+        raise InputError(f"distorted must be on the device of reference, {device}; got {distorted.device}")
+    if not alike:
+        raise InputError("reference and distorted must both be single images or both be batches")
+
+
+def check_size(batch: Tensor, name: str, metric: str, smallest: int) -> None:
+    """Raise InputError unless both sides have at least `smallest` pixels."""
+    height, width = batch.shape[-2:]
+    if min(height, width) < smallest:
+        raise InputError(f"image sides must be at least {smallest} pixels for {metric}; {name} is {width} x {height}")
+
+
+def check_values(images: dict[str, Tensor]) -> None:
+    """Check that all values are finite and lie in [0, 1], up to rounding, with one synchronisation of a GPU.
+
+    While a graph is captured (`torch.compile`, `torch.export`) this becomes an assertion inside the graph.
+
+    Raises:
+        InputError: with the measured range and its likely cause.
+    """
+    if not _CHECK_RANGE:
+        return
+    if torch.compiler.is_compiling():
+        for image in images.values():
+            # One flat axis: ONNX has no minimum over several.
+            flat = image.detach().flatten()
+            ok = (flat.amin(0) >= -ROUNDING) & (flat.amax(0) <= 1 + ROUNDING)
+            torch._assert_async(ok, "images must be finite and lie in [0, 1]")
+        return
+    bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(_plain(image))])
+    for name, (low, high) in zip(images, bounds.reshape(-1, 2).cpu().tolist(), strict=True):
+        if not (low >= -ROUNDING and high <= 1 + ROUNDING):
+            raise InputError(_range_message(name, low, high))
+
+
+def _plain(image: Tensor) -> Tensor:
+    """What a transform of `torch.func` has wrapped: all images that `vmap` goes over, at once."""
+    image = image.detach()
+    while torch._C._functorch.is_functorch_wrapped_tensor(image):
+        image = torch._C._functorch.get_unwrapped(image)
+    return image
+
+
+def _range_message(name: str, low: float, high: float) -> str:
+    if low != low or high != high:
+        return f"{name} contains NaN; values must be finite and lie in [0, 1]"
+    if low == -float("inf") or high == float("inf"):
+        return f"{name} contains infinite values; values must be finite and lie in [0, 1]"
+    got = f"{name} must lie in [0, 1]; got values from {low:.6g} to {high:.6g}"
+    if low >= -ROUNDING and high > 2:
+        return f"{got}. It looks like 0..255: divide 8-bit images by 255"
+    if -1 - ROUNDING <= low < -0.25 and high <= 1 + ROUNDING:
+        return f"{got}. It looks like [-1, 1]: use (image + 1) / 2"
+    return f"{got}. Clamp it, or use pim.loss.Distortion, which does"

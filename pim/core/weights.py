@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,24 +37,11 @@ class WeightHeader:
 
     def to_json(self) -> str:
         """As it stands in the file."""
-        return json.dumps(
-            {
-                "format": self.format,
-                "kind": self.kind,
-                "config": self.config,
-                "training": self.training,
-                "licence": self.licence,
-            },
-            sort_keys=True,
-        )
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 def read_header(path: str | Path) -> WeightHeader:
-    """The header of a weight file; reads no weights and needs no torch.
-
-    Raises:
-        WeightsError: if the file is missing, damaged, not ours or of an unknown version.
-    """
+    """Read the header of a weight file, without weights or torch; raises WeightsError if it is damaged or foreign."""
     path = Path(path)
     try:
         with path.open("rb") as stream:
@@ -73,11 +60,7 @@ def read_header(path: str | Path) -> WeightHeader:
 
 
 def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
-    """Header and tensors of a weight file, on the CPU.
-
-    Raises:
-        WeightsError: if the file is missing, damaged, not ours or of an unknown version.
-    """
+    """Read header and tensors of a weight file, on the CPU; raises WeightsError if it is damaged or foreign."""
     header = read_header(path)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -89,12 +72,7 @@ def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
 
 
 def write(path: str | Path, tensors: dict[str, Tensor], header: WeightHeader) -> None:
-    """Write a weight file, whole or not at all.
-
-    Raises:
-        PimError: if it cannot be written.
-        WeightsError: if the safetensors package is missing.
-    """
+    """Write a weight file, whole or not at all; raises PimError if it cannot be written."""
     try:
         from safetensors.torch import save
     except ImportError as error:
@@ -125,11 +103,7 @@ def network_file(name: str) -> Path | None:
 
 
 def check_digest(path: Path, header: WeightHeader, tensors: dict[str, Tensor]) -> None:
-    """Compare tensors with the hash that the header of their file holds.
-
-    Raises:
-        WeightsError: if they are not those that the file was written with.
-    """
+    """Raise WeightsError if tensors are not those whose hash the header of their file holds."""
     if header.config.get("tensors_sha256") != digest_of(tensors):
         raise WeightsError(f"{path} is damaged: its tensors are not those it was written with; remove it")
 

@@ -17,15 +17,12 @@ _HINTS = {
 
 
 def pixels_of(array: NDArray[Any], name: str) -> NDArray[np.float32]:
-    """Copy an array as sRGB, whatever its strides, byte order or subclass.
+    """Copy an array as sRGB (H, W, 3), C-contiguous, whatever its strides, byte order or subclass.
 
     Args:
         array: (H, W, 3), or (H, W) for gray; uint8 or uint16, which are divided by the largest of their type, or
             floating point, of which the range is left to the metric.
         name: What the caller calls it, for messages.
-
-    Returns:
-        (H, W, 3), C-contiguous.
 
     Raises:
         InputError: if it has another shape or type, or masked values.

@@ -28,11 +28,7 @@ class MainPicture:
 
 
 def scan_avif(content: bytes) -> MainPicture:
-    """Bit depth and colour tags of the main picture of an AVIF.
-
-    Raises:
-        InputError: if that is to be cropped before it is shown, which is not done here.
-    """
+    """Find depth and colour tags of the main picture of an AVIF; raises InputError if it is to be cropped."""
     inside = {kind: content[start:end] for kind, start, end in walk(content, 0, len(content))}
     sequence = content[8:12] == b"avis"
     properties = _of_track(content) if sequence else _of_item(inside)

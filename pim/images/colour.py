@@ -1,8 +1,7 @@
-"""From the numbers of a file to sRGB.
+"""From the numbers of a file to sRGB, relative colorimetric; colours outside sRGB are clipped.
 
-Profiles made of three curves and a matrix, and the PNG and AVIF colour tags, are computed here in
-floating point, so that 16 bits stay 16 bits. Profiles with tables, CMYK and Lab go through LittleCMS at
-8 bits. The intent is relative colorimetric; colours outside sRGB are clipped.
+Profiles made of three curves and a matrix, and the PNG and AVIF colour tags, are computed here in floating point, so
+that 16 bits stay 16 bits. Profiles with tables, CMYK and Lab go through LittleCMS at 8 bits.
 
 Source: ITU-T H.273 (code points); PNG third edition, 4.3 (precedence of tags); the rest in `pim.images.shaper`.
 """
@@ -48,12 +47,7 @@ _MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK", "LAB": "LAB"}
 
 
 def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
-    """The conversion that the tags of a file ask for; without any the numbers are sRGB.
-
-    Args:
-        space: What the channels are.
-        peak: The sample that means 1.0.
-        tags: As found in the file. A profile that is broken or of another space is ignored, with a note.
+    """Find the conversion to sRGB that the tags of a file ask for; a broken or foreign profile is ignored, with a note.
 
     Raises:
         InputError: if the file is HDR or of an encoding that is not known here.
@@ -136,12 +130,9 @@ def _from_profile(space: Space, peak: int, icc: bytes) -> Conversion:
 
 
 def _check_sense(convert: Convert, space: Space, peak: int) -> None:
-    """That a conversion shows something: lighter numbers come out lighter, and every channel counts.
+    """Refuse, by ValueError, a conversion that shows nothing: lighter numbers must be lighter, each channel count.
 
-    Without it a profile of zeros makes all pictures black, and any two of them equal.
-
-    Raises:
-        ValueError: if not.
+    A profile of zeros would make all pictures black, and any two of them equal.
     """
     if space == "LAB":
         return

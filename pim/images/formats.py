@@ -6,29 +6,19 @@ from pathlib import PurePath
 
 from pim.errors import InputError
 
-_RIFF_WEBP, _FTYP = 8, 4  # offsets
+_FTYP = 4  # offset
 _BRANDS = {b"avif", b"avis"}  # of AVIF, wherever in the list of brands
-_SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\x89PNG\r\n\x1a\n", "PNG"),
-    (0, b"\xff\xd8\xff", "JPEG"),
-    (0, b"GIF87a", "GIF"),
-    (0, b"GIF89a", "GIF"),
-    (0, b"BM", "BMP"),
-    (0, b"II*\x00", "TIFF"),
-    (0, b"MM\x00*", "TIFF"),
-    (0, b"II+\x00", "TIFF"),
-    (0, b"MM\x00+", "TIFF"),
-    (_RIFF_WEBP, b"WEBP", "WEBP"),
-    (0, b"\xff\x4f\xff\x51", "JPEG2000"),
-    (0, b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (0, b"qoif", "QOI"),
-    (0, b"P1", "PBM"),
-    (0, b"P4", "PBM"),
-    (0, b"P2", "PPM"),
-    (0, b"P3", "PPM"),
-    (0, b"P5", "PPM"),
-    (0, b"P6", "PPM"),
-)
+_SIGNATURES: dict[str, tuple[bytes, ...]] = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
+    "JPEG2000": (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  \r\n\x87\n"),
+    "QOI": (b"qoif",),
+    "PBM": (b"P1", b"P4"),
+    "PPM": (b"P2", b"P3", b"P5", b"P6"),
+}
 _JPEG_TABLES = {0xDB, 0xC4, 0xF8, 0xFE, *range(0xE0, 0xF0)}  # segments that may stand before a frame
 _SUFFIXES = {
     "PNG": (".png", ".apng"),
@@ -47,63 +37,54 @@ _SUFFIXES = {
 _HDR = "HDR and floating point have no one way to sRGB in [0, 1]; tone-map it, or pass an array"
 _CONVERT = "convert it to PNG first"
 _DEVELOP = "develop it to PNG or TIFF first"
-_REFUSED: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x76\x2f\x31\x01", "OpenEXR", _HDR),
-    (0, b"#?RADIANCE", "Radiance HDR", _HDR),
-    (0, b"#?RGBE", "Radiance HDR", _HDR),
-    (0, b"PF", "floating-point PFM", _HDR),
-    (0, b"Pf", "floating-point PFM", _HDR),
-    (0, b"\xff\x0a", "JPEG XL", _CONVERT),
-    (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL", _CONVERT),
-    (0, b"II\xbc", "JPEG XR", _CONVERT),
-    (_FTYP, b"ftyphei", "HEIC", _CONVERT),
-    (_FTYP, b"ftyphev", "HEIC", _CONVERT),
-    (_FTYP, b"ftypmif1", "HEIF without AVIF in it", _CONVERT),
-    (_FTYP, b"ftypmsf1", "HEIF without AVIF in it", _CONVERT),
-    (_FTYP, b"ftypcrx", "a raw photo", _DEVELOP),
-    (_FTYP, b"ftyp", "a video or an unknown ISO media file", "pass single frames"),
-    (8, b"CR\x02", "a raw photo", _DEVELOP),
-    (0, b"IIU\x00", "a raw photo", _DEVELOP),
-    (0, b"IIRO", "a raw photo", _DEVELOP),
-    (0, b"FUJIFILMCCD-RAW", "a raw photo", _DEVELOP),
-    (8, b"AVI ", "a video", "pass single frames"),
-    (0, b"\x1aE\xdf\xa3", "a video", "pass single frames"),
-    (0, b"P7", "PAM", _CONVERT),
-    (0, b"8BPS", "Photoshop", _CONVERT),
-    (0, b"%PDF", "PDF", _CONVERT),
-    (0, b"%!PS", "PostScript", _CONVERT),
-    (0, b"<svg", "SVG", _CONVERT),
-    (0, b"\x00\x00\x01\x00", "an icon", _CONVERT),
-    (0, b"DDS ", "DDS", _CONVERT),
-    (0, b"gimp xcf", "GIMP", _CONVERT),
-    (0, b"SIMPLE  =", "FITS", "scale it to [0, 1] and pass an array"),
-    (128, b"DICM", "DICOM", "scale it to [0, 1] and pass an array"),
-    (0, b"\x89HDF", "HDF5", "pass an array"),
-    (0, b"\x93NUMPY", "a NumPy file", "load it and pass the array"),
-    (0, b"PK\x03\x04", "a ZIP archive", "unpack it first"),
-    (0, b"\x1f\x8b", "compressed by gzip", "unpack it first"),
+_REFUSED: tuple[tuple[int, tuple[bytes, ...], str, str], ...] = (
+    (0, (b"\x76\x2f\x31\x01",), "OpenEXR", _HDR),
+    (0, (b"#?RADIANCE", b"#?RGBE"), "Radiance HDR", _HDR),
+    (0, (b"PF", b"Pf"), "floating-point PFM", _HDR),
+    (0, (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "), "JPEG XL", _CONVERT),
+    (0, (b"II\xbc",), "JPEG XR", _CONVERT),
+    (_FTYP, (b"ftyphei", b"ftyphev"), "HEIC", _CONVERT),
+    (_FTYP, (b"ftypmif1", b"ftypmsf1"), "HEIF without AVIF in it", _CONVERT),
+    (_FTYP, (b"ftypcrx",), "a raw photo", _DEVELOP),
+    (_FTYP, (b"ftyp",), "a video or an unknown ISO media file", "pass single frames"),
+    (8, (b"CR\x02",), "a raw photo", _DEVELOP),
+    (0, (b"IIU\x00", b"IIRO", b"FUJIFILMCCD-RAW"), "a raw photo", _DEVELOP),
+    (8, (b"AVI ",), "a video", "pass single frames"),
+    (0, (b"\x1aE\xdf\xa3",), "a video", "pass single frames"),
+    (0, (b"P7",), "PAM", _CONVERT),
+    (0, (b"8BPS",), "Photoshop", _CONVERT),
+    (0, (b"%PDF",), "PDF", _CONVERT),
+    (0, (b"%!PS",), "PostScript", _CONVERT),
+    (0, (b"<svg",), "SVG", _CONVERT),
+    (0, (b"\x00\x00\x01\x00",), "an icon", _CONVERT),
+    (0, (b"DDS ",), "DDS", _CONVERT),
+    (0, (b"gimp xcf",), "GIMP", _CONVERT),
+    (0, (b"SIMPLE  =",), "FITS", "scale it to [0, 1] and pass an array"),
+    (128, (b"DICM",), "DICOM", "scale it to [0, 1] and pass an array"),
+    (0, (b"\x89HDF",), "HDF5", "pass an array"),
+    (0, (b"\x93NUMPY",), "a NumPy file", "load it and pass the array"),
+    (0, (b"PK\x03\x04",), "a ZIP archive", "unpack it first"),
+    (0, (b"\x1f\x8b",), "compressed by gzip", "unpack it first"),
 )
 
 
 def identify(head: bytes, name: str) -> str:
-    """The format of a file.
-
-    Args:
-        head: Its first 1024 bytes.
-        name: Its name, which decides for TGA only, as that has no signature.
+    """Tell the format of a file from its first 1024 bytes; its name decides for TGA only, which has no signature.
 
     Raises:
-        InputError: if it is none of the formats that can be read, with what it is where that is known.
+        InputError: if it is none that can be read, with what it is where that is known.
     """
     if head[_FTYP:].startswith(b"ftyp") and _brands(head) & _BRANDS:
         return "AVIF"
     if _is_jpeg_ls(head):
         raise InputError(f"is JPEG-LS, which cannot be read: {_CONVERT}")
-    for offset, signature, kind, advice in _REFUSED:
-        if head.startswith(signature, offset):
+    for offset, signatures, kind, advice in _REFUSED:
+        if head.startswith(signatures, offset):
             raise InputError(f"is {kind}, which cannot be read: {advice}")
-    for offset, signature, kind in _SIGNATURES:
-        if head.startswith(signature, offset) and (offset != _RIFF_WEBP or head.startswith(b"RIFF")):
+    if head.startswith(b"RIFF") and head.startswith(b"WEBP", 8):
+        return "WEBP"
+    for kind, signatures in _SIGNATURES.items():
+        if head.startswith(signatures):
             return kind
     if not head:
         raise InputError("is empty")

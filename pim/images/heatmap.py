@@ -26,30 +26,20 @@ INK, PAPER = (32, 32, 32), (255, 255, 255)
 
 
 def colour(levels: Array) -> Array:
-    """Colours of levels.
-
-    Args:
-        levels: Any shape, in [0, 1]; what lies outside is cut.
-
-    Returns:
-        The shape with 3 more, sRGB in [0, 1].
-    """
+    """Give levels of any shape, cut to [0, 1], colours: the shape with 3 more, sRGB in [0, 1]."""
     at = np.linspace(0, 1, len(STOPS))
     return np.stack([np.interp(levels, at, STOPS[:, channel] / 255) for channel in range(3)], axis=-1)
 
 
 def draw(values: Array, low: float, high: float, caption: str, *, over: Array | None = None) -> PIL.Image.Image:
-    """A map as a picture with a colour bar.
+    """Draw a map (H, W), finite, as an RGB picture with a colour bar from `low` to `high`, and one line above it.
 
     Args:
-        values: (H, W), finite.
+        values: The map.
         low: The value of the darkest colour.
         high: The value of the brightest colour, above `low`.
-        caption: One line above the map.
+        caption: The line.
         over: (H, W, 3), sRGB in [0, 1]: shown in gray below the colours.
-
-    Returns:
-        An RGB picture, larger than the map.
     """
     levels = np.clip((values - low) / (high - low), 0, 1)
     pixels = colour(levels)
@@ -63,14 +53,7 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
 
 
 def sheet(pictures: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
-    """Pictures in rows from left to right, about as many rows as columns.
-
-    Args:
-        pictures: One or more, RGB.
-
-    Returns:
-        An RGB picture; each has the room of the largest.
-    """
+    """Put RGB pictures in rows, about as many as columns; each has the room of the largest."""
     columns = math.ceil(math.sqrt(len(pictures)))
     width, height = (max(picture.size[axis] for picture in pictures) for axis in (0, 1))
     canvas = PIL.Image.new("RGB", (columns * width, math.ceil(len(pictures) / columns) * height), PAPER)

@@ -37,16 +37,10 @@ class _Facts:
 
 
 def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
-    """Decode a JPEG 2000, in boxes or as a bare codestream.
-
-    Args:
-        stream: A seekable stream.
-        max_pixels: Largest allowed product of width and height.
-        frame: Only 0 exists.
+    """Decode a JPEG 2000, in boxes or as a bare codestream; only frame 0 exists.
 
     Raises:
-        InputError: if it is too large, or of a kind that cannot be read.
-        Exception: whatever OpenJPEG's wrapper raises for a damaged file.
+        InputError: if it is too large, damaged, cut short, or of a kind that cannot be read.
     """
     check_frame(frame, 1)
     stream.seek(0)

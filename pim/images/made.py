@@ -25,16 +25,9 @@ def standard_picture() -> Tensor:
 
 
 def coarse(image: Tensor, seed: int = 0) -> Tensor:
-    """A copy as a simple codec would leave it: the cosine transform of blocks, rounded to a coarse step.
+    """Copy an image (N, 3, H, W) in [0, 1] as a simple codec would: cosines of blocks, rounded to a coarse step.
 
-    Photographs keep 30 to 36 dB.
-
-    Args:
-        image: (N, 3, H, W), in [0, 1].
-        seed: Decides where the grid of blocks begins.
-
-    Returns:
-        The same shape, in [0, 1].
+    Photographs keep 30 to 36 dB. The seed decides where the grid of blocks begins.
     """
     generator = torch.Generator().manual_seed(seed)
     top, left = torch.randint(BLOCK, (2,), generator=generator).tolist()

@@ -1,10 +1,7 @@
-"""One function that opens any image: `open_image`.
+"""One function that opens any image as sRGB, upright and opaque, with a record of what was decided: `open_image`.
 
-The result is sRGB in [0, 1], upright and opaque, with a record of every decision that was made on the
-way. What cannot be decided without guessing is refused.
-
-What cannot be noticed: bytes changed inside the body of a format without checksums, such as JPEG, decode
-to other pixels without an error.
+What cannot be decided without guessing is refused. What cannot be noticed: bytes changed inside the body of a format
+without checksums, such as JPEG, decode to other pixels without an error.
 """
 
 from __future__ import annotations
@@ -91,12 +88,7 @@ class OpenedImage:
 
 
 def open_image(source: Source, options: OpenOptions | None = None) -> OpenedImage:
-    """Open an image file, a binary stream or a Pillow image.
-
-    Args:
-        source: A path; a binary stream, which is read to its end; or a Pillow image, of which the current
-            frame is taken and which is not changed.
-        options: What the user decided.
+    """Open an image file, a binary stream or a Pillow image, of which the current frame is taken.
 
     Returns:
         sRGB in [0, 1], with what was decided.

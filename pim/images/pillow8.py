@@ -80,17 +80,10 @@ _WARNINGS = threading.Lock()
 
 
 def read(stream: BinaryIO, kind: str, max_pixels: int, frame: int | None = None) -> Raster:
-    """Decode one frame.
-
-    Args:
-        stream: A seekable stream.
-        kind: One of the formats of this file.
-        max_pixels: Largest allowed product of width and height.
-        frame: Counted from 0; None is the first.
+    """Decode one frame, counted from 0, of a file of one of the formats of this module.
 
     Raises:
         InputError: if the picture is too large, or of a kind whose values are not defined.
-        Exception: whatever Pillow raises for a damaged file.
     """
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise InputError("cannot be trusted to be whole: PIL.ImageFile.LOAD_TRUNCATED_IMAGES is on; switch it off")

@@ -67,10 +67,6 @@ class PngHeader:
 def scan(stream: BinaryIO, max_pixels: int) -> PngHeader:
     """Read all chunks of a PNG and check their sums, without decoding pixels.
 
-    Args:
-        stream: A seekable stream; it is read from its beginning.
-        max_pixels: Largest allowed product of width and height.
-
     Raises:
         InputError: if the file is cut short, damaged, too large, or not for people to look at (HDR).
     """

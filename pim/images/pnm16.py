@@ -13,23 +13,16 @@ import numpy as np
 from pim.errors import InputError
 from pim.images.raster import Raster, Samples, check_frame, check_size, from_array
 
-MAGICS = (b"P2", b"P3", b"P5", b"P6")
-
 _GAP = rb"(?:\s|#[^\r\n]*[\r\n])+"
 _HEADER = re.compile(rb"P[2356]" + (_GAP + rb"(\d{1,9})") * 3 + rb"\s")
 _LARGEST_HEADER = 1 << 16  # bytes, comments included
 
 
 def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
-    """Decode the first picture of a PGM or PPM, plain or binary.
-
-    Args:
-        stream: A seekable stream; it is read from its beginning.
-        max_pixels: Largest allowed product of width and height.
-        frame: Only 0 exists.
+    """Decode the first picture of a PGM or PPM, plain or binary; only frame 0 exists.
 
     Raises:
-        InputError: if it is damaged, cut short or too large.
+        InputError: if it is too large, damaged, cut short, or of a kind that cannot be read.
     """
     check_frame(frame, 1)
     stream.seek(0)

@@ -80,11 +80,7 @@ def scaled(peak: int) -> Convert:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """That a picture is not empty and not larger than allowed; called on the header, before decoding.
-
-    Raises:
-        InputError: if it is.
-    """
+    """Raise InputError if a header, before decoding, says that a picture is empty or larger than allowed."""
     if width < 1 or height < 1:
         raise InputError(f"has no pixels: its header says {width} x {height}")
     if width * height > max_pixels:
@@ -94,11 +90,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def check_frame(frame: int | None, frames: int) -> int:
-    """The frame to read, counted from 0.
-
-    Raises:
-        InputError: if there is no such frame.
-    """
+    """Give the frame to read, counted from 0; raises InputError if there is no such frame."""
     if frame is not None and frame >= frames:
         held = "1 frame, number 0" if frames == 1 else f"{frames} frames, numbered from 0 to {frames - 1}"
         raise InputError(f"holds {held}; there is no frame {frame}")
@@ -106,11 +98,7 @@ def check_frame(frame: int | None, frames: int) -> int:
 
 
 def check_palette(colours: Samples, indices: tuple[int, int]) -> None:
-    """That a palette has a colour for every pixel, and more than one where pixels differ.
-
-    Args:
-        colours: (entries, channels).
-        indices: The smallest and the largest of the picture.
+    """Check that a palette (entries, channels) has the smallest and the largest index, and not just one colour.
 
     Raises:
         InputError: if not: what is shown then is no picture, and all such pictures would be alike.
@@ -140,9 +128,9 @@ def unmultiplied(samples: Samples, peak: int) -> Samples:
 
 
 def orientation_of(exif: bytes | None) -> int:
-    """The orientation, 1 to 8, in a block of EXIF data; 1 if there is none or it makes no sense.
+    """Read the orientation, 1 to 8, in the first directory of EXIF data; 1 if there is none or it makes no sense.
 
-    Only the first directory is looked at. Source: EXIF 2.32, sections 4.5 and 4.6.4.
+    Source: EXIF 2.32, sections 4.5 and 4.6.4.
     """
     if not exif:
         return 1
@@ -183,15 +171,7 @@ def blocks(width: int, height: int, pixels: int = 1 << 20) -> list[tuple[slice, 
 
 
 def as_stored(upright: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
-    """A view of an upright picture through which pixels are written in the order of the file.
-
-    Args:
-        upright: (H, W, C), the picture as it should be seen.
-        orientation: EXIF orientation of the file, 1 to 8.
-
-    Returns:
-        A view, (H, W, C), or (W, H, C) for orientations 5 to 8.
-    """
+    """View an upright picture (H, W, C) in the order of a file of some EXIF orientation: (W, H, C) from 5 on."""
     turned = upright.transpose(1, 0, 2) if orientation >= 5 else upright
     rows = slice(None, None, -1 if orientation in (3, 4, 6, 7) else 1)
     columns = slice(None, None, -1 if orientation in (2, 3, 7, 8) else 1)

@@ -52,10 +52,7 @@ def linear_to_srgb(light: NDArray[Any]) -> NDArray[Any]:
 
 
 def to_pcs(chromaticities: tuple[float, ...]) -> Array:
-    """The matrix from linear RGB to XYZ under D50, (3, 3).
-
-    Args:
-        chromaticities: x, y of white, red, green and blue.
+    """Compute the matrix from linear RGB to XYZ under D50, (3, 3), from x, y of white, red, green and blue.
 
     Raises:
         ValueError: if they span no colours.

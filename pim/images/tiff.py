@@ -65,12 +65,7 @@ class _Layout:
 
 
 def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
-    """Decode a page of a TIFF.
-
-    Args:
-        stream: A seekable stream.
-        max_pixels: Largest allowed product of width and height.
-        frame: Page, counted from 0.
+    """Decode a page of a TIFF, counted from 0.
 
     Raises:
         InputError: if it is too large, damaged, cut short, or of a kind that cannot be read.

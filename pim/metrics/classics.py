@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from pytorch_msssim.ssim import _ssim
 from torch import Tensor
 
-from pim.core.info import MetricInfo
 from pim.core.metric import Metric
 from pim.metrics import registry
 from pim.pim.tiles import grid
@@ -27,14 +26,9 @@ _NOTHING = 1e-30  # a mean squared error of 300 dB: float rounding, whose gradie
 
 
 def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio for a peak of 1.
+    """Compute the peak signal-to-noise ratio of images (N, C, H, W) in [0, 1] for a peak of 1, (N,) in dB.
 
-    Args:
-        reference: (N, C, H, W), in [0, 1].
-        distorted: The same shape.
-
-    Returns:
-        (N,) in dB, higher is more alike; infinite, with gradient 0, for identical images.
+    Higher is more alike; infinite, with gradient 0, for identical images.
     """
     error = (reference - distorted).square().mean((1, 2, 3))
     differ = error > _NOTHING
@@ -44,9 +38,7 @@ def psnr(reference: Tensor, distorted: Tensor) -> Tensor:
 class PSNR(Metric):
     """`psnr` as a metric."""
 
-    def __init__(self, info: MetricInfo = registry.PSNR) -> None:
-        super().__init__()
-        self.info = info
+    info = registry.PSNR
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         return psnr(features, distorted)
@@ -55,9 +47,7 @@ class PSNR(Metric):
 class SSIM(Metric):
     """Structural similarity, the variant that `info.summary` states."""
 
-    def __init__(self, info: MetricInfo = registry.SSIM) -> None:
-        super().__init__()
-        self.info = info
+    info = registry.SSIM
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         return _structure(*_alike(features, distorted))[0].mean(1)
@@ -70,9 +60,7 @@ class MSSSIM(Metric):
     autograd's anomaly detection stops there, at a NaN that the next step masks.
     """
 
-    def __init__(self, info: MetricInfo = registry.MS_SSIM) -> None:
-        super().__init__()
-        self.info = info
+    info = registry.MS_SSIM
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         x, y = _alike(features, distorted)

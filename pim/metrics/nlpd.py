@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import InputError
 from pim.metrics import registry
@@ -40,13 +39,14 @@ TILED = 1 << 20  # positions of an image above which it is computed channel by c
 TILE = 512  # side of a tile; even
 
 
-def nlpd(reference: Tensor, distorted: Tensor, levels: int = LEVELS) -> Tensor:
-    """The distance of every channel, as seen on a display of 5 to 180 cd/m^2.
+def nlpd(reference: Tensor, distorted: Tensor, levels: int = LEVELS, *, fast: bool = False) -> Tensor:
+    """Compute the distance of every channel, as seen on a display of 5 to 180 cd/m^2.
 
     Args:
         reference: (N, C, H, W), values 0..255 (sRGB or gray); values below 0 count as black.
         distorted: The same shape.
         levels: Bands of the pyramid, the low rest included.
+        fast: Without the display: the pyramid sees the values as they are. [0, 1] would give a meaningless number.
 
     Returns:
         (N, C), 0 for equal channels, lower is more alike.
@@ -55,25 +55,8 @@ def nlpd(reference: Tensor, distorted: Tensor, levels: int = LEVELS) -> Tensor:
         InputError: if the shapes differ or a side is below `smallest_side(levels)`.
     """
     _check(reference, distorted, levels)
-    return _distance(subbands(luminance(reference), levels), subbands(luminance(distorted), levels))
-
-
-def nlpd_fast(reference: Tensor, distorted: Tensor, levels: int = LEVELS) -> Tensor:
-    """Like `nlpd`, without the display model: the pyramid sees the values 0..255 as they are.
-
-    Args:
-        reference: (N, C, H, W), values 0..255. Not invariant to scale: [0, 1] gives another, meaningless number.
-        distorted: The same shape.
-        levels: Bands of the pyramid, the low rest included.
-
-    Returns:
-        (N, C), 0 for equal channels, lower is more alike.
-
-    Raises:
-        InputError: if the shapes differ or a side is below `smallest_side(levels)`.
-    """
-    _check(reference, distorted, levels)
-    return _distance(subbands(reference, levels), subbands(distorted, levels))
+    first, second = (image if fast else luminance(image) for image in (reference, distorted))
+    return _distance(subbands(first, levels), subbands(second, levels))
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -145,9 +128,7 @@ def smallest_side(levels: int = LEVELS) -> int:
 class NLPD(Metric):
     """NLPD as a metric: [0, 1] images times 255, the mean of the three channels' distances."""
 
-    def __init__(self, info: MetricInfo = registry.NLPD) -> None:
-        super().__init__()
-        self.info = info
+    info = registry.NLPD
 
     def _analyse(self, image: Tensor) -> list[Tensor] | Tensor:
         """The bands; of a large image, which would fill the memory with them, the image."""

@@ -21,7 +21,7 @@ from pim.core.info import MetricInfo
 from pim.core.metric import Metric
 from pim.core.weights import network_file
 from pim.errors import MetricUnavailable
-from pim.metrics.peer_catalogue import PEERS, missing
+from pim.metrics.others import PEERS, missing
 
 Function = Callable[[Tensor, Tensor], Tensor]  # reference and distorted, (N, 3, H, W) in [0, 1]
 
@@ -30,8 +30,7 @@ class PeerMetric(Metric):
     """A metric of another package."""
 
     def __init__(self, name: str, function: Function, network: nn.Module | None = None) -> None:
-        super().__init__()
-        self.info = PEERS[name].info
+        super().__init__(PEERS[name].info)
         self.network = network  # holds the weights, so that they follow .to()
         self._function = function
 

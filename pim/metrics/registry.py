@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import warnings
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -20,46 +19,31 @@ if TYPE_CHECKING:
     from pim.core import weights
     from pim.core.metric import Metric
 
-_OWN_TRAINING = "our own training on a small public collection of videos, not the authors' weights"
-_PIM = "Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752"
 
-PIM_1 = MetricInfo(
-    name="pim-1",
-    summary=f"PIM of the published size with one Gaussian per position; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(0.0, inf),
-    min_size=32,
-    spatial=True,
-    operations=782_432,
-    weights="pim-1.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
-)
-PIM_5 = MetricInfo(
-    name="pim-5",
-    summary=f"PIM of the published size with five Gaussians per position, by an estimate; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(-inf, inf),
-    min_size=32,
-    spatial=True,
-    operations=791_843,
-    weights="pim-5.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
-)
-PIM = MetricInfo(
-    name="pim",
-    summary="PIM as one norm, on pictures of half the size and the gradients that this averages out; "
-    f"1 is about the distance of unrelated pictures; {_OWN_TRAINING}",
-    lower_is_better=True,
-    value_range=(0.0, inf),
-    min_size=32,
+def _pim(name: str, summary: str, operations: float, lowest: float = 0.0, aligned: bool = False) -> MetricInfo:
+    return MetricInfo(
+        name=name,
+        summary=f"{summary}; our own training on a small public collection of videos, not the authors' weights",
+        lower_is_better=True,
+        value_range=(lowest, inf),
+        min_size=32,
+        aligned=aligned,
+        spatial=True,
+        operations=operations,
+        weights=f"{name}.safetensors",
+        source="Bhardwaj, Fischer, Balle and Chinen 2020, arXiv 2006.06752",
+        home="pim.pim.model:PIM.shipped",
+    )
+
+
+PIM_1 = _pim("pim-1", "PIM of the published size with one Gaussian per position", 782_432)
+PIM_5 = _pim("pim-5", "PIM of the published size with five Gaussians per position, by an estimate", 791_843, -inf)
+PIM = _pim(
+    "pim",
+    "PIM as one norm, on pictures of half the size and the gradients that this averages out; "
+    "1 is about the distance of unrelated pictures",
+    1_411,
     aligned=True,
-    spatial=True,
-    operations=1_411,
-    weights="pim.safetensors",
-    source=_PIM,
-    home="pim.pim.model:PIM.shipped",
 )
 NLPD = MetricInfo(
     name="nlpd",
@@ -105,7 +89,6 @@ MS_SSIM = MetricInfo(
 
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM, PIM_1, PIM_5, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM.name
-FORMER = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # names for one release more: what they mean now
 
 # What makes the metric of a weight file, by the kind that its header names, and what reads the file alone.
 _LOADERS = {"pim": "pim.pim.model:PIM.load", "vgg-head": "vggmetric.metric:VGGMetric.from_head"}
@@ -120,29 +103,20 @@ _BACKBONE_MISSING = "vggmetric.backbone:missing"
 @functools.cache
 def built_in() -> dict[str, MetricInfo]:
     """Every built-in metric by its name: shipped ones, those that need a backbone, those of other packages."""
-    from pim.metrics.peer_catalogue import PEERS
-    from pim.metrics.vgg_catalogue import VGGS
+    from pim.metrics.others import PEERS, VGGS
 
     return {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}
 
 
 def check_name(name: str) -> None:
-    """That a metric of this name can be looked for: a built-in name, `package.module:callable` or a .safetensors file.
+    """Check that a name is a built-in one, `package.module:callable` or a .safetensors file.
 
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
-    known = name in SHIPPED or name in FORMER or ":" in name or name.endswith(".safetensors")
+    known = name in SHIPPED or ":" in name or name.endswith(".safetensors")
     if not known and name not in built_in():
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
-
-
-def current(name: str) -> str:
-    """Give the name under which a metric is known now, with a warning where that has changed."""
-    if name not in FORMER:
-        return name
-    warnings.warn(f"{name} is gone; {FORMER[name]} took its place, with other values", FutureWarning, stacklevel=3)
-    return FORMER[name]
 
 
 def missing_weights(info: MetricInfo) -> str:
@@ -187,7 +161,7 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
         MetricUnavailable: if the weights of a built-in metric, or of the backbone of a head, are not here.
         WeightsError: if the weight file is missing, damaged or foreign.
     """
-    metric = _find(DEFAULT if name is None else current(name))
+    metric = _find(DEFAULT if name is None else name)
     if device is not None:
         metric = metric.to(resolve("pim.core.device:choose")(device))
     return metric.eval().requires_grad_(False)
@@ -200,10 +174,7 @@ def load_kept(name: str, device: str | None) -> Metric:
 
 
 def check_weights(path: str | Path) -> tuple[weights.WeightHeader, str]:
-    """Read a whole weight file: a PIM, a head for VGG-16 features (whose backbone need not be here), or a backbone.
-
-    Returns:
-        Its header, and the SHA-256 of the file.
+    """Read a whole weight file (a PIM, a head whose backbone need not be here, or a backbone): its header and SHA-256.
 
     Raises:
         WeightsError: with what is wrong.
@@ -256,7 +227,7 @@ def _built_in(info: MetricInfo) -> Metric:
 def _status(info: MetricInfo) -> MetricStatus:
     from pim.core import weights
     from pim.core.files import sha256_of
-    from pim.metrics.peer_catalogue import PEERS, missing
+    from pim.metrics.others import PEERS, missing
 
     if info.name in PEERS:
         return MetricStatus(info, missing(info.name), None)

@@ -5,9 +5,23 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from pim.core.info import MetricInfo
 from pim.pim import pyramid
-from pim.pim.config import FILTER_SETS, PIMConfig
-from pim.pim.networks import CHANNELS, MarginalEncoder, band_network
+from pim.pim.networks import CHANNELS, FILTER_SETS, MarginalEncoder, PIMConfig, band_network
+
+
+def about(config: PIMConfig, name: str = "pim") -> MetricInfo:
+    """What one can know of a PIM with these settings and weights of one's own."""
+    return MetricInfo(
+        name=name,
+        summary="PIM with weights of your own",
+        lower_is_better=True,
+        value_range=(0.0, float("inf")),
+        min_size=max(smallest_side(config), 32),
+        spatial=config.padding != "valid" and config.pyramid != "laplacian",
+        operations=count_operations(config),
+        source="arXiv 2006.06752",
+    )
 
 
 def smallest_side(config: PIMConfig) -> int:

@@ -1,6 +1,6 @@
-"""The distance of PIM on one screen: from the latents of two images to one number, and to a map.
+"""The distance of PIM on one screen: from the latents of two images to one number.
 
-    x -> bands -> networks -> q(z|x) at every position       `pim.pim.pyramid`, `pim.pim.networks`, `pim.pim.latent`
+    x -> bands -> networks -> q(z|x) at every position       `pim.pim.pyramid`, `pim.pim.networks`
 
     d_b(x, y) = mean over positions of KL(q(z|x) || q(z|y)) + KL(q(z|y) || q(z|x))
     d(x, y)   = mean over bands of w_b d_b                   published: w_b = 1
@@ -10,52 +10,74 @@ divides by the dimensions D. Deviations: PIM-5 is estimated with less noise; ban
 `distance="root_mean_square"`, d_b is the root of what is published, a norm of the difference: d obeys the triangle
 inequality.
 
-`pim.pim.tiled` computes the same in tiles.
+Paper letters: x, y images, z the latent of D dimensions, mu means, q(z|x) the marginal encoder. `pim.pim.tiled`
+computes the same in tiles, `pim.pim.maps` what every pixel contributes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from pim.core.device import accumulation
-from pim.pim.config import PIMConfig
-from pim.pim.latent import Mixture, log_mixture
+
+if TYPE_CHECKING:
+    from pim.pim.networks import PIMConfig
+
+
+class Mixture(NamedTuple):
+    """q(z|x) at every position of a band: M unit-variance Gaussians in D dimensions."""
+
+    means: Tensor  # (N, M, D, h, w)
+    logits: Tensor | None  # (N, M, h, w), unnormalised; None for M = 1
+
+    def crop(self, rows: slice, columns: slice) -> Mixture:
+        """The same at some positions only."""
+        logits = None if self.logits is None else self.logits[..., rows, columns]
+        return Mixture(self.means[..., rows, columns], logits)
+
+    def split(self, count: int) -> tuple[Mixture, Mixture]:
+        """The first `count` images of a batch, and the rest."""
+        logits = (None, None) if self.logits is None else (self.logits[:count], self.logits[count:])
+        return Mixture(self.means[:count], logits[0]), Mixture(self.means[count:], logits[1])
+
+
+def log_density(z: Tensor, q: Mixture) -> Tensor:
+    """Compute the log density of z (N, D, h, w) under q at every position, (N, h, w), in nats.
+
+    It is logsumexp over m of log softmax(logits)_m - |z - mu_m|^2 / 2 - D/2 log 2 pi.
+    """
+    return log_mixture(z, q) - 0.5 * q.means.shape[2] * math.log(2 * math.pi)
+
+
+def log_mixture(z: Tensor, q: Mixture) -> Tensor:
+    """Log density without the constant, which would cost digits where it cancels anyway."""
+    exponent = -0.5 * (z[:, None] - q.means).square().sum(2)
+    if q.logits is None:
+        return exponent[:, 0]
+    return torch.logsumexp(torch.log_softmax(q.logits, 1) + exponent, 1)
 
 
 def squared_difference(p: Mixture, q: Mixture) -> Tensor:
-    """PIM-1 at every position: mean over the D dimensions of (mu_p - mu_q)^2.
+    """PIM-1 at every position, (N, h, w), >= 0: mean over the D dimensions of (mu_p - mu_q)^2.
 
     This is the symmetrised Kullback-Leibler divergence of the two unit Gaussians, divided by D.
-
-    Args:
-        p: One component, means (N, 1, D, h, w).
-        q: The same shape.
-
-    Returns:
-        (N, h, w), >= 0, 0 where the means are equal.
     """
     return (p.means[:, 0] - q.means[:, 0]).square().mean(1)
 
 
 def symmetrised_divergence(p: Mixture, q: Mixture, noise: Tensor) -> Tensor:
-    """PIM-5 at every position: an estimate of KL(p || q) + KL(q || p), in nats.
+    """PIM-5 at every position, (N, h, w): an estimate of KL(p || q) + KL(q || p), in nats, by S draws of noise.
 
     Stratified over the components, one draw each: sum over m of w_m [log p(z_m) - log q(z_m)] with
     z_m = mu_m + noise. Both directions use the same noise, so the estimate is exactly symmetric, exactly 0
     for p = q, and, for single Gaussians, free of sampling error (the two errors cancel).
     Deviation from the released code, which draws a component and independent noise: same
-    expectation, smaller variance, and a gradient.
-
-    Args:
-        p: Means (N, M, D, h, w).
-        q: The same shape.
-        noise: (S, M, D, h, w), standard normal; S draws are averaged.
-
-    Returns:
-        (N, h, w); an estimate, so it can be slightly negative for near pairs.
+    expectation, smaller variance, and a gradient. It can be slightly negative for near pairs.
     """
     return torch.stack([_log_ratio(p, q, draw) + _log_ratio(q, p, draw) for draw in noise.unbind(0)]).mean(0)
 
@@ -76,15 +98,7 @@ def divergence(p: Mixture, q: Mixture, noise: Tensor | None) -> Tensor:
 
 
 def over_positions(parts: Iterable[Tensor], config: PIMConfig) -> Tensor:
-    """d_b: one number per image from the divergences at all positions of a band.
-
-    Args:
-        parts: (N, h, w) each: all positions, or tiles that make them up.
-        config: For `distance`.
-
-    Returns:
-        (N,).
-    """
+    """d_b: one number per image, (N,), from the divergences (N, h, w) at all positions of a band, or in tiles of it."""
     sums, count = [], 0
     for part in parts:
         # Sums over millions of positions lose digits in float32.
@@ -103,49 +117,3 @@ def root(square: Tensor) -> Tensor:
 def over_bands(per_band: Tensor, weights: Tensor | None) -> Tensor:
     """d: one number per image from those of its bands, (B, N) -> (N,): mean of w_b d_b, w (B,) or all 1."""
     return (per_band if weights is None else weights[:, None] * per_band).mean(0)
-
-
-def distance_map(bands: Iterable[Tensor], weights: Tensor | None, config: PIMConfig, size: tuple[int, int]) -> Tensor:
-    """What every pixel contributes: a map whose mean is the distance.
-
-    It is the mean over bands of w_b u_b, spread over the pixels that a position covers, with u the divergence at the
-    position or, for the root mean square, divergence / d_b.
-
-    Args:
-        bands: Divergences at all positions of each band, (N, h, w).
-        weights: w, (B,); None: all 1.
-        config: For `distance`.
-        size: H, W of the image.
-
-    Returns:
-        (N, 1, H, W), 0 where nothing differs.
-    """
-    total: Tensor | int = 0
-    for i, places in enumerate(list(bands)):  # all of them first: then what they were made of is no more in memory
-        if config.distance == "root_mean_square":
-            whole = root(places.mean((1, 2), keepdim=True))
-            places = places / torch.where(whole > 0, whole, 1)
-        total = total + spread(places if weights is None else weights[i] * places, size)
-    assert isinstance(total, Tensor)
-    return total[:, None] / config.bands
-
-
-def spread(band_map: Tensor, size: tuple[int, int]) -> Tensor:
-    """A band map at image size, (N, h, w) -> (N, H, W): every pixel takes the mean of what it covers, so means stay."""
-    for dim, pixels in ((1, size[0]), (2, size[1])):
-        if (positions := band_map.shape[dim]) != pixels:
-            first, share = _covered(pixels, positions, band_map)
-            share = share if dim == 2 else share[:, None]
-            after = (first + 1).clamp(max=positions - 1)
-            # Not as a sum of products: maps of millions of pixels should not be held five times.
-            band_map = torch.lerp(band_map.index_select(dim, after), band_map.index_select(dim, first), share)
-    return band_map
-
-
-def _covered(pixels: int, positions: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """The first of the one or two positions that each pixel covers, and how much of the pixel lies in it."""
-    # In whole numbers, exact on every device: pixels are `positions` long, positions are `pixels` long.
-    start = torch.arange(pixels, device=like.device) * positions
-    first = start // pixels
-    inside = ((first + 1) * pixels - start).clamp(max=positions)
-    return first, inside.to(like.dtype) / positions

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,29 +21,18 @@ from pim.core.device import Constants
 from pim.core.info import MetricInfo
 from pim.core.metric import Metric, Prepared
 from pim.errors import UsageError, WeightsError
-from pim.pim import cost, tiled
-from pim.pim.config import PIMConfig
-from pim.pim.distance import distance_map, divergence, over_bands, over_positions
-from pim.pim.filtering import blocks
-from pim.pim.latent import Mixture
-from pim.pim.networks import DivisiveNormalisation, MarginalEncoder, Modules, band_network, convolve, glorot_
-from pim.pim.pyramid import Band, Pyramid
-from pim.pim.tiles import WHOLE, Place
+from pim.pim.distance import Mixture, divergence, over_bands, over_positions
+from pim.pim.networks import DivisiveNormalisation, MarginalEncoder, Modules, PIMConfig, band_network, convolve, glorot_
+from pim.pim.pyramid import Band, Pyramid, blocks
+
+if TYPE_CHECKING:
+    from pim.pim.tiled import Tiles
+    from pim.pim.tiles import Place
 
 TILED = 1 << 20  # positions of an image above which a band is computed in tiles
 KEEP = 1 << 22  # positions up to which `prepare` keeps latents (146 bytes a pixel), above the image itself
 NOISE_PERIOD = 128  # side of the field of noise that PIM-5 repeats over a band
 ALL = slice(None)
-
-_INFO = MetricInfo(
-    name="pim",
-    summary="PIM with weights of your own",
-    lower_is_better=True,
-    value_range=(0.0, float("inf")),
-    min_size=32,
-    spatial=True,
-    source="arXiv 2006.06752",
-)
 
 
 @dataclass(frozen=True)
@@ -59,31 +48,26 @@ class PIM(Metric):
 
     Args:
         config: Architecture and pooling.
-        info: Name and properties, for metrics that ship.
+        info: Name and properties, for metrics that ship; without it they follow from the settings.
         seed: Of the noise with which PIM-5 estimates its distance; PIM-1 has none.
         samples: Draws of that noise; the error falls as 1 / sqrt(samples * positions).
 
     A new PIM has random weights; `PIM.load` reads a file, `pim.load` finds those that ship.
     """
 
-    def __init__(self, config: PIMConfig, info: MetricInfo = _INFO, *, seed: int = 0, samples: int = 1) -> None:
+    def __init__(self, config: PIMConfig, info: MetricInfo | None = None, *, seed: int = 0, samples: int = 1) -> None:
         super().__init__()
         if samples < 1:
             raise UsageError(f"samples must be 1 or more; got {samples}")
         self.config, self.seed, self.samples = config, seed, samples
-        self.info = replace(
-            info,
-            operations=cost.count_operations(config),
-            spatial=config.padding == "same" and config.pyramid != "laplacian",
-            min_size=max(cost.smallest_side(config), info.min_size),
-        )
+        self.info = info or _about(config)
         self.pyramid = Pyramid(config)
         self.cnn = Modules(band_network(config, pictures) for pictures in config.pictures)
         self.marginal = Modules(MarginalEncoder(config) for _ in range(config.bands))
         glorot_(self)
         # The coarsest band is brightness and colour, which masks nothing.
         self.surround = Modules(
-            DivisiveNormalisation(config.surround, pictures)
+            DivisiveNormalisation(config.surround, pictures, config.padding)
             for pictures in (config.pictures[1:] if config.surround else ())
         )
         self.weighting = Constants(bands=torch.tensor(config.band_weights, dtype=torch.float64))
@@ -97,15 +81,10 @@ class PIM(Metric):
 
     @classmethod
     def load(cls, path: str | Path, info: MetricInfo | None = None) -> PIM:
-        """The metric of a weight file: evaluation mode, frozen.
-
-        Args:
-            path: A file made by `pim train`, or one that ships.
-            info: Name and properties; without it the name is that of the file.
+        """Load the metric of a weight file that ships or that `pim train` made, for evaluation, frozen.
 
         Raises:
-            WeightsError: if the file is missing, damaged, of an unknown version, or its tensors do not fit
-                its settings.
+            WeightsError: if it is missing, damaged, of an unknown version, or its tensors do not fit its settings.
         """
         header, tensors = weights.read(path)
         if header.kind != "pim":
@@ -114,21 +93,14 @@ class PIM(Metric):
             config = PIMConfig.from_dict(header.config)
         except UsageError as error:
             raise WeightsError(f"{path} has settings that this version does not know: {error}") from error
-        metric = cls(config, info or replace(_INFO, name=Path(path).stem))
+        metric = cls(config, info or _about(config, Path(path).stem))
         metric._load(tensors, path)
         metric.trained_on = tuple(header.training.get("trained_on", ()))
         metric.weights_hash = hashlib.sha256(Path(path).read_bytes()).hexdigest()
         return metric.eval().requires_grad_(False)
 
     def save(self, path: str | Path) -> None:
-        """Write the weights and settings to a file that `PIM.load` and `pim.load` read.
-
-        Args:
-            path: Ends in .safetensors.
-
-        Raises:
-            PimError: if it cannot be written.
-        """
+        """Write weights and settings to a .safetensors file for `pim.load`; raises PimError if it cannot be written."""
         story = {"trained_on": list(self.trained_on)}
         weights.write(path, self.state_dict(), weights.WeightHeader("pim", self.config.to_dict(), story))
 
@@ -138,23 +110,11 @@ class PIM(Metric):
         return cls.load(weights.shipped()[Path(info.weights or "").stem], info)
 
     def per_band(self, reference: Tensor, distorted: Tensor) -> Tensor:
-        """The distance in every band, before pooling over bands.
-
-        Args:
-            reference: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-            distorted: The same shape.
-
-        Returns:
-            (B, N), bands coarsest first.
-        """
+        """Compute the distance in every band, coarsest first, (B, N), of images (N, 3, H, W), not checked here."""
         return self._per_band(Analysis(reference), Analysis(distorted))
 
     def latents(self, image: Tensor) -> Iterator[Mixture]:
-        """Compute q(z|x) in every band, coarsest first, one at a time.
-
-        Args:
-            image: (N, 3, H, W), sRGB in [0, 1]; not checked here.
-        """
+        """Compute q(z|x) in every band of images (N, 3, H, W), not checked here, coarsest first, one at a time."""
         for i, band in enumerate(self.pyramid(image, frugal=self._tiled(image))):
             yield self.encode(i, band)
 
@@ -172,7 +132,7 @@ class PIM(Metric):
         divided: Tensor = self.surround[index - 1](values)
         return divided
 
-    def noise(self, index: int, like: Tensor, where: Place = WHOLE) -> Tensor | None:
+    def noise(self, index: int, like: Tensor, where: Place = (ALL, ALL)) -> Tensor | None:
         """The noise (S, M, D, h, w) at some positions of a band, the same for every image; None for PIM-1."""
         if self._noise is None:
             return None
@@ -205,12 +165,15 @@ class PIM(Metric):
 
     def _compare_map(self, features: Analysis, distorted: Tensor) -> Tensor:
         height, width = distorted.shape[-2:]
+        from pim.pim.maps import distance_map
+
         second = Analysis(distorted)
-        places = (
-            map(tiled.joined, self._tiles(features, second))
-            if self._tiled(distorted)
-            else self._divergences(features, second)
-        )
+        if self._tiled(distorted):
+            from pim.pim.tiled import joined
+
+            places: Iterable[Tensor] = map(joined, self._tiles(features, second))
+        else:
+            places = self._divergences(features, second)
         return distance_map(places, self._band_weights(), self.config, (height, width))
 
     def _distance(self, first: Analysis, second: Analysis) -> Tensor:
@@ -235,15 +198,17 @@ class PIM(Metric):
         for i, (p, q) in enumerate(both):
             yield divergence(p, q, self.noise(i, q.means))
 
-    def _tiles(self, first: Analysis, second: Analysis) -> Iterator[tiled.Tiles]:
+    def _tiles(self, first: Analysis, second: Analysis) -> Iterator[Tiles]:
         """The same in tiles."""
+        from pim.pim.tiled import divergences
+
         known = (
             self.pyramid(side.image, frugal=True) if side.bands is None else side.bands for side in (first, second)
         )
-        return tiled.divergences(self, *known)
+        return divergences(self, *known)
 
     def _tiled(self, image: Tensor) -> bool:
-        return self._positions(image) > TILED and self.config.padding == "same" and not torch.is_grad_enabled()
+        return self._positions(image) > TILED and self.config.padding != "valid" and not torch.is_grad_enabled()
 
     def _positions(self, image: Tensor) -> int:
         """Of the finest band."""
@@ -271,3 +236,9 @@ class PIM(Metric):
             if not bool(torch.isfinite(tensor).all()):
                 raise WeightsError(f"{path}: {name} contains values that are not finite")
         self.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+
+
+def _about(config: PIMConfig, name: str = "pim") -> MetricInfo:
+    from pim.pim.cost import about  # counting takes networks of its own; metrics that ship are known
+
+    return about(config, name)

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from pim.pim.latent import Mixture, log_density
+from pim.pim.distance import Mixture, log_density
 
 BoundForm = Literal["position", "scale", "image"]
 
@@ -40,7 +40,7 @@ class BandTerms(NamedTuple):
 def band_terms(
     z: Tensor, q_x: Mixture, q_y: Mixture, joint_mean: Tensor, all_joint_means: Tensor, form: BoundForm
 ) -> BandTerms:
-    """The log densities of one band.
+    """Compute the log densities of one band.
 
     Args:
         z: (N, D, h, w), drawn from p(z|x,y): joint_mean + standard normal noise.
@@ -56,11 +56,7 @@ def band_terms(
 
 
 def bound(terms: list[BandTerms], form: BoundForm) -> Tensor:
-    """The bound for every pair.
-
-    Returns:
-        (B, N) for `position` and `scale`: nats per band and pair; (1, N) for `image`.
-    """
+    """The bound for every pair, in nats: (B, N) for `position` and `scale`, by band; (1, N) for `image`."""
     if form == "position":
         return torch.stack([_combine(t).mean((1, 2)) for t in terms])
     means = [

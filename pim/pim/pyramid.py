@@ -1,9 +1,8 @@
 """The fixed multi-scale front end of PIM: steerable, Laplacian or none.
 
 Source: arXiv 2006.06752; steerable filters of Simoncelli and Freeman (ICIP 1995), spatial-domain
-taps sp0, sp1, sp3, sp5. Deviations: none; the Laplacian is PIM's own (unpadded, 3 x 3 taps) and
-differs from the one of `pim.metrics.nlpd`; images can be reduced first, a band of the detail that this loses added, and
-the high-pass rest left out.
+taps sp0, sp1, sp3, sp5. Deviations: images can be reduced first, a band of the detail that this loses added, and the
+high-pass rest left out.
 
 Bands come coarsest first, orientations of a scale reversed: for sp1 and 3 scales
 low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
@@ -12,8 +11,10 @@ low, (scale 2: o1, o0), (scale 1: o1, o0), (scale 0: o1, o0), high.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -21,8 +22,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pim.core.device import Constants
-from pim.pim.config import PIMConfig
-from pim.pim.filtering import Padding, blocks, correlate, padded, sum_of
+
+if TYPE_CHECKING:
+    from pim.pim.networks import PIMConfig
+
+Padding = Literal["same", "replicate", "valid"]  # zeros around the picture, its border again, nothing
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,6 @@ def steerable_filters(name: str) -> SteerableFilters:
     # sp5 is published as 7 x 7 taps in a 9 x 9 frame, which matters where borders are not padded.
     frame = (9 - oriented.shape[-1]) // 2
     return SteerableFilters(lo0, hi0, lo, F.pad(oriented, (frame,) * 4))
-
-
-def binomial() -> Tensor:
-    """The 3 x 3 taps of the Laplacian pyramid, which sum to 1, float64, on the CPU."""
-    row = torch.tensor([1, 2, 1], dtype=torch.float64)
-    return torch.outer(row, row) / 16
 
 
 @dataclass(frozen=True)
@@ -104,15 +102,10 @@ def gradient_strength(image: Tensor, side: int, *, frugal: bool = False) -> Tens
     """How strongly neighbouring pixels differ, block by block: what `reduce` averages out, without its pattern.
 
     sqrt(mean over the block of (dx^2 + dy^2) / 2 + FLAT^2), dx and dy the differences from the next pixel to the right
-    and below; 0 at the border.
+    and below; 0 at the border. Images that should not be held several times are taken strip by strip if `frugal`.
 
-    Args:
-        image: (N, C, H, W).
-        side: Of the blocks, as in `reduce`.
-        frugal: Strip by strip, for images that should not be held several times.
-
-    Returns:
-        (N, C, ceil(H / side), ceil(W / side)).
+    Shapes:
+        (N, C, H, W) -> (N, C, ceil(H / side), ceil(W / side))
     """
     rows = max(side, STRIP // image.shape[-1] // side * side)
     strips = [image[:, :, t : t + rows + 1] for t in range(0, image.shape[-2], rows)] if frugal else [image]
@@ -137,7 +130,7 @@ def steerable(
     grouped: bool = False,
     frugal: bool = False,
 ) -> list[Band]:
-    """Split images into oriented bands, a low-pass and a high-pass rest.
+    """Split images into oriented bands, a low-pass and a high-pass rest, coarsest first.
 
     Shapes for padding "same", with S oriented filters:
         (N, C, H, W) -> [(N, C, h, w), S x (N, C, H / 2^(n-1), ...), ..., S x (N, C, H, W), (N, C, H, W)]
@@ -149,9 +142,6 @@ def steerable(
         padding: Of every filter; zeros again at each stage, not once around the image.
         grouped: All orientations of a scale are one band, (N, C S, ...).
         frugal: Do not store the full-size low-pass image, filter it again for each band instead.
-
-    Returns:
-        n * S + 2 bands, or n + 2 if grouped, coarsest first.
     """
     finest_first = [Band(image, (filters.hi0,))]
     low = Band(image, (filters.lo0,))
@@ -178,43 +168,12 @@ def _halve(band: Band, taps: Tensor, padding: Padding) -> Tensor:
     rows = max(2, STRIP // width // 2 * 2)
     for top in range(0, height, rows):
         start, stop = max(0, top - halo), min(height, top + rows + halo)
-        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute()
-        half = correlate(strip, taps, stride=2)
+        strip = Band(band.source[:, :, start:stop].contiguous(), band.filters).compute(padding)
+        half = correlate(strip, taps, padding, stride=2)
         first = (top - start) // 2
         count = (min(rows, height - top) + 1) // 2
         out[:, :, top // 2 : top // 2 + count] = half[:, :, first : first + count]
     return out
-
-
-def laplacian(image: Tensor, taps: Tensor, scales: int, residual: bool = True) -> list[Band]:
-    """PIM's Laplacian pyramid: unpadded 3 x 3 low-pass, differences cropped by 2 on every side.
-
-    Shapes, one level:
-        (N, C, H, W) -> band (N, C, H - 4, W - 4), next image (N, C, (H - 3) // 2 + 1, ...)
-
-    Args:
-        image: (N, C, H, W).
-        taps: (3, 3), of `binomial`.
-        scales: Number of bands.
-        residual: The last band is the remaining low-pass image itself; otherwise it is a
-            difference too, and the mean of the image is lost.
-
-    Returns:
-        `scales` bands, coarsest first.
-    """
-    finest_first = []
-    for level in range(scales):
-        if residual and level == scales - 1:
-            finest_first.append(Band(image, ()))
-            break
-        low = correlate(image, taps, "valid", stride=2)
-        n, c, height, width = image.shape
-        flat = low.reshape(n * c, 1, *low.shape[-2:])
-        up = F.conv_transpose2d(flat, 4 * taps.to(image)[None, None], stride=2)
-        up = up.reshape(n, c, *up.shape[-2:])[..., 2 : height - 2, 2 : width - 2]
-        finest_first.append(Band(image[..., 2 : height - 2, 2 : width - 2] - up, ()))
-        image = low
-    return finest_first[::-1]
 
 
 class Pyramid(Constants):
@@ -226,6 +185,8 @@ class Pyramid(Constants):
         if config.pyramid == "steerable":
             taps = vars(steerable_filters(config.filter_set))
         elif config.pyramid == "laplacian":
+            from pim.pim.laplacian import binomial
+
             taps = {"binomial": binomial()}
         super().__init__(**taps)
         self.config = config
@@ -248,5 +209,99 @@ class Pyramid(Constants):
             bands = steerable(image, filters, config.scales, config.padding, grouped=config.grouped, frugal=frugal)
             return bands if config.high_pass else bands[:-1]
         if config.pyramid == "laplacian":
+            from pim.pim.laplacian import laplacian
+
             return laplacian(image, self["binomial"], config.scales, config.residual)
         return [Band(image, ())]
+
+
+def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: int = 1) -> Tensor:
+    """Correlate every channel with the same taps.
+
+    Args:
+        image: (N, C, H, W).
+        taps: (k, k), k odd.
+        padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
+            samples sit at 0, 2, 4, ...; "replicate" the pixels of the border instead; "valid" puts nothing.
+        stride: Distance of the samples.
+
+    Returns:
+        (N, C, ceil(H / stride), ceil(W / stride)), smaller for "valid".
+    """
+    if padding != "valid" and _phases_pay(image, taps):
+        return _correlate_phases(image, taps, padding, stride)
+    channels = image.shape[1]
+    pad = taps.shape[-1] // 2
+    if padding == "replicate":
+        image = F.pad(image, (pad,) * 4, mode="replicate")
+    pad = pad if padding == "same" else 0
+    kernel = taps.to(image).expand(channels, 1, *taps.shape)
+    # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
+    image = image.contiguous(memory_format=torch.channels_last)
+    return F.conv2d(image, kernel, padding=pad, stride=stride, groups=channels)
+
+
+def _phases_pay(image: Tensor, taps: Tensor) -> bool:
+    """Whether the detour over phases is faster: for large filters on a CPU; exporters get the plain form."""
+    plain = image.device.type != "cpu" or image.dtype != torch.float32 or torch.compiler.is_compiling()
+    return taps.shape[-1] >= 7 and not plain
+
+
+def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int) -> Tensor:
+    """`correlate` with padding, as a convolution with many channels: the pixels of blocks of side x side.
+
+    A CPU multiplies channels many at a time. With one channel in and out most of its width lies idle, so this takes
+    two thirds of the time or less for about twice the operations.
+    """
+    n, c, height, width = image.shape
+    side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
+    kernel = F.pad(taps.to(image).flatten(), (0, 1))[_phase_taps(taps.shape[-1], stride, side)]
+    down, across, phases = blocks(height, side), blocks(width, side), side // stride
+    below, right = down * side - height, across * side - width
+    edge = 1 if padding == "replicate" else 0  # blocks more on every side
+    if edge:
+        image = F.pad(image, (side, side + right, side, side + below), mode="replicate")
+    else:
+        image = padded(image, below, right)
+    channels = image.reshape(n * c, down + 2 * edge, side, across + 2 * edge, side)
+    channels = channels.permute(0, 2, 4, 1, 3).reshape(n * c, side**2, down + 2 * edge, across + 2 * edge)
+    out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, phases, phases, down, across)
+    out = out.permute(0, 1, 4, 2, 5, 3).reshape(n, c, down * phases, across * phases)
+    return out[..., : blocks(height, stride), : blocks(width, stride)]
+
+
+@functools.cache
+def _phase_taps(size: int, stride: int, side: int) -> Tensor:
+    """Which of size^2 taps, or a 0 after them, stands between phases: ((side / stride)^2, side^2, 3, 3)."""
+    reach, phases = size // 2, side // stride
+    which = np.full((phases, phases, side, side, 3, 3), size**2)
+    taps = np.arange(size**2).reshape(size, size)
+    first = np.arange(phases)[:, None] * stride + np.arange(size) - reach  # (phases, size): pixels that a tap meets
+    for i, rows in enumerate(first):
+        for j, columns in enumerate(first):
+            (block_y, y), (block_x, x) = np.divmod(rows, side), np.divmod(columns, side)
+            which[i, j, y[:, None], x, block_y[:, None] + 1, block_x + 1] = taps
+    with torch.inference_mode(False):  # kept for calls with gradients too
+        return torch.from_numpy(which.reshape(phases**2, side**2, 3, 3))
+
+
+def sum_of(parts: Sequence[Tensor]) -> Tensor:
+    """Of tensors of one shape."""
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+def padded(image: Tensor, below: int, right: int) -> Tensor:
+    """Zeros below and to the right; the image itself where there is nothing to add, which `F.pad` would copy."""
+    # Exported programs take any size, so they always pad.
+    if not torch.compiler.is_compiling() and below == right == 0:
+        return image
+    return F.pad(image, (0, right, 0, below))
+
+
+def blocks(length: int, side: int) -> int:
+    """How many blocks of `side`, the last one perhaps cut, make up a length."""
+    # Not -(-length // side): exported to ONNX, the quotient of a negative number is rounded the other way.
+    return (length + side - 1) // side

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from pim.pim import distance
-from pim.pim.filtering import blocks
-from pim.pim.latent import Mixture
-from pim.pim.pyramid import Band
+from pim.pim.distance import Mixture
+from pim.pim.pyramid import Band, blocks
 from pim.pim.tiles import Place, grid, positions_of, with_halo
 
 if TYPE_CHECKING:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pim.datasets.dataset import EXAMPLES, Finding, ManifestError, finding
-from pim.datasets.folder import Listing, listing
-from pim.datasets.places import Places, identity
-from pim.datasets.sheet import columns_of, read_sheet
+from pim.datasets.folder import Listing, Places, identity, listing
+from pim.datasets.sheet import read_sheet
 from pim.errors import UsageError
 
 PICTURES = ("reference", "a", "b")
@@ -69,11 +68,9 @@ def from_table(path: Path, images: Path | None = None) -> TripletSet:
     """
     if path.is_dir():
         raise ManifestError(f"{path} is a folder; name a table, or folders of references and of candidates")
-    table = read_sheet(path)
-    pictures = columns_of(table, PICTURES, path)
-    column = next((name for name in GROUPS if name in table.columns), None)
-    groups = table[column] if column else pictures["reference"]
-    rows = zip(*(pictures[name] for name in PICTURES), groups, strict=True)
+    table = read_sheet(path, PICTURES)
+    group_of = next((name for name in GROUPS if name in table.columns), "reference")
+    rows = zip(*(table.column(name) for name in (*PICTURES, group_of)), strict=True)
     places = Places([folder for folder in (images, path.parent) if folder is not None])
     one = places.one_name
     triplets = [Triplet(one(reference), one(a), one(b), group or one(reference)) for reference, a, b, group in rows]
@@ -84,7 +81,7 @@ def from_table(path: Path, images: Path | None = None) -> TripletSet:
     return TripletSet(
         tuple(triplets),
         {name: place.resolve() for name, place in found.items()},
-        (*table.attrs["notes"], *notes, *(f.sentence(3) for f in places.findings() if f.level == "note")),
+        (*table.notes, *notes, *(f.sentence(3) for f in places.findings() if f.level == "note")),
     )
 
 

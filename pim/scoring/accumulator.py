@@ -25,18 +25,7 @@ class Accumulator:
         self._values: list[Tensor] = []
 
     def update(self, reference: Tensor | Prepared, distorted: Tensor) -> Tensor:
-        """Compute the values of a batch and keep them, without gradient.
-
-        Args:
-            reference: (N, 3, H, W) or (3, H, W), sRGB in [0, 1], or what the metric prepared of it.
-            distorted: The same shape.
-
-        Returns:
-            (N,), or 0-d for a single pair.
-
-        Raises:
-            InputError: as the metric does.
-        """
+        """Compute the values of a batch as the metric does, and keep them, without gradient."""
         with torch.no_grad():
             values: Tensor = self.metric(reference, distorted)
         self._values.append(values.detach().reshape(-1))

@@ -16,8 +16,18 @@ import torch
 from torch import Tensor
 
 from pim.core.metric import Metric, Prepared
-from pim.pim.registration import Charges, Displacement, Stage, Tone, overlay, register, stages, take_back
-from pim.pim.registration.words import describe_displacement, describe_tone
+from pim.pim.registration import (
+    Charges,
+    Displacement,
+    Stage,
+    Tone,
+    describe_displacement,
+    describe_tone,
+    overlay,
+    register,
+    stages,
+    take_back,
+)
 
 CHARGES = Charges()
 
@@ -59,10 +69,9 @@ class Aligned(Metric):
     explains = True
 
     def __init__(self, metric: Metric) -> None:
-        super().__init__()
-        self.metric = metric
         name = metric.name if metric.info.aligned else f"{metric.name}+align"
-        self.info = replace(metric.info, name=name, symmetric=False, spatial=False)
+        super().__init__(replace(metric.info, name=name, symmetric=False, spatial=False))
+        self.metric = metric
         self.weights_hash, self.trained_on = metric.weights_hash, metric.trained_on
         self._unit: float | None = None
 
@@ -72,18 +81,7 @@ class Aligned(Metric):
         return {**self.metric.settings, "aligned": asdict(CHARGES)}
 
     def explain(self, reference: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Change | None]]:
-        """Compute the values, and what was taken back for them.
-
-        Args:
-            reference: (N, 3, H, W), sRGB in [0, 1], or what `prepare` returned.
-            distorted: The same shape.
-
-        Returns:
-            (N,) in the metric's published direction, and for each pair the change; None: compared as it is.
-
-        Raises:
-            InputError: as a call of the metric.
-        """
+        """Compute the values (N,), in the metric's published direction, and what was taken back for each."""
         return self._explain(reference.features if isinstance(reference, Prepared) else reference, distorted)
 
     def _explain(self, inner: Tensor | Prepared, distorted: Tensor) -> tuple[Tensor, list[Change | None]]:

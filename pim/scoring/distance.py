@@ -48,13 +48,9 @@ def distance(
     return float(ensure_finite(value, chosen.info, [" and ".join(picture.name for picture in pictures)]))
 
 
-def _ships(name: str) -> bool:
-    return name in registry.SHIPPED or name in registry.built_in()
-
-
 def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
     if isinstance(metric, Metric):
         return metric if device is None else metric.to(device)
-    name = registry.DEFAULT if metric is None else registry.current(metric)
+    name = registry.DEFAULT if metric is None else metric
     # A user's file or code may change between two calls; what ships does not.
-    return registry.load_kept(name, device) if _ships(name) else registry.load(name, device=device)
+    return (registry.load_kept if name in registry.built_in() else registry.load)(name, device=device)

@@ -60,23 +60,16 @@ class Pairs:
 
 
 def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
-    """One reference with each of the distorted images.
-
-    Raises:
-        UsageError: if stdin is asked for more than once.
-    """
+    """Pair one reference with each of the distorted images; raises UsageError if stdin is asked for more than once."""
     if [reference, *distorted].count(STDIN) > 1:
         raise UsageError("only one image can come from stdin (-)")
     return Pairs(tuple(Pair(reference, name, reference, name) for name in distorted))
 
 
 def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) -> Pairs:
-    """Images of two folders whose names without extension are equal, in any Unicode normal form, sorted by that name.
+    """Pair images of two folders by name without extension, in any Unicode normal form, sorted by that name.
 
-    Args:
-        reference: Folder of references; its sub-folders and hidden files are not looked at.
-        distorted: Folder of distorted images.
-        allow_unmatched: Skip and count names that are not exactly once in both.
+    Sub-folders and hidden files are not looked at; `allow_unmatched` skips and counts names that are not once in both.
 
     Raises:
         InputError: if a folder cannot be read or has no images, or names do not match one to one.
@@ -96,16 +89,13 @@ def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) 
 
 
 def from_table(path: Path) -> Pairs:
-    """The rows of a table with the columns reference and distorted, as `pim.datasets.cells` reads it.
-
-    Paths are relative to the folder of the file; further columns are kept. The whole table is read
-    and checked before anything is scored.
+    """Read the pairs of a table with the columns reference and distorted, relative to its folder; others are kept.
 
     Raises:
         InputError: if it cannot be read, or a column or cell is missing, with its line.
     """
     from pim.datasets.cells import read_rows
-    from pim.datasets.places import Places
+    from pim.datasets.folder import Places
 
     table = read_rows(path)
     table.require(COLUMNS)
@@ -127,11 +117,7 @@ def from_table(path: Path) -> Pairs:
 
 
 def image_files(paths: Sequence[str]) -> list[str]:
-    """Files as they are, and the images of folders by name; their sub-folders are not searched.
-
-    Raises:
-        InputError: if a folder cannot be read or has no images.
-    """
+    """List files, and the images of folders by name, not of sub-folders; raises InputError if a folder has none."""
     found = []
     for path in paths:
         if os.path.isdir(path):

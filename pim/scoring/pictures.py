@@ -37,11 +37,7 @@ class Picture(Hashable, Protocol):
         """What messages and tables call it; two different pictures have different names."""
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Open it.
-
-        Raises:
-            InputError: if it cannot be used.
-        """
+        """Open it; raises InputError if it cannot be used."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,11 +80,7 @@ class FilePicture:
         return f"{state.st_size}/{state.st_mtime_ns}"
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Open the file and take the part.
-
-        Raises:
-            InputError: if it cannot be used, or is too narrow for the columns.
-        """
+        """Open the file and take the part; raises InputError if it cannot be used, or is too narrow."""
         image = opener.open_image(self.path, options)
         pixels = image.pixels if self.shorter_side is None else resized(image.pixels, self.shorter_side)
         if self.columns is not None:
@@ -105,11 +97,7 @@ class StandardInput:
     name: str = "-"
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Read stdin to its end.
-
-        Raises:
-            InputError: if it is empty or no image.
-        """
+        """Read stdin to its end; raises InputError if it is empty or no image."""
         content = sys.stdin.buffer.read()
         if not content:
             raise InputError("nothing came from stdin (-); an image was expected")
@@ -130,19 +118,11 @@ class Given:
         return id(self.image)
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Open a Pillow image or a file.
-
-        Raises:
-            InputError: if it is none, or cannot be used.
-        """
+        """Open a Pillow image or a file; raises InputError if it is none, or cannot be used."""
         return opener.open_image(self.image, options)
 
     def as_tensor(self) -> Tensor | None:
-        """Arrays and tensors as (3, H, W), ranges unchecked; None for anything else.
-
-        Raises:
-            InputError: if it is an array or a batch of another shape.
-        """
+        """View arrays and tensors as (3, H, W), ranges unchecked; None for others; raises InputError for bad shapes."""
         if isinstance(self.image, np.ndarray):
             from pim.images.arrays import pixels_of
 
@@ -155,24 +135,14 @@ class Given:
 
 
 def as_picture(image: ImageLike, name: str) -> Picture:
-    """Make a picture of an image in any form.
-
-    Args:
-        image: A path, an open binary file, a PIL image, a NumPy array (H, W, 3) or gray (H, W) (uint8, uint16, or
-            floating point in [0, 1]), or a tensor (3, H, W) or (1, 3, H, W) in [0, 1].
-        name: What messages call it if it has no name of its own.
-    """
+    """Make a picture of an image in any form that `pim.distance` takes; `name` is for those without one."""
     if isinstance(image, str | os.PathLike):
         return FilePicture(os.fsdecode(image))
     return Given(image, name)
 
 
 def load(picture: Picture, options: OpenOptions) -> Loaded:
-    """Bring a picture into memory; a decoded one keeps the memory of its decoder.
-
-    Raises:
-        InputError: if it cannot be used.
-    """
+    """Bring a picture into memory, that of its decoder if it has one; raises InputError if it cannot be used."""
     if isinstance(picture, Given) and (held := picture.as_tensor()) is not None:
         return Loaded(held, None)
     image = picture.open(options)
@@ -245,12 +215,9 @@ class OpenedBatch(Generic[Item]):
 def opened(
     batches: Iterable[Batch[Item]], reading: Reading, budget: int = BUDGET
 ) -> Generator[OpenedBatch[Item], None, None]:
-    """Open the pictures of batches; a reference that the batch before has too is opened once.
+    """Open the pictures of batches, in order; a reference that the batch before has too is opened once.
 
-    Args:
-        batches: In the order of use; read only a little ahead.
-        reading: How to open.
-        budget: Bytes of pictures that are opened ahead; at least one batch always is.
+    At least one batch is opened ahead, more while their pictures have fewer bytes than the budget.
     """
     pool = ThreadPoolExecutor(reading.workers, thread_name_prefix="decode") if reading.workers else None
 
@@ -269,11 +236,7 @@ def opened(
 
 
 def open_pair(pair: Item, reading: Reading) -> OpenedPair[Item]:
-    """Open both pictures of one pair.
-
-    Raises:
-        PimError: with the names of the pictures, if that is not possible or the two cannot be compared.
-    """
+    """Open both pictures of a pair; raises PimError, with their names, if they cannot be opened or compared."""
     ((result,),) = (batch.pairs for batch in opened([Batch((pair,))], reading))
     if result.error is not None:
         raise result.error

@@ -10,9 +10,9 @@ from PIL import Image
 from pim.core.files import written_whole
 from pim.core.metric import Metric
 from pim.errors import UsageError
+from pim.scoring.engine import Score, pixels_of
 from pim.scoring.pairs import STDIN, Pair
 from pim.scoring.pictures import Reading, open_pair
-from pim.scoring.scorer import Score, pixels_of
 
 
 def saver(folder: Path, pairs: Sequence[Pair], metrics: Sequence[Metric], reading: Reading) -> Callable[..., None]:

@@ -9,8 +9,16 @@ import torch
 from textures import Matrix, similarity, texture
 
 from pim.metrics.registry import load
-from pim.pim.registration import Charges, Displacement, Stage, Tone, overlay, register, stages
-from pim.pim.registration.compared import _largest_rectangle
+from pim.pim.registration import (
+    Charges,
+    Displacement,
+    Stage,
+    Tone,
+    _largest_rectangle,
+    overlay,
+    register,
+    stages,
+)
 
 
 def displacement(matrix: Matrix, size: tuple[int, int]) -> Displacement:

@@ -13,17 +13,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.eval import choices as two_afc
 from pim.eval.correlation import spearman_draws
 from pim.eval.estimate import Clusters, IntervalOptions, Statistic, estimate, row_mean
-from pim.eval.figures import Collected
+from pim.eval.figures import AGREED, Collected
 from pim.eval.tables import LOSS
 from pim.eval.two_afc import row_scores
 from vggmetric.fitting.choice import Array
 from vggmetric.fitting.preferences import Ratings
 
 SECTION, CHOICES = "fit", "choices"
-CHOSEN, RANKED = two_afc.STATISTIC, "SRCC"
+CHOSEN, RANKED = AGREED, "SRCC"
 
 
 def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptions, loss: bool = True) -> Collected:

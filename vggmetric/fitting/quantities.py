@@ -21,11 +21,11 @@ from pim.errors import DataError, PimError
 from pim.eval.fingerprint import digest
 from pim.eval.judgements import PlannedPair, StampedPicture
 from pim.eval.run import Advance
-from pim.eval.scoring import Placed
-from pim.eval.waves import waves
+from pim.eval.scoring import Placed, waves
 from pim.images.opener import OpenOptions
+from pim.scoring.engine import of_one_size, together
+from pim.scoring.kept import RecentlyPrepared
 from pim.scoring.pictures import Batch, OpenedPair, Reading, opened
-from pim.scoring.scorer import KEPT, RecentlyPrepared, of_one_size, together
 from vggmetric.fitting.arrays import Arrays
 from vggmetric.fitting.arrays import opened as opened_arrays
 from vggmetric.fitting.source import ReferenceQuantities, VGGQuantities
@@ -109,7 +109,7 @@ def _compute(
     left = [wave for wave in every if missing.intersection(wave)]  # whole, so that batches are always the same
     batches = (Batch(tuple(Placed(place, pairs[place]) for place in wave)) for wave in left)
     failed: list[str] = []
-    analysed = RecentlyPrepared[ReferenceQuantities](KEPT)
+    analysed = RecentlyPrepared[ReferenceQuantities]()
     with closing(opened(batches, Reading(how.opening, workers=how.workers))) as stream:
         for wave in stream:
             failed += [str(pair.error) for pair in wave.pairs if pair.error is not None]

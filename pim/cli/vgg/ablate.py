@@ -8,8 +8,8 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import csv_line, destination, json_text, progress
-from pim.cli.evaluation import Selection
 from pim.cli.vgg import fitting
+from pim.eval.rated import Selection
 
 EXAMPLES = """\b
 Examples:
@@ -37,10 +37,10 @@ def ablate(
     prior: fitting.Prior = None,
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
-    subset: fitting.Subsets = None,
-    distortion: fitting.Distortions = None,
-    images: fitting.Images = None,
-    higher_is_better: fitting.Direction = None,
+    subset: common.Subsets = None,
+    distortion: common.Distortions = None,
+    images: common.Images = None,
+    higher_is_better: common.Direction = None,
     allow_missing: fitting.AllowMissing = False,
     split: fitting.Half = "train",
     folds: fitting.Folds = 5,

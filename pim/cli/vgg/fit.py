@@ -11,9 +11,9 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import Advance, csv_line, destination, json_text, progress
-from pim.cli.evaluation import Selection
 from pim.cli.vgg import fitting
 from pim.errors import UsageError
+from pim.eval.rated import Selection
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
@@ -69,10 +69,10 @@ def fit(
             help="The data set that a table is a part of, such as tid2013: pim eval will say that it is no blind test.",
         ),
     ] = None,
-    subset: fitting.Subsets = None,
-    distortion: fitting.Distortions = None,
-    images: fitting.Images = None,
-    higher_is_better: fitting.Direction = None,
+    subset: common.Subsets = None,
+    distortion: common.Distortions = None,
+    images: common.Images = None,
+    higher_is_better: common.Direction = None,
     allow_missing: fitting.AllowMissing = False,
     split: fitting.Half = "train",
     folds: fitting.Folds = 5,

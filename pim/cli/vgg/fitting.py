@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,12 +13,12 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import progress
-from pim.cli.evaluation import Selection, looked_at
 from pim.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset
     from pim.eval.judgements import Plan
+    from pim.eval.rated import Selection
     from pim.images.opener import OpenOptions
     from vggmetric.fitting.bench import Bench
     from vggmetric.fitting.cross_validation import Solver
@@ -33,21 +34,6 @@ Paths = Annotated[
         show_default=False,
         help="Tables of opinions, forced choices or quadruples, folders of known data sets, or NAME=FOLDER.",
     ),
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", metavar="DIR", show_default=False, help="Where paths of tables start.")
-]
-Direction = Annotated[
-    bool | None,
-    typer.Option("--higher-is-better/--lower-is-better", show_default=False, help="What the scores of tables mean."),
-]
-Subsets = Annotated[
-    list[str] | None,
-    typer.Option("--subset", metavar="NAME", show_default=False, help="Only rows of this subset. May be repeated."),
-]
-Distortions = Annotated[
-    list[str] | None,
-    typer.Option("--distortion", metavar="NAME", show_default=False, help="Only this type. May be repeated."),
 ]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Fit to what is there where files are missing.")]
 Half = Annotated[Literal["train", "val"], typer.Option("--split", help="Of bapps: which part to fit to.")]
@@ -209,18 +195,19 @@ def plans(asked: Asked) -> list[Plan]:
         UsageError: if a path or name is none of a data set.
         ManifestError: if a data set is damaged.
     """
-    from pim.eval.plan import Treatment, plan_of
+    from pim.eval.judgements import Treatment, plan_of
+    from pim.eval.rated import looked_at
 
     found = []
     for text in asked.paths:
-        dataset = looked_at(_read(text, asked), asked.allow_missing, asked.quiet)
+        dataset = looked_at(_read(text, asked), asked.allow_missing, partial(progress, quiet=asked.quiet))
         treatment = Treatment(shorter_side=dataset.protocol_side)
         found.append(plan_of(dataset, treatment, asked.selection.keep()))
     return found
 
 
 def _read(text: str, asked: Asked) -> Dataset:
-    from pim.datasets.reading import ReadOptions, read
+    from pim.eval.rated import RatedSet, datasets
 
     name, equals, rest = text.partition("=")
     if equals and not Path(text).exists():
@@ -230,7 +217,7 @@ def _read(text: str, asked: Asked) -> Dataset:
     path = Path(text).expanduser()
     if path.is_dir():
         return _recognised(path, asked)
-    return read("table", path, ReadOptions(images=asked.images, higher_is_better=asked.higher_is_better))[0]
+    return datasets(RatedSet("table", path, images=asked.images, higher_is_better=asked.higher_is_better))[0]
 
 
 def _recognised(path: Path, asked: Asked) -> Dataset:
@@ -251,10 +238,10 @@ def _recognised(path: Path, asked: Asked) -> Dataset:
 
 def _choices(name: str, path: Path, asked: Asked) -> Dataset:
     """The part of a data set that says which of two pictures differs more."""
-    from pim.datasets.reading import ReadOptions, read
+    from pim.eval.rated import RatedSet, datasets
 
-    options = ReadOptions(split=asked.split) if name == "bapps" else ReadOptions()
-    found = [dataset for dataset in read(name, path, options) if dataset.kind in ("opinion", "two_afc")]
+    rated = RatedSet(name, path, split=asked.split if name == "bapps" else "val")
+    found = [dataset for dataset in datasets(rated) if dataset.kind in ("opinion", "two_afc")]
     if not found:
         raise DataError(f"{path} holds no opinions and no forced choices to fit to")
     return found[0]

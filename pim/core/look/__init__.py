@@ -12,12 +12,7 @@ import jinja2
 
 
 def style(package: str, name: str) -> str:
-    """The style sheet of a page: the shared one, then its own.
-
-    Args:
-        package: Whose folder `templates` holds it.
-        name: Of the file.
-    """
+    """The style sheet of a page: the shared one, then that in the folder `templates` of a package."""
     return _text(__package__, "theme.css") + _template(package, name)
 
 
@@ -39,16 +34,7 @@ def environment(package: str) -> jinja2.Environment:
 
 
 def policy(style: str, script: str, **sources: str) -> str:
-    """A content policy that allows these two texts and nothing else but what is named.
-
-    Args:
-        style: The text of the only style element.
-        script: The text of the only script element.
-        sources: What else may be loaded, such as img="data:".
-
-    Returns:
-        The value of a Content-Security-Policy.
-    """
+    """A Content-Security-Policy that allows one style, one script and the sources that are named, as img="data:"."""
     allowed = {"style": _digest(style), "script": _digest(script), **sources}
     listed = "".join(f"{kind}-src {source}; " for kind, source in sorted(allowed.items()))
     return f"default-src 'none'; {listed}base-uri 'none'; form-action 'none'"

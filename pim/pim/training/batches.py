@@ -49,14 +49,7 @@ def pairs_at(
 ) -> tuple[Tensor, Tensor]:
     """Cut and jitter the two sides x, y of a minibatch, (n, 3, window, window) each, sRGB; jitter can leave [0, 1].
 
-    Args:
-        crops: To choose from.
-        settings: What a pair may differ by.
-        stream: Of random numbers.
-        step: Of the training.
-        count: Pairs in the minibatch, over all processes.
-        device: Where they go.
-        mine: Which n of them this process needs; what they are does not depend on it.
+    `mine` says which n of its `count` pairs this process needs; what they are does not depend on it.
     """
     rng = generator(settings, stream, step)
     size = crops.pairs.shape[-1]
@@ -89,16 +82,7 @@ def unrelated(crops: Crops, settings: TrainSettings, count: int) -> tuple[Tensor
 def draw_noise(
     shape: torch.Size, settings: TrainSettings, stream: int, step: int, band: int, mine: slice = slice(None)
 ) -> Tensor:
-    """Draw standard normal noise for z, on the CPU so that every device sees the same.
-
-    Args:
-        shape: For the whole minibatch, (N, D, h, w).
-        settings: For the seed.
-        stream: Of random numbers.
-        step: Of the training.
-        band: Index of the band.
-        mine: Which rows this process needs.
-    """
+    """Draw normal noise for z, (N, D, h, w), on the CPU so that every device sees the same; only the rows `mine`."""
     seeds = np.random.SeedSequence([settings.seed, stream, step, band]).generate_state(shape[0], np.uint64)[mine]
     draw = torch.Generator()
     return torch.stack([torch.randn(shape[1:], generator=draw.manual_seed(int(s >> np.uint64(1)))) for s in seeds])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,22 +17,30 @@ from torch import Tensor
 from pim._version import VERSION
 from pim.core import weights
 from pim.core.device import choose
-from pim.datasets.crops import Crops
+from pim.datasets.crops import Crops, CropSettings
+from pim.datasets.frames import collect, find_sources
 from pim.errors import TrainingError
 from pim.pim import objective
-from pim.pim.config import PIMConfig
-from pim.pim.training import batches, checkpoint
+from pim.pim.networks import PIMConfig
+from pim.pim.training import batches
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.parallel import Team, join
 from pim.pim.training.settings import TrainSettings
-from pim.pim.training.upkeep import learning_rate as learning_rate
-from pim.pim.training.upkeep import update_average, write_log
+from pim.pim.training.upkeep import (
+    Checkpoint,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+    update_average,
+    write_log,
+)
 from pim.pim.training.weighing import band_weights, check_sources
 
 DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 60.0  # seconds between checkpoints
 VALIDATION_BATCHES, VALIDATION_BATCH = 4, 256  # more pairs than in training: the bound is tighter
+_CONFIG, _SETTINGS, _CUTTING = PIMConfig(), TrainSettings(), CropSettings()
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,6 @@ class Progress:
     information: float  # bound, mean over bands, nats
     weakest: float  # the same for the weakest band
     pairs_per_second: float
-    seconds_left: float
 
 
 @dataclass(frozen=True)
@@ -64,36 +71,47 @@ class Outcome:
 
 
 def train(
-    crops: Crops,
+    footage: Crops | Iterable[str | Path],
     output: str | Path,
-    config: PIMConfig,
-    settings: TrainSettings,
+    config: PIMConfig = _CONFIG,
+    settings: TrainSettings = _SETTINGS,
     *,
-    device: str = "cpu",
+    cutting: CropSettings = _CUTTING,
+    held_out: float = 0.1,
+    device: str = "auto",
     half: bool = False,
     compiled: bool = False,
     save_every: float = SAVE_EVERY,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Outcome:
-    """Train a PIM and write its weights; goes on from a checkpoint of the same run if there is one.
+    """Train a PIM without labels and write its weights; the same call goes on where a killed one stood.
 
     Beside the weights `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`.
 
     Args:
-        crops: Crops of frame pairs; those of held-out sources are only validated on.
-        output: Where the weights go, a .safetensors file.
+        footage: Video files, folders of videos and folders of frames, or crops that were cut before; those of held-out
+            sources are only validated on.
+        output: Where the weights go, a .safetensors file; `pim.load` reads it.
         config: The network.
         settings: Objective, batches, optimiser, seed.
-        device: As torch names it, or "auto"; with `torchrun` each process takes its own.
+        cutting: How crops are taken from footage; those of finished videos are kept.
+        held_out: Share of the videos to validate on.
+        device: "auto" for a GPU where there is one, else as torch names it; each process of `torchrun` takes its own.
         half: Convolutions in bfloat16; densities stay in float32.
         compiled: Run the network through torch.compile.
         save_every: Seconds between checkpoints.
         watch: Told about progress, in the leading process.
 
+    Returns:
+        The bound on held-out footage, in nats for each band.
+
     Raises:
+        DataError: if the footage cannot be read or has no usable crop.
         TrainingError: if there are too few crops, the loss is not finite, or a checkpoint is another run's.
     """
-    run = _Run(crops, Path(output), config, settings, choose(device), half, compiled)
+    if not isinstance(footage, Crops):
+        footage = collect(find_sources(footage, held_out, cutting.seed), cutting, weights.cache_folder() / "crops")
+    run = _Run(footage, Path(output), config, settings, choose(device), half, compiled)
     return run.execute(watch, save_every)
 
 
@@ -130,9 +148,11 @@ class _Run:
         self.network = TrainingNetwork(config, half=half)
         self.average: dict[str, Tensor] = {}
         self.step, self.log = 0, list[dict[str, float]]()
-        self.found = checkpoint.load(self.checkpoint_file, self.identity)
+        self.found = load_checkpoint(self.checkpoint_file, self.identity)
         if self.found is None:
-            start_from_data(self.network, self._start_images(), settings.seed)
+            half_of, cpu = settings.start_crops // 2, torch.device("cpu")
+            start = batches.pairs_at(self.train_crops, settings, batches.START, 0, half_of, cpu)
+            start_from_data(self.network, torch.cat(start), settings.seed)
         else:
             self.network.load_state_dict(self.found.network)
         self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -154,16 +174,16 @@ class _Run:
             self.step += 1
             now = time.monotonic()
             if self.step % LOG_EVERY == 0 or self.step == self.settings.steps:
-                rate = (self.step - first) / (now - began)
-                row["pairs_per_second"] = rate * self.settings.batch
+                row["pairs_per_second"] = (self.step - first) / (now - began) * self.settings.batch
                 self.log.append(row)
                 if self.team.leads:
-                    watch(self._progress(row, rate, self.step - told))
+                    watch(self._progress(row, self.step - told))
                 told = self.step
             if self.team.leads and now - saved >= save_every and self.step < self.settings.steps:
                 self._save()
                 saved = now
-        self._use_average()
+        if self.average:
+            self.network.load_state_dict(self.average)
         outcome = Outcome(
             self._validate(self.settings),
             self._validate(self.settings.bare()),
@@ -221,16 +241,6 @@ class _Run:
         mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).cpu().tolist()
         return mean
 
-    def _start_images(self) -> Tensor:
-        x, y = batches.pairs_at(
-            self.train_crops, self.settings, batches.START, 0, self.settings.start_crops // 2, torch.device("cpu")
-        )
-        return torch.cat([x, y])
-
-    def _use_average(self) -> None:
-        if self.average:
-            self.network.load_state_dict(self.average)
-
     def _row(
         self, loss: Tensor, bound: Tensor, terms: list[objective.BandTerms], rate: float, norm: float
     ) -> dict[str, float]:
@@ -240,19 +250,15 @@ class _Run:
         row |= {"learning_rate": rate, "gradient_norm": norm}
         return row | {f"band_{i}": float(v) for i, v in enumerate(bound.detach().mean(1))}
 
-    def _progress(self, row: dict[str, float], rate: float, fresh: int) -> Progress:
+    def _progress(self, row: dict[str, float], fresh: int) -> Progress:
         bands = [value for name, value in row.items() if name.startswith("band_")]
-        left = (self.settings.steps - self.step) / rate
-        speed = row["pairs_per_second"]
-        return Progress(self.step, fresh, self.settings.steps, -row["loss"], min(bands), speed, left)
+        return Progress(self.step, fresh, self.settings.steps, -row["loss"], min(bands), row["pairs_per_second"])
 
     def _save(self) -> None:
         state = {name: t.detach().cpu() for name, t in self.network.state_dict().items()}
         average = {name: t.detach().cpu() for name, t in self.average.items()}
         optimiser = self.optimiser.state_dict()
-        checkpoint.save(
-            self.checkpoint_file, checkpoint.Checkpoint(self.identity, self.step, state, optimiser, average, self.log)
-        )
+        save_checkpoint(self.checkpoint_file, Checkpoint(self.identity, self.step, state, optimiser, average, self.log))
         write_log(self.log_file, self.log)
 
     def _write(self, outcome: Outcome) -> None:
@@ -276,23 +282,12 @@ class _Run:
 
 
 def steps_done(crops: Crops, output: str | Path, config: PIMConfig, settings: TrainSettings, half: bool = False) -> int:
-    """Steps that a checkpoint of this run has behind it; 0 without one.
-
-    Raises:
-        TrainingError: if the checkpoint is damaged or of another run.
-    """
-    found = checkpoint.load(Path(output).with_suffix(".ckpt"), identity(crops, config, settings, half))
+    """Count the steps of a checkpoint of this run, if any; raises TrainingError if it is damaged or another run's."""
+    found = load_checkpoint(Path(output).with_suffix(".ckpt"), identity(crops, config, settings, half))
     return 0 if found is None else found.step
 
 
 def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: bool) -> str:
     """What a run is, as JSON: a checkpoint goes on only in the same run."""
-    return json.dumps(
-        {
-            "settings": settings.to_dict(),
-            "network": config.to_dict(),
-            "crops": crops.fingerprint,
-            "half": half,
-            "version": VERSION,
-        }
-    )
+    run = {"settings": settings.to_dict(), "network": config.to_dict(), "crops": crops.fingerprint}
+    return json.dumps(run | {"half": half, "version": VERSION})

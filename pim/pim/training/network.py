@@ -10,20 +10,45 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pim.pim import objective
-from pim.pim.config import PIMConfig
 from pim.pim.model import PIM
-from pim.pim.networks import CHANNELS, JointEncoder, Modules, convolve, glorot_, per_position
+from pim.pim.networks import CHANNELS, Modules, PIMConfig, convolve, dense, glorot_, linear, per_position
 from pim.pim.objective import BandTerms, BoundForm
 
 Gather = Callable[[Tensor], Tensor]
 JOINT_SPREAD = 0.05  # deviation of the first joint gains and offsets around "joint = marginal"
 MILD = 3.0  # first constant of divisive normalisation, in units of the band's own strength
 MEAN_LEFT = 0.5  # mean of the ReLU inputs at the start, in deviations: most units live
+
+
+class JointEncoder(nn.Module):
+    """The mean of p(z|x,y) at every position of a band.
+
+    Layer i: h = relu(W_i h + b_i), then h * (A_i f_y + a_i) + (B_i f_y + c_i), where h starts as the
+    features of x and f_y are the features of y. Not symmetric in x and y.
+    """
+
+    def __init__(self, config: PIMConfig) -> None:
+        super().__init__()
+        features = config.filters[-1]
+        layers = max(1, config.encoder_layers)
+        self.base = dense(features, config.latent, layers)
+        self.mul = Modules(linear(features, config.latent) for _ in range(layers))
+        self.add = Modules(linear(features, config.latent) for _ in range(layers))
+
+    def forward(self, features_x: Tensor, features_y: Tensor) -> Tensor:
+        """Features (N, C, h, w) of both images -> mean (N, D, h, w)."""
+        hidden = features_x
+        for base, mul, add in zip(self.base, self.mul, self.add, strict=True):
+            hidden = F.relu(per_position(base, hidden))
+            hidden = hidden * per_position(mul, features_y) + per_position(add, features_y)
+        return hidden
 
 
 class TrainingNetwork(nn.Module):
@@ -33,21 +58,18 @@ class TrainingNetwork(nn.Module):
         """Random weights; with `half` the convolutions of the bands run in bfloat16."""
         super().__init__()
         self.low_precision = half
-        self.pim = PIM(config)
+        # On windows this small, repeated borders teach the networks less (docs/training-study.md).
+        inner = replace(config, padding="same") if config.padding == "replicate" else config
+        self.pim = PIM(inner)
         self.joint = Modules(JointEncoder(config) for _ in range(config.bands))
         glorot_(self.joint)
 
     def forward(
         self, x: Tensor, y: Tensor, noise: Callable[[int, torch.Size], Tensor], form: BoundForm, gather: Gather
     ) -> list[BandTerms]:
-        """The terms of the bound, band by band.
+        """Compute the terms of the bound, band by band, from both frames of pairs, (N, 3, H, W), for `of_crops`.
 
-        Args:
-            x: (N, 3, H, W), crops as `Pyramid.of_crops` takes them.
-            y: (N, 3, H, W), the other frame of each pair.
-            noise: Standard normal noise for band and shape (N, D, h, w).
-            form: Of the bound.
-            gather: Collects the joint means (N, D, h, w) of all processes, (K, D, h, w).
+        `noise` is standard normal, for a band and a shape (N, D, h, w); `gather` collects such means of all processes.
         """
         terms = []
         bands = self.pim.pyramid.of_crops(torch.cat([x, y]))
@@ -68,16 +90,11 @@ class TrainingNetwork(nn.Module):
 
 @torch.no_grad()
 def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None:
-    """Scale every layer, band by band, so that its outputs on real crops have unit variance.
+    """Scale every layer, band by band, so that its outputs on about 100 real crops (N, 3, H, W) have unit variance.
 
     Convolutions and dense layers get zero mean, except that ReLU inputs keep a little mean so that
     units live. The joint encoder starts as a copy of the first component of the marginal path, so
-    that p(z|x,y) begins close to q(z|x).
-
-    Args:
-        network: Changed in place.
-        images: (N, 3, H, W), about 100 crops.
-        seed: Of the joint encoder's small weights.
+    that p(z|x,y) begins close to q(z|x); the seed draws its small weights.
     """
     generator = torch.Generator().manual_seed(seed)
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):

@@ -24,10 +24,7 @@ class Team:
         return self.rank == 0
 
     def gather(self, mine: Tensor) -> Tensor:
-        """Rows of all processes, with gradient history: (N, ...) -> (size * N, ...).
-
-        The gradient of a row is summed over the losses of all processes.
-        """
+        """Rows of all processes, (N, ...) -> (size * N, ...), with gradients summed over the losses of all."""
         if self.size == 1:
             return mine
         from torch.distributed.nn.functional import all_gather

@@ -1,16 +1,20 @@
-"""What every training loop here keeps: a learning rate that rises and falls, a mean of weights, a log."""
+"""What every training loop here keeps: a learning rate that rises and falls, a mean of weights, a log, checkpoints."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
-from pim.core.files import write_text
+from pim.core.files import write_bytes, write_text
+from pim.errors import TrainingError
 
 
 class Schedule(Protocol):
@@ -52,14 +56,58 @@ def update_average(average: dict[str, Tensor], network: nn.Module, step: int, de
 
 
 def write_log(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write the log of a run as CSV, whole or not at all.
-
-    Raises:
-        PimError: if it cannot be written.
-    """
+    """Write the log of a run as CSV, whole or not at all; raises PimError if it cannot be written."""
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else ["step"], lineterminator="\n")
     writer.writeheader()
     for row in rows:
         writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
     write_text(path, stream.getvalue())
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that training needs to go on as if it had not stopped."""
+
+    run: str  # JSON of settings, config and data fingerprint: only the same run resumes
+    step: int  # steps done
+    network: dict[str, Tensor]
+    optimiser: dict[str, Any]
+    average: dict[str, Tensor]  # running mean of the weights; empty if it is not kept
+    log: list[dict[str, float]]  # rows of the log so far
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all; raises PimError if it cannot be written: the last one stays."""
+    stream = io.BytesIO()
+    torch.save({name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}, stream)
+    write_bytes(path, stream.getvalue())
+
+
+def load_checkpoint(path: Path, run: str) -> Checkpoint | None:
+    """Read the checkpoint of this run, if there is one; raises TrainingError if it is damaged or another run's."""
+    if not path.exists():
+        return None
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = Checkpoint(**values)
+    except Exception as error:  # a torn archive can fail in any way; nothing in it is run
+        raise TrainingError(f"{path} is not a readable checkpoint ({error}); delete it to start anew") from error
+    if checkpoint.run != run:
+        raise TrainingError(
+            f"{path} belongs to a run with other {_differences(checkpoint.run, run)}; "
+            "use the same options to go on, another --output, or delete it to start anew"
+        )
+    return checkpoint
+
+
+def _differences(theirs: str, ours: str) -> str:
+    a, b = (_flatten(json.loads(run)) for run in (theirs, ours))
+    return ", ".join(key for key in sorted(a | b) if a.get(key) != b.get(key)) or "options"
+
+
+def _flatten(value: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, inner in value.items():
+        out |= inner if isinstance(inner, dict) else {key: inner}
+    return out

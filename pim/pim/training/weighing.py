@@ -14,14 +14,11 @@ from pim.pim.training import batches
 from pim.pim.training.settings import TrainSettings
 
 PAIRS = 256
+COARSEST = 0.5  # of the low-pass rest: brightness and colour, which people forgive more; docs/training-study.md
 
 
 def check_sources(crops: Crops) -> None:
-    """Refuse crops on which bands cannot be weighed.
-
-    Raises:
-        TrainingError: if all come from one source.
-    """
+    """Raise TrainingError if all crops come from one source: bands cannot be weighed then."""
     if len(set(crops.source.tolist())) < 2:
         raise TrainingError(
             "weighing the bands (--weigh) needs at least two videos to train on, beside those that are held out; "
@@ -31,15 +28,7 @@ def check_sources(crops: Crops) -> None:
 
 @torch.no_grad()
 def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[float, ...]:
-    """Weigh the bands by the filtered pictures that each holds, so that unrelated pictures are 1 apart.
-
-    Args:
-        metric: Trained.
-        crops: Of at least two sources.
-        settings: For the seed.
-
-    Returns:
-        One weight per band, coarsest first.
+    """Weigh bands by the filtered pictures that each holds, the coarsest half, so that unrelated pictures are 1 apart.
 
     Raises:
         TrainingError: if all crops are the same to the metric.
@@ -50,6 +39,7 @@ def band_weights(metric: PIM, crops: Crops, settings: TrainSettings) -> tuple[fl
     plain = PIM(config if config.detail else replace(config, reduction=1))
     plain.load_state_dict({name: tensor.cpu() for name, tensor in metric.state_dict().items()})
     pictures = torch.tensor(config.pictures, dtype=torch.float64)
+    pictures[0] *= COARSEST
     unit = over_bands(plain.eval().per_band(x, y).double(), pictures).mean()
     if unit <= 0:
         raise TrainingError("the metric gives the same latents for all crops, so it has no unit; train longer")

@@ -1,4 +1,4 @@
-"""Metrics of other packages: what they are, which package computes them, and whether it is all here.
+"""Metrics on VGG-16, and of other packages: what one can know of them before loading one, and whether all is here.
 
 Nothing is imported and nothing is downloaded to find out.
 """
@@ -27,17 +27,14 @@ class Peer:
     convolutions: str | None = None  # file of vggmetric-weights, instead of what the package would download
 
 
-def _piq(
-    name: str, summary: str, lower_is_better: bool, low: float, high: float, paper: str, min_size: int = 16
-) -> Peer:
+def _piq(name: str, summary: str, lower_is_better: bool, paper: str) -> Peer:
     info = MetricInfo(
         name=name,
         summary=summary,
         lower_is_better=lower_is_better,
-        value_range=(low, high),
+        value_range=(0.0, inf if lower_is_better else 1.0),
         min_size=16,
         symmetric=name != "mdsi",
-        licence="Apache-2.0",
         source=f"{paper}; computed by piq",
         home=_HOME,
     )
@@ -65,20 +62,15 @@ _ST_LPIPS = "Ghildyal and Liu 2022, arXiv 2207.13686; computed by stlpips_pytorc
 _ST_MODULES = ("stlpips_pytorch", "torchvision", "IPython", "torchsummary")
 _SHRINKS = "averages down to a shorter side near 256 first"
 
+_MDSI = "Ziaei Nafchi, Shahkolaei, Hedjam and Cheriet 2016"
+_NAN = "its gradient is NaN where both images are equal"
+
 _ALL = (
-    _piq("fsimc", f"feature similarity with colour; {_SHRINKS}", False, 0.0, 1.0, "Zhang, Zhang, Mou and Zhang 2011"),
-    _piq("vsi", f"visual saliency index; {_SHRINKS}", False, 0.0, 1.0, "Zhang, Shen and Li 2014"),
-    _piq("haarpsi", "similarity of Haar wavelets", False, 0.0, 1.0, "Reisenhofer, Bosse, Kutyniok and Wiegand 2018"),
-    _piq(
-        "gmsd",
-        "deviation of gradient magnitudes; its gradient is NaN where both images are equal",
-        *(True, 0.0, inf, "Xue, Zhang, Mou and Bovik 2014"),
-    ),
-    _piq(
-        "mdsi",
-        f"mean deviation similarity; {_SHRINKS}; its gradient is NaN where both images are equal",
-        *(True, 0.0, inf, "Ziaei Nafchi, Shahkolaei, Hedjam and Cheriet 2016"),
-    ),
+    _piq("fsimc", f"feature similarity with colour; {_SHRINKS}", False, "Zhang, Zhang, Mou and Zhang 2011"),
+    _piq("vsi", f"visual saliency index; {_SHRINKS}", False, "Zhang, Shen and Li 2014"),
+    _piq("haarpsi", "similarity of Haar wavelets", False, "Reisenhofer, Bosse, Kutyniok and Wiegand 2018"),
+    _piq("gmsd", f"deviation of gradient magnitudes; {_NAN}", True, "Xue, Zhang, Mou and Bovik 2014"),
+    _piq("mdsi", f"mean deviation similarity; {_SHRINKS}; {_NAN}", True, _MDSI),
     _learned("lpips-alex", "LPIPS 0.1 on AlexNet", "BSD-2-Clause", _LPIPS, ("lpips", "torchvision"), ALEXNET),
     _learned("st-lpips-alex", "shift-tolerant LPIPS on AlexNet", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
     _learned("st-lpips-vgg", "shift-tolerant LPIPS on VGG-16", "BSD-2-Clause", _ST_LPIPS, _ST_MODULES, None),
@@ -102,3 +94,35 @@ def missing(name: str) -> str | None:
     if peer.convolutions is not None and network_file(peer.convolutions) is None:
         return f"{name} needs {peer.convolutions}; {NETWORKS}"
     return None
+
+
+_SPIRIT = "in the spirit of Chinen et al. 2018, arXiv 1808.00447"
+_FEATURES = "features and weights of Zhang, Isola, Efros, Shechtman and Wang 2018, arXiv 1801.03924"
+
+
+def _vgg(name: str, summary: str, source: str) -> MetricInfo:
+    return MetricInfo(
+        name=name,
+        summary=summary,
+        lower_is_better=True,
+        value_range=(0.0, inf),
+        min_size=16,
+        spatial=True,
+        operations=305_856.0,
+        licence="BSD-2-Clause",
+        weights="lpips-vgg.safetensors",
+        source=source,
+        home="vggmetric.metric:VGGMetric.shipped",
+        backbone="tv1k",
+    )
+
+
+VGG = _vgg(
+    "vgg",
+    "distance in VGG-16 features with the head that we suggest, which may change: at present that of lpips-vgg",
+    f"{_SPIRIT}; {_FEATURES}",
+)
+LPIPS_VGG = _vgg(
+    "lpips-vgg", "LPIPS 0.1 on VGG-16, computed here: the values of its package, without its NaN", _FEATURES
+)
+VGGS: dict[str, MetricInfo] = {info.name: info for info in (VGG, LPIPS_VGG)}
