@@ -118,7 +118,7 @@ def test_what_cannot_be_fitted_is_refused(some):
     with pytest.raises(InputError, match="no choices"):
         fit(some.rows(np.zeros(30, dtype=bool)), Ridge(0.1))
     with pytest.raises(InputError, match="no quantity differs"):
-        fit(some.with_quantities(np.ones((12, 4))), Ridge(0.1))
+        fit(replace(some, quantities=np.ones((12, 4))), Ridge(0.1))
     broken = some.quantities.copy()
     broken[some.first[0], 1] = np.nan
     with pytest.raises(InputError, match="finite"):
