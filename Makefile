@@ -1,6 +1,6 @@
 # Short names for what CONTRIBUTING.md tells; they use the tools of the active environment.
 
-.PHONY: help check test format mutate oldest ci
+.PHONY: help check test format mutate oldest site ci
 
 help:  ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -24,6 +24,9 @@ mutate:  ## Plant faults in a copy of the tree; every one must make a test fail.
 
 oldest:  ## All tests on the oldest versions that pyproject.toml allows, in a fresh environment.
 	.ci/oldest
+
+site:  ## The documentation site in build/site; any warning is an error. Needs pip install '.[docs]'.
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 ci:  ## Everything that a change has to pass, from a fresh environment.
 	.ci/run

@@ -23,15 +23,14 @@ from pathlib import Path
 import torch
 from codec_judges import JUDGES, Measured, found_in, show, tables
 from codec_pictures import write_kit, write_page
-from ntc.distortion import PEAK, Distortion, mse
-from ntc.models.build import build
-from ntc.rd_codec import LearnedCoder
 from timing import setting
 
 import pim
 from ntc import store
+from ntc.losses import PEAK, Distortion, mse
+from ntc.models import build
 from ntc.patches import Patches, PatchSettings, collect, spread
-from ntc.rd import as_picture, measure
+from ntc.rd import LearnedCoder, as_picture, measure
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text

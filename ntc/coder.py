@@ -7,6 +7,7 @@ escaped. Nothing is written of how many there are: the decoder has to know.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -54,10 +55,17 @@ class _FastDecoder:
 
 
 def _model(cdf: Ints) -> object:
+    return _categorical(cdf.astype(np.int32).tobytes())
+
+
+@functools.lru_cache(maxsize=512)
+def _categorical(cdf: bytes) -> object:
     import constriction
 
     # Counts out of 2^16 are exact in float64, so both sides build the same model.
-    return constriction.stream.model.Categorical(np.diff(cdf) / (1 << PRECISION), perfect=False)
+    return constriction.stream.model.Categorical(
+        np.diff(np.frombuffer(cdf, np.int32)) / (1 << PRECISION), perfect=False
+    )
 
 
 def fast() -> bool:
@@ -96,14 +104,9 @@ class Encoder:
         entry, escaped = _entries(symbols, index, tables)
         for number, members in _groups(index):
             self._backend.encode(entry[members], tables.table(number))
-        for at in np.flatnonzero(escaped).tolist():
-            self._put_escaped(_value(_distance(symbols, index, tables, at)))
-
-    def _put_escaped(self, value: int) -> None:
-        """A positive number in Elias' gamma code."""
-        digits = bin(value)[2:]
-        code = "0" * (len(digits) - 1) + digits
-        self._backend.encode(np.array([int(bit) for bit in code], dtype=np.int32), _EVEN)
+        values = [_value(_distance(symbols, index, tables, at)) for at in np.flatnonzero(escaped).tolist()]
+        if values:
+            self._backend.encode(np.concatenate([_gamma(value) for value in values]), _EVEN)
 
     def finish(self) -> bytes:
         """The stream, little-endian words of 32 bits; the encoder is used up."""
@@ -178,6 +181,12 @@ def _distance(symbols: NDArray[np.int64], index: NDArray[np.int64], tables: Tabl
     return over - int(tables.symbols[index[at]]) if over >= 0 else over
 
 
+def _gamma(value: int) -> Ints:
+    """A positive number in Elias' gamma code."""
+    digits = bin(value)[2:]
+    return np.array([int(bit) for bit in "0" * (len(digits) - 1) + digits], dtype=np.int32)
+
+
 def _value(distance: int) -> int:
     """Distances as positive numbers: 0, -1, 1, -2 .. become 1, 2, 3, 4 .."""
     return 2 * distance + 1 if distance >= 0 else -2 * distance
@@ -187,7 +196,7 @@ def _groups(index: NDArray[np.int64]) -> list[tuple[int, NDArray[np.int64]]]:
     """Tables in ascending order, each with the places of its symbols in ascending order."""
     if not len(index):
         return []
-    order = np.argsort(index, kind="stable")
+    order = np.argsort(index.astype(np.min_scalar_type(int(index.max()))), kind="stable")  # narrow: by radix
     ordered = index[order]
     cuts = np.flatnonzero(np.diff(ordered)) + 1
     return [(int(ordered[p[0]]), order[p]) for p in np.split(np.arange(len(index)), cuts)]

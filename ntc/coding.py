@@ -75,8 +75,7 @@ def decompress(codec: Codec, data: bytes, max_pixels: int = container.MAX_PIXELS
 
 def overhead(data: bytes) -> int:
     """Bytes of a file that are not its stream: header and checksums."""
-    file = container.parse(data)
-    return container.overhead(file.height, file.width, len(file.stream))
+    return len(data) - len(container.parse(data).stream)
 
 
 def from_pixels(pixels: NDArray[np.float32]) -> Tensor:

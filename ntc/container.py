@@ -65,12 +65,6 @@ def codec_of(data: bytes) -> bytes:
     return bytes(codec)
 
 
-def overhead(height: int, width: int, stream: int) -> int:
-    """Bytes of a file that are not its stream of so many bytes."""
-    varints = (height, width, stream // 4)
-    return _HEAD.size + 1 + _TAIL.size + sum(len(_varint(value)) for value in varints)
-
-
 def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> Container:
     """Read a file, unless its image has more than `max_pixels`; nothing is allocated that is larger than the file.
 

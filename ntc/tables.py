@@ -28,14 +28,10 @@ Ints = NDArray[np.int32]
 
 
 def quantise_pmf(pmf: Sequence[float] | NDArray[np.floating[Any]], precision: int = PRECISION) -> Ints:
-    """Cumulative counts of a probability mass function, every symbol possible.
+    """Cumulative counts out of 2^precision of a probability mass function, every symbol possible.
 
-    Rounds to the nearest count of at least 1, then takes or gives single counts where it costs the
-    fewest or gains the most bits.
-
-    Args:
-        pmf: (n,), not negative, with a sum of 1; what is missing from that goes where it helps most.
-        precision: Counts sum to 2^precision.
+    Rounds to the nearest count of at least 1, then takes or gives single counts where it costs the fewest or gains the
+    most bits; so goes, too, what (n,) probabilities lack to a sum of 1.
 
     Returns:
         (n + 1,) from 0 to 2^precision, strictly increasing.

@@ -105,14 +105,9 @@ def train(
 ) -> list[Quality]:
     """Train a codec and write it; goes on from a checkpoint of the same run if there is one.
 
-    Beside the codec `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`.
-
-    Args:
-        run: Data, network, settings, where the codec goes.
-        distortion: Reference and decoded patches (N, 3, H, W) to (N,); weighed by lambda against bits per pixel.
-        device: "cpu", "cuda", ...
-        save_every: Seconds between checkpoints.
-        watch: Told about progress.
+    Beside the codec `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`. The distortion of
+    reference and decoded patches, (N, 3, H, W) to (N,), is weighed by lambda against bits per pixel. A checkpoint is
+    written every `save_every` seconds; `watch` is told about progress.
 
     Returns:
         Results on held-out patches, for each lambda; empty if no source is held out.

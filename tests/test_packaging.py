@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -223,3 +224,18 @@ def test_the_wheel_runs_away_from_the_repository(built: Path, tmp_path: Path) ->
     where, line = done.stdout.splitlines()
     assert Path(where) == tmp_path / "site" / "pim" / "__init__.py"
     assert float(line.split("\t")[0]) > 0
+
+
+def test_a_release_is_a_version_of_the_changelog() -> None:
+    spec = importlib.util.spec_from_file_location("release", ROOT / ".ci" / "release.py")
+    assert spec is not None
+    assert spec.loader is not None
+    release = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(release)
+    changelog = "# Changelog\n\n## 0.2.0 (2027-01-01)\n\n### Added\n- A ruler.\n\n## 0.1.0 (2026-12-01)\n\nThe first.\n"
+    assert release.notes("v0.2.0", changelog, "0.2.0") == "### Added\n- A ruler.\n"
+    assert release.notes("v0.1.0", changelog, "0.1.0") == "The first.\n"
+    with pytest.raises(ValueError, match="not v0.2.0, the version in"):
+        release.notes("v0.1.0", changelog, "0.2.0")
+    with pytest.raises(ValueError, match="no part '## 0.3.0"):
+        release.notes("v0.3.0", changelog, "0.3.0")

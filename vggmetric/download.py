@@ -25,18 +25,15 @@ def get(
     keep: bool = False,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> Path:
-    """Have a backbone in the cache, converted to safetensors.
+    """Have a backbone, tv1k or oxford, in the cache, converted to safetensors.
 
     A file that torchvision has fetched before is used; else it is fetched, or its download continued.
 
     Args:
-        name: Id of the backbone, tv1k or oxford.
+        name: Id of the backbone.
         half: Store float16; half the size, and distances change by 2e-4 of themselves.
         keep: Leave the published file in the cache.
         progress: Called with the bytes that are here and the size of the whole, if the server tells it.
-
-    Returns:
-        The file in the cache.
 
     Raises:
         UsageError: if it cannot be fetched, or another process is getting it.

@@ -125,15 +125,10 @@ class Embedding(nn.Module):
         return {tap: (total / counts[tap]).to(second.dtype) for tap, total in sums.items()}
 
     def maps(self, first: Tensor | Analysis, second: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Where two images differ in each tap.
+        """Show where two images differ in each tap; they are as for `differences`.
 
-        Args:
-            first: (N, 3, H, W), sRGB in [0, 1], not checked here; or its analysis for the same taps.
-            second: The same shape.
-            weights: By tap, (C,) or (1,), 0 or more.
-
-        Returns:
-            By tap, (N, h, w): e, the weighted sum over channels of the squared difference.
+        Weights are by tap, (C,) or (1,), 0 or more. Returns e by tap, (N, h, w), 0 or more: the weighted sum over
+        channels of the squared difference.
         """
         found: dict[str, Tensor] = {}
         for part in self._parts(first, second, tuple(weights)):

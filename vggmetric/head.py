@@ -7,7 +7,6 @@ they were found.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -91,11 +90,6 @@ class Head:
             digest.update(f"{tap} {len(values)}\n".encode() + values.numpy().tobytes())
         return digest.hexdigest()
 
-    def only(self, taps: tuple[str, ...]) -> Head:
-        """The head with the weights of all other taps set to 0."""
-        kept = {tap: values * (tap in taps) for tap, values in self.weights.items()}
-        return dataclasses.replace(self, weights=kept)
-
     def write(self, path: str | Path) -> None:
         """Write the file of the head, whole or not at all.
 
@@ -104,12 +98,6 @@ class Head:
         """
         header = weights.WeightHeader(KIND, self.settings, dict(self.story), self.licence)
         weights.write(path, {f"{_PREFIX}{tap}": values for tap, values in self.weights.items()}, header)
-
-    def to_json(self) -> str:
-        """All of it, to read."""
-        values = {tap: values.tolist() for tap, values in self.weights.items()}
-        record = {**self.settings, "licence": self.licence, "story": dict(self.story), "weights": values}
-        return json.dumps(record, indent=1, sort_keys=True) + "\n"
 
     @classmethod
     def read(cls, path: str | Path) -> Head:

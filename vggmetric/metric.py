@@ -104,10 +104,7 @@ class VGGMetric(Metric):
         return metric
 
     def save(self, path: str | Path) -> None:
-        """Write the head to a file that `pim.load` reads, on the same backbone; weights of the backbone are not in it.
-
-        Args:
-            path: Ends in .safetensors.
+        """Write the head to a .safetensors file that `pim.load` reads, on the same backbone, which is not in it.
 
         Raises:
             PimError: if it cannot be written.

@@ -73,6 +73,7 @@ class Codec(nn.Module):
         self.gains = Gains(config) if config.conditioned else None
         self.id: bytes | None = None  # of what `export` made
         self._whole: list[list[fixedpoint.Whole]] = []
+        self._checked: list[tuple[int, ...]] = []  # the state in which the tables were found to be right
 
     def forward(self, image: Tensor, level: Tensor | float | None = None, proxy: Proxy | None = None) -> Coded:
         """Code and decode images.
@@ -168,8 +169,18 @@ class Codec(nn.Module):
         """
         if self.id is None:
             raise UsageError("this codec has no tables yet; call its export() after training")
-        if self.freeze() != self.id:
-            raise UsageError("the tables of this codec are stale: its weights changed since; call export() again")
+        if self._checked != (state := self._state()):
+            if self.freeze() != self.id:
+                raise UsageError("the tables of this codec are stale: its weights changed since; call export() again")
+            self._checked = state
+
+    def _state(self) -> list[tuple[int, ...]]:
+        """What changes with every change of weights or tables, without looking at them all."""
+        tensors = self.state_dict(keep_vars=True).values()
+        return [
+            *((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors),
+            *((id(coding.tables),) for coding in self.codings()),
+        ]
 
     def level(self, quality: int) -> float:
         """The level of a quality from 0 (fewest bits) to 255 (most)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import zlib
 from collections import defaultdict
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -28,17 +27,6 @@ class Coding:
     tables: Tables
 
 
-class Exchange(Protocol):
-    """One way to treat blocks."""
-
-    def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
-        """Treat one block of symbols, in the order of its elements.
-
-        Latents (None where they are to be read) are rounded from their means and coded with the tables of these
-        numbers, all of one shape. Returns whole numbers k, float32, of that shape; the latents are k + mean.
-        """
-
-
 class Measure:
     """Counts the bits that the tables promise, by latents."""
 
@@ -46,7 +34,11 @@ class Measure:
         self.bits: dict[str, float] = defaultdict(float)
 
     def block(self, values: Tensor | None, mean: Tensor, index: Tensor, coding: Coding) -> Tensor:
-        """Round and count."""
+        """Round and count a block of symbols, in the order of its elements, as all three treat one.
+
+        Latents (None where they are to be read) are rounded from their means and coded with the tables of these
+        numbers, all of one shape. Returns whole numbers k, float32, of that shape; the latents are k + mean.
+        """
         k = rounded(values, mean)
         self.bits[coding.name] += cost(_symbols(k), index.flatten().numpy(), coding.tables)
         return k
@@ -79,6 +71,9 @@ class Read:
         symbols = self._decoder.get(index.flatten().numpy(), coding.tables)
         self.checksum = zlib.crc32(symbols.astype("<i4").tobytes(), self.checksum)
         return torch.from_numpy(symbols).float().reshape(mean.shape)
+
+
+Exchange = Measure | Write | Read
 
 
 def rounded(values: Tensor | None, mean: Tensor) -> Tensor:

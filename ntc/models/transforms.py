@@ -17,7 +17,7 @@ from pim.errors import UsageError
 from pim.pim import tiles
 
 STRIDE = 16  # pixels per latent
-TILE = 32  # latents per side of a tile
+TILE = 48  # latents per side of a tile
 HALO = 3  # latents around a tile that its pixels depend on
 START_SPREAD = 10.0  # deviation of the first latents over that of images, so that noise does not drown them
 GRAY = 0.5
@@ -76,7 +76,7 @@ def analyse(transform: Callable[[Tensor], Tensor], image: Tensor, tile: int = TI
     out = image.new_empty(0)
     for where in tiles.grid(size, tile):
         outer, inner = tiles.with_halo(where, HALO, size)
-        part = transform(image[..., _pixels(outer[0]), _pixels(outer[1])])[..., inner[0], inner[1]]
+        part = transform(_by_pixel(image[..., _pixels(outer[0]), _pixels(outer[1])]))[..., inner[0], inner[1]]
         if not len(out):
             out = part.new_empty(1, part.shape[1], *size)
         out[..., where[0], where[1]] = part
@@ -89,9 +89,14 @@ def synthesise(transform: Callable[[Tensor], Tensor], latents: Tensor, tile: int
     out = latents.new_empty(1, 3, size[0] * STRIDE, size[1] * STRIDE)
     for where in tiles.grid(size, tile):
         outer, inner = tiles.with_halo(where, HALO, size)
-        part = transform(latents[..., outer[0], outer[1]])
+        part = transform(_by_pixel(latents[..., outer[0], outer[1]]))
         out[..., _pixels(where[0]), _pixels(where[1])] = part[..., _pixels(inner[0]), _pixels(inner[1])]
     return out
+
+
+def _by_pixel(x: Tensor) -> Tensor:
+    """All channels of a pixel beside each other, for which convolutions of few channels are a quarter faster."""
+    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _pixels(latents: slice) -> slice:
@@ -158,5 +163,4 @@ def _principal(blocks: Tensor, count: int) -> Tensor:
     """The first principal components of the channels of (N, C, h, w), (min(count, C), C), orthonormal rows."""
     flat = blocks.transpose(0, 1).flatten(1).double()
     _, vectors = torch.linalg.eigh(flat @ flat.T)
-    first: Tensor = vectors.flip(1).T[:count].to(blocks)
-    return first
+    return torch.as_tensor(vectors.flip(1).T[:count].to(blocks))

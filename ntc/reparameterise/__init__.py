@@ -7,8 +7,6 @@ from ntc.reparameterise.forms import code_length as code_length
 from ntc.reparameterise.forms import reparameterise as reparameterise
 from ntc.reparameterise.forms import reparameterised as reparameterised
 from ntc.reparameterise.model_file import dumps as dumps
-from ntc.reparameterise.model_file import load as load
 from ntc.reparameterise.model_file import loads as loads
 from ntc.reparameterise.model_file import read_metadata as read_metadata
 from ntc.reparameterise.model_file import remove_reparameterisation as remove_reparameterisation
-from ntc.reparameterise.model_file import save as save

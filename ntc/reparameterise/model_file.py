@@ -13,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from ntc.reparameterise import tensor_code
 from ntc.reparameterise.forms import FourierForm, Reparameterisation, ScalarForm, reparameterised
 from ntc.reparameterise.tensor_code import Reader
 from ntc.tables import Ints
-from pim.core.files import write_bytes
 from pim.errors import InputError, WeightsError
 
 MAGIC, VERSION = b"PNTM", 1
@@ -92,26 +90,6 @@ def loads(content: bytes, module: nn.Module) -> dict[str, Any]:
     return metadata
 
 
-def save(path: str | Path, module: nn.Module, metadata: dict[str, Any] | None = None) -> int:
-    """Write a model file, whole or not at all; returns its size in bytes. Raises what `dumps` does.
-
-    Raises:
-        PimError: if it cannot be written.
-    """
-    content = dumps(module, metadata)
-    write_bytes(path, content)
-    return len(content)
-
-
-def load(path: str | Path, module: nn.Module) -> dict[str, Any]:
-    """Fill a module from a model file; see `loads`.
-
-    Raises:
-        WeightsError: as `loads` does, or if the file cannot be read.
-    """
-    return loads(read_bytes(path), module)
-
-
 def read_metadata(content: bytes) -> dict[str, Any]:
     """The metadata of a model file, without a module.
 
@@ -119,18 +97,6 @@ def read_metadata(content: bytes) -> dict[str, Any]:
         WeightsError: if it is damaged or of another version.
     """
     return _open(content)[0]
-
-
-def read_bytes(path: str | Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        WeightsError: if it cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def remove_reparameterisation(module: nn.Module) -> None:

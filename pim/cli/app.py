@@ -41,6 +41,7 @@ COMMANDS = {
     "data": "pim.cli.data:app",
     "rate": "pim.cli.rate:app",
     "weights": "pim.cli.weights:app",
+    "cache": "pim.cli.cache:cache",
     "ntc": "pim.cli.ntc:app",
 }
 OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})

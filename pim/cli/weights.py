@@ -13,7 +13,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import csv_line, destination, json_text, one_line
 from pim.cli.progress import downloading
-from pim.errors import PimError, UsageError
+from pim.errors import PimError, UsageError, WeightsError
 
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
 
@@ -139,13 +139,15 @@ def expand(
 ) -> None:
     """Turn compressed weights into an ordinary weight file, which every command takes with -m."""
     from ntc import compressed_weights
-    from ntc.reparameterise.model_file import read_bytes
     from pim.core import weights
 
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")
     common.keep_inputs(output, [str(source)])
-    header, tensors = compressed_weights.expand(read_bytes(source))
+    try:
+        header, tensors = compressed_weights.expand(source.read_bytes())
+    except OSError as error:
+        raise WeightsError(f"cannot read {source}: {error.strerror or error}") from error
     weights.write(output, tensors, header)
     print(output)
 

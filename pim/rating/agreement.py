@@ -57,13 +57,9 @@ def two_sided(share: Share) -> float:
 def krippendorff_alpha(votes: Counts) -> float | None:
     """Agreement between raters beyond chance, for nominal answers of which any may be missing.
 
-    Args:
-        votes: (U, C), how many raters gave each of C answers to each of U questions. Questions with fewer
-            than two answers do not count.
-
-    Returns:
-        At most 1, which is complete agreement; 0 is what chance gives; None if it is undefined: no question
-        was answered twice, or all answers are the same.
+    Votes say how many raters gave each of C answers to each of U questions, (U, C); questions with fewer than two
+    answers do not count. At most 1, which is complete agreement; 0 is what chance gives; None if it is undefined: no
+    question was answered twice, or all answers are the same.
 
     Raises:
         InputError: if `votes` is not a table of counts.

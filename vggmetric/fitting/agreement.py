@@ -19,12 +19,11 @@ from pim.eval.estimate import Clusters, IntervalOptions, Statistic, estimate, ro
 from pim.eval.figures import Collected
 from pim.eval.tables import LOSS
 from pim.eval.two_afc import row_scores
-from vggmetric.fitting.choice import Array, Choices, losses
+from vggmetric.fitting.choice import Array
 from vggmetric.fitting.preferences import Ratings
 
 SECTION, CHOICES = "fit", "choices"
 CHOSEN, RANKED = two_afc.STATISTIC, "SRCC"
-ONE = np.ones(1)
 
 
 def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptions, loss: bool = True) -> Collected:
@@ -74,8 +73,8 @@ def share(ratings: Ratings, distance: Array) -> float:
 
 
 def _losses(ratings: Ratings, distance: Array) -> Array:
-    chosen = ratings.preferences
-    return losses(Choices(distance[:, None], chosen.first, chosen.second, chosen.share, chosen.votes), ONE)
+    odds = distance[ratings.preferences.first] - distance[ratings.preferences.second]
+    return np.asarray(np.logaddexp(0, odds) - ratings.preferences.share * odds)
 
 
 def _add_ranks(ratings: Ratings, line: str, distance: Array, clusters: Clusters, found: Collected) -> None:

@@ -78,15 +78,9 @@ def gather(
 ) -> Bench:
     """Read every file once, compute what is not known yet, and put all together.
 
-    Args:
-        plans: The data sets.
-        source: The backbone.
-        how: How to compute.
-        prior: Name and weights of the head to start from; None: all layers alike.
-        seed: Of the division into folds.
-        folds: How many; few photos are held out one by one.
-        equal: Let every data set have the same number of votes.
-        advance: Called as picture pairs get done.
+    The prior is the name and the weights of the head to start from; None: all layers alike. The seed is that of the
+    division into folds. `equal` lets every data set have the same number of votes. `advance` is called as pairs get
+    done.
 
     Raises:
         DataError: if a picture cannot be used, or there is too little to fit to.

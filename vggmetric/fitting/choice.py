@@ -122,16 +122,11 @@ def objective(choices: Choices, ridge: Ridge, scale: Array) -> Callable[[Array],
 
 
 def fit(choices: Choices, ridge: Ridge, *, scale: Array | None = None, start: Array | None = None) -> Array:
-    """The non-negative weights of least penalised loss.
+    """Find the non-negative weights of least penalised loss, (P,) float64.
 
-    Args:
-        choices: At least one, with finite quantities.
-        ridge: The penalty; its strength has to be positive unless there is a single quantity.
-        scale: `scales` of these choices, where it is known.
-        start: Weights (P,) to begin from, such as those of a neighbouring strength; they do not change the result.
-
-    Returns:
-        (P,) float64; a quantity that never differs gets the weight of the centre.
+    A quantity that never differs gets the weight of the centre. The strength of the penalty has to be positive unless
+    there is a single quantity. `scale` is that of `scales`, where it is known; `start`, (P,), such as the weights of a
+    neighbouring strength, does not change the result.
 
     Raises:
         InputError: if there is nothing to fit: no choice, no quantity that differs, or values that are not finite.

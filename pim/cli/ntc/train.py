@@ -65,10 +65,6 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--start", show_default=False, help="Go on from a codec of the same shape.")
     ] = None,
-    first_weights: Annotated[
-        Literal["images", "random"],
-        typer.Option(help="images: principal components of the patches; relu starts at random."),
-    ] = "images",
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,
@@ -107,7 +103,7 @@ def train(
         window=window,
         distortion=distortion,
         rounding=rounding,
-        first_weights="random" if nonlinearity == "relu" else first_weights,
+        first_weights="random" if nonlinearity == "relu" else "images",
         optimiser=optimiser,
         learning_rate=learning_rate,
         average=average,

@@ -1,0 +1,31 @@
+"""What the documentation site shows beside `docs/reference`: the repository's own documents, where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOWN = (
+    "*.md",
+    "CITATION.cff",
+    "NOTICE",
+    "LICENSE",
+    "docs/*.md",
+    "docs/images/*",
+    "examples/*",
+    "benchmarks/*.md",
+    "benchmarks/results/*",
+    "tests/golden/*.md",
+    "*/pretrained/*.md",
+    "*/pretrained/*.csv",
+)
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add them, so that links between documents are those of the repository."""
+    for path in sorted({path for pattern in SHOWN for path in ROOT.glob(pattern) if path.is_file()}):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
