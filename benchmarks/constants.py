@@ -35,8 +35,8 @@ from pim.eval.judgements import Plan
 from pim.images.made import coarse, standard_picture
 from pim.pim.registration import Charges, register, stages
 from pim.scoring.aligned import CHARGES
+from pim.scoring.engine import pixels_of
 from pim.scoring.pictures import Reading, open_pair
-from pim.scoring.scorer import pixels_of
 from vggmetric.fitting.preferences import preferences
 
 Array = NDArray[np.float64]
