@@ -63,7 +63,7 @@ def table(stored: dict[str, Any]) -> str:
 
 
 def points(stored: dict[str, Any], times: dict[str, Any], case: str) -> list[Point]:
-    """Take of each metric that both files know its cost and its mean over sets, with an interval: sets are independent."""
+    """Take cost and mean over sets of the metrics that both files know, with an interval for independent sets."""
     size, _, batch = case.rpartition("x")
     measured = [
         row for row in times["rows"] if (row["size"], str(row["batch"]), row["what"]) == (size, batch, "forward")
