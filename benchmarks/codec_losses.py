@@ -27,11 +27,10 @@ from timing import setting
 
 import pim
 from ntc import store
-from ntc.distortion import PEAK, Distortion, mse
-from ntc.models.build import build
+from ntc.losses import PEAK, Distortion, mse
+from ntc.models import build
 from ntc.patches import Patches, PatchSettings, collect, spread
-from ntc.rd import as_picture, measure
-from ntc.rd_codec import LearnedCoder
+from ntc.rd import LearnedCoder, as_picture, measure
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text

@@ -15,6 +15,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import inference
 import numpy as np
 import torch
 import torch.distributed as dist
-from timing import Spread, setting
+from timing import Case, Spread, ratio, setting, timed
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.profiler import ProfilerActivity, profile
@@ -189,16 +190,15 @@ def compiled(device: torch.device, sizes: Sizes) -> Found:
     metric, (x, y) = pim.load("pim").to(device), images(sizes.batch, sizes.side, sizes.side, device)
     fast = torch.compile(metric)
     cases = [
-        inference.Case(name, lambda call=call: inference.forward(call, x, y))
-        for name, call in (("eager", metric), ("compiled", fast))
+        Case(name, partial(inference.forward, call, x, y)) for name, call in (("eager", metric), ("compiled", fast))
     ]
-    times = inference.timed(cases, sizes.rounds, inference.clock(device))
+    times = timed(cases, sizes.rounds, inference.clock(device))
     with torch.no_grad():
         difference = apart(fast(x, y).cpu(), metric(x, y).cpu())
     return {
         "good": difference <= PARITY,
         "apart": difference,
-        "to eager": vars(inference.ratio(times["compiled"], times["eager"])),
+        "to eager": vars(ratio(times["compiled"], times["eager"])),
     }
 
 

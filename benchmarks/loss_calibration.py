@@ -3,7 +3,7 @@
     python benchmarks/loss_calibration.py VIDEOS
 
 Sample images are 64 crops from the videos that are not held out; distorted ones come from a coarse cosine
-transform (`pim.calibration.coarse`), or with `--against jpeg:20` from an encoder: how far the ratio depends on that
+transform (`pim.images.made.coarse`), or with `--against jpeg:20` from an encoder: how far the ratio depends on that
 says how far one weight can be right.
 """
 
@@ -20,7 +20,8 @@ from video_crops import crops
 
 import pim
 from ntc.rd import ANCHORS, as_picture, as_tensor
-from pim.calibration import coarse, measure
+from pim.calibration import measure
+from pim.images.made import coarse
 
 SIZE = 176  # pixels; MS-SSIM needs 161
 
