@@ -141,6 +141,16 @@ def test_files_of_every_kind_of_codec_come_back(tmp_path: Path) -> None:
     assert all((row["sizes that fail"], row["exact"]) == ("0", "True") for row in rows)
 
 
+def test_the_stages_of_coding_add_up(tmp_path: Path) -> None:
+    picture = ROOT / "examples" / "reference.png"
+    benchmark("codec_stages.py", picture, "--threads", 1, "--rounds", 1, "--output", tmp_path / "stages.json")
+    rows = json.loads((tmp_path / "stages.json").read_text())["rows"]
+    for way, count in (("encode", 4), ("decode", 3)):
+        whole, *stages = (row["ms"] for row in rows if row["way"] == way)
+        assert len(stages) == count
+        assert 0 < sum(stages) < whole
+
+
 def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Path) -> None:
     for folder in ("a", "b", "c"):
         (tmp_path / "videos" / folder).mkdir(parents=True)
