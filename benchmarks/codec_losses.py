@@ -23,9 +23,6 @@ from pathlib import Path
 import torch
 from codec_judges import JUDGES, Measured, found_in, show, tables
 from codec_pictures import write_kit, write_page
-from ntc.distortion import PEAK, Distortion, mse
-from ntc.models.build import build
-from ntc.rd_codec import LearnedCoder
 from timing import setting
 
 import pim

@@ -296,7 +296,7 @@ def test_an_input_is_never_overwritten(cli: Cli, here: Path) -> None:
     assert "overwrite" in ran.err
     (here / "pairs.csv").write_text("reference,distorted\nref.png,a.png\n")
     for target in ("pairs.csv", "a.png"):
-        assert "overwrite" in cli("score", "--pairs", "pairs.csv", "-m", "psnr", "-o", target).err
+        assert "overwrite" in cli("score", "--pairs", "pairs.csv", "-m", "psnr", "--format", "csv", "-o", target).err
 
 
 def test_two_metrics_of_one_name_are_refused(cli: Cli, here: Path, tiny_pim: Path) -> None:
@@ -484,7 +484,7 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
     [
         ("", "empty"),
         ("reference,distorted\n", "no pairs"),
-        ("reference,distort\na,b\n", "no column 'distorted'; did you mean 'distort'"),
+        ("reference,distort\na,b\n", "no column 'distorted'; rename 'distort' if that is it"),
         ("reference,distorted,reference\na,b,c\n", "two columns called 'reference'"),
         ("reference,distorted,value\na,b,1\n", "rename"),
         ("reference,distorted\na,b\na\n", "line 3: the column distorted is empty"),

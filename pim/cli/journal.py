@@ -12,9 +12,9 @@ from typing import Any
 from pim.cli.records import Scored, Settings, describe, versions
 from pim.core.files import write_bytes
 from pim.core.metric import Metric
+from pim.scoring.engine import Score
 from pim.scoring.pairs import STDIN, Pair
 from pim.scoring.pictures import FilePicture
-from pim.scoring.engine import Score
 
 Key = tuple[str, ...]
 Scores = Generator[Score[Pair], None, None]

@@ -92,6 +92,8 @@ def map(
     with common.progress("map", len(pairs)) as advance:
         for pair, to in pairs:
             try:
+                if folders:
+                    to.parent.mkdir(parents=True, exist_ok=True)
                 _one(pair, to, how, opening)
             except PimError as error:
                 if not folders:
@@ -141,7 +143,6 @@ def _one(pair: Pair, target: Path, how: _How, opening: OpenOptions) -> None:
     maps = _maps(how.metric, images, how.device, how.layers)
     ending = target.suffix.lower()
     drawn = None if ending == ".npy" else _drawn(maps, how, images)
-    target.parent.mkdir(parents=True, exist_ok=True)
     _write(target, ending, maps, drawn)
 
 
