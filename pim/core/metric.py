@@ -343,7 +343,9 @@ def check_values(images: dict[str, Tensor]) -> None:
     bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(_plain(image))])
     for name, (low, high) in zip(images, bounds.reshape(-1, 2).cpu().tolist(), strict=True):
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise InputError(_range_message(name, low, high))
+            turned = name == "reference" and images[name].requires_grad
+        hint = "; it has a gradient: the reference comes first, what a network made second" if turned else ""
+        raise InputError(_range_message(name, low, high) + hint)
 
 
 def _plain(image: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from pim.cli import common
 from pim.cli.common import destination, one_line, progress
 from pim.cli.ntc import rd_output
 from pim.errors import PimError, UsageError, did_you_mean
-from pim.scoring.pairs import image_files
+from pim.scoring.folders import image_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
