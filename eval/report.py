@@ -19,6 +19,7 @@ from pim.core import look
 from pim.eval import report_plots as plots
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions
+from pim.eval.conclusions import conclude
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Figure
 from pim.eval.report_cases import Case, Gallery, cases
@@ -35,6 +36,7 @@ class Section:
 
     name: str
     dataset: str
+    found: str  # what the run says, in sentences
     lead: str
     facts: tuple[tuple[str, str], ...]
     tables: tuple[Table, ...]
@@ -74,6 +76,7 @@ def section(folder: Path, options: AnalysisOptions, gallery: Gallery | None) -> 
     return Section(
         name=folder.resolve().name,
         dataset=run.about.dataset,
+        found=" ".join(conclude(analysis)),
         lead=f"{tables.rows_line(analysis)}; {tables.EXPLAINED[run.about.kind]}",
         facts=tuple(_facts(stored, analysis)),
         tables=tuple(_main_tables(analysis)),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pim.eval.analysis import Analysis, MetricValues
 from pim.eval.bootstrap import LEVEL, smallest_p
+from pim.eval.conclusions import conclude
 from pim.eval.figures import AGREED, ALL, PRECISION, Comparison, Figure
 from pim.eval.judgements import About, Judgement
 
@@ -42,7 +43,11 @@ EXPLAINED = {  # what the numbers of a kind of data set are
 
 def document(analysis: Analysis) -> dict[str, Any]:
     """Everything, for JSON and for reports."""
-    return {**analysis.as_dict(), "published": published(analysis.about.dataset)}
+    return {
+        **analysis.as_dict(),
+        "published": published(analysis.about.dataset),
+        "conclusion": " ".join(conclude(analysis)),
+    }
 
 
 def published(dataset: str) -> list[dict[str, Any]]:
@@ -98,8 +103,8 @@ def text(analysis: Analysis) -> str:
         parts.append("".join(_wrapped(line) for line in cell_lines(analysis)))
     else:
         parts.append(_pivot(figures[0].statistic, figures, lambda f: f.part))
-    parts += [_comparisons(analysis), _published(analysis), _notes(analysis)]
-    return "\n".join(part for part in parts if part)
+    parts += [_comparisons(analysis), _published(analysis), _notes(analysis), _wrapped(" ".join(conclude(analysis)))]
+    return "\n".join(part for part in parts if part.strip())
 
 
 def rows_line(analysis: Analysis) -> str:
