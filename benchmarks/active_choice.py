@@ -74,18 +74,14 @@ def curve(world: World, rule: Rule, seed: int) -> tuple[Array, float]:
     asked, held = _pairs(world, rng)
     chance, right = _chances(world, theta, asked), _chances(world, theta, held)
     names = [(f"{r:03}", f"{a:03}", f"{b:03}") for r, a, b in asked]
-    rules: dict[Rule, _Random | LeastJudged | MostInformative] = {
-        "random": _Random(),
-        "all": LeastJudged(),
-        "active": MostInformative(names),
-    }
-    chooser = rules[rule]
+    rules: dict[Rule, _Random | LeastJudged | MostInformative]
+    rules = {"random": _Random(), "all": LeastJudged(), "active": MostInformative(names)}
     tally, seen = Tally.empty(len(asked)), np.zeros((world.raters, len(asked)), dtype=bool)
     rng, found = np.random.default_rng([seed, 1]), []
     every = world.references * world.candidates // PER_CANDIDATE
     for number in range(1, world.answers * PER_CANDIDATE * every + 1):
         rater = number % world.raters
-        pick = chooser.pick(~seen[rater], tally, rng)
+        pick = rules[rule].pick(~seen[rater], tally, rng)
         seen[rater, pick] = True
         (tally.first if rng.random() < chance[pick] else tally.second)[pick] += 1
         if number % every == 0:

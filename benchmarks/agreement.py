@@ -2,9 +2,11 @@
 
     python benchmarks/agreement.py store tid2013=tid.json raid=raid.json sr=sr.json jpeg=jpeg.json
     python benchmarks/agreement.py table
+    python benchmarks/agreement.py draw inference.json
 
 `store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, and
-keeps their headline numbers in results/agreement.json; `table` prints them. Pooled agreement is SRCC over all rows, or
+keeps their headline numbers in results/agreement.json; `table` prints them; `draw` makes of them and of the output of
+inference.py the picture docs/images/agreement_vs_cost.svg. Pooled agreement is SRCC over all rows, or
 the share of answers for choices; the mean counts every set alike.
 """
 
@@ -12,13 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pim.core.files import write_text
+from agreement_vs_cost import Point, draw
 
+from pim.core.files import write_text
+from pim.metrics.registry import DEFAULT
+
+PICTURE = Path(__file__).parents[1] / "docs" / "images" / "agreement_vs_cost.svg"
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
 SETS = {"tid2013": "TID2013 part", "raid": "RAID part", "sr": "super-resolution", "jpeg": "JPEG encoders"}
 POOLED, WITHIN = ("all", ("SRCC", "2AFC")), ("mean of types", ("SRCC",))
@@ -55,6 +62,24 @@ def table(stored: dict[str, Any]) -> str:
     return "\n".join([*lines, *(text for _, text in ordered)])
 
 
+def points(stored: dict[str, Any], times: dict[str, Any], case: str) -> list[Point]:
+    """Take cost and mean over sets of the metrics that both files know, with an interval for independent sets."""
+    size, _, batch = case.rpartition("x")
+    measured = [
+        row for row in times["rows"] if (row["size"], str(row["batch"]), row["what"]) == (size, batch, "forward")
+    ]
+    cost = {row["metric"]: row["ms per pair"] for row in measured}
+    found = []
+    for name in {name for numbers in stored["sets"].values() for name in numbers}:
+        cells = [stored["sets"].get(key, {}).get(name, {}).get("pooled") for key in SETS]
+        timed = f"{name}+align" if name == DEFAULT else name  # which aligns unless told otherwise
+        if timed in cost and all(cell is not None for cell in cells):
+            mean = sum(cell["value"] for cell in cells) / len(cells)
+            half = math.hypot(*((cell["high"] - cell["low"]) / 2 for cell in cells)) / len(cells)
+            found.append(Point(name, cost[timed], mean, mean - half, mean + half))
+    return sorted(found, key=lambda point: point.cost)
+
+
 def _short(value: float) -> str:
     return f"{value:.3f}".replace("0.", ".", 1)
 
@@ -66,8 +91,9 @@ def _interval(cell: dict[str, Any]) -> str:
 def main() -> None:
     """Store results, or print the table of those that are stored."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["store", "table"])
-    parser.add_argument("results", nargs="*", metavar="SET=FILE")
+    parser.add_argument("what", choices=["store", "table", "draw"])
+    parser.add_argument("results", nargs="*", metavar="SET=FILE", help="for draw: the .json file of inference.py")
+    parser.add_argument("--case", default="768x512x1", help="width, height, batch in that file")
     arguments = parser.parse_args()
     if arguments.what == "store":
         sets: dict[str, dict[str, Any]] = {}
@@ -79,7 +105,13 @@ def main() -> None:
         about = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "sets": sets}
         write_text(RESULTS, json.dumps(about, indent=1) + "\n")
         return
-    print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    stored = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if arguments.what == "draw":
+        (path,) = arguments.results
+        found = points(stored, json.loads(Path(path).read_text(encoding="utf-8")), arguments.case)
+        title = f"mean agreement over {len(SETS)} sets, pairs of {arguments.case.rpartition('x')[0]} pixels"
+        write_text(PICTURE, draw(found, "SRCC, or share of answers", title))
+    print(table(stored))
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def coded(asked: argparse.Namespace) -> Iterator[tuple[str, Path]]:
             yield loss.name, file
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Train, compare or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True)
@@ -200,7 +200,7 @@ def main() -> None:
         command.add_argument("folder", type=Path)
         command.add_argument("target", type=Path)
         command.set_defaults(do=lambda asked, write=write: write(dict(coded(asked)), asked.pictures, asked.target))
-    asked = parser.parse_args()
+    asked = parser.parse_args(arguments)
     asked.do(asked)
 
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import pim
 from pim.core.metric import Metric
 from pim.metrics.peers import PeerMetric
+from pim.scoring.aligned import Aligned
 
 VGG, MS_SSIM = "vgg-16 features", "pytorch-msssim ms-ssim"
 LPIPS = ("lpips-alex", "lpips-vgg")
@@ -55,10 +56,16 @@ def metrics(names: list[str]) -> dict[str, Metric]:
     available = [status.info.name for status in pim.list_metrics() if status.available]
     wanted = names or available
     random = [name for name in LPIPS if name not in available and (name in names or not names)]
-    found = {name: pim.load(name) for name in wanted if name not in random}
+    found = {name: _load(name) for name in wanted if name not in random}
     if random and importlib.util.find_spec("lpips") is not None:
         found |= {name: random_lpips(name.removeprefix("lpips-")) for name in random}
     return found
+
+
+def _load(name: str) -> Metric:
+    """A metric, which `NAME+align` registers first; the pairs that are timed are not displaced."""
+    plain = pim.load(name.removesuffix("+align"))
+    return Aligned(plain) if plain.name != name else plain
 
 
 def random_lpips(backbone: str) -> Metric:

@@ -3,7 +3,7 @@
     python benchmarks/loss_calibration.py VIDEOS
 
 Sample images are 64 crops from the videos that are not held out; distorted ones come from a coarse cosine
-transform (`pim.calibration.coarse`), or with `--against jpeg:20` from an encoder: how far the ratio depends on that
+transform (`pim.images.made.coarse`), or with `--against jpeg:20` from an encoder: how far the ratio depends on that
 says how far one weight can be right.
 """
 

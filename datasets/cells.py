@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pim.datasets.numerals import Numbers, numbers
-from pim.errors import InputError, did_you_mean
+from pim.errors import InputError, lacking
 
 SEPARATORS = "\t;,|"
 LARGEST = 1 << 30  # bytes of text, however well it is compressed
@@ -59,7 +59,7 @@ class Rows:
         """
         for name in names:
             if name not in self.columns:
-                raise InputError(f"{self.path} has no column {name!r}; {did_you_mean(name, self.columns)}")
+                raise InputError(f"{self.path} has no column {name!r}; {lacking(name, self.columns)}")
 
     def column(self, name: str) -> list[str]:
         """The cells of a column."""

@@ -1,11 +1,14 @@
-"""Rate-distortion curves as one SVG file: a chart for every metric, a colour for every codec."""
+"""Rate-distortion curves as one picture: a chart for every metric, a colour for every codec."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from pim.core import look
+from pim.core.files import write_text, written_whole
 from pim.core.info import MetricInfo
+from pim.errors import PimError
 from pim.eval.bd_rate import Curve
 from pim.eval.report_charts import Axis, Chart, Series, dots, line
 
@@ -13,13 +16,48 @@ ACROSS = 3  # charts beside each other
 CHART_WIDTH, CHART_HEIGHT, LINE = 370, 300, 18  # of rates.svg
 
 
-def draw(by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> str:
-    """Draw the curves of every codec, by metric; the title says what was measured, for those who cannot see it."""
+def draw(path: Path, by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> None:
+    """Draw the curves of every codec, by metric, into an .svg, .png or .pdf file.
+
+    Args:
+        path: The file; written whole or not at all.
+        by_metric: Curves by metric and codec.
+        infos: Of the metrics.
+        title: What was measured, for those who cannot see it.
+
+    Raises:
+        PimError: if it cannot be written, or matplotlib, which draws all but SVG, is not installed.
+    """
     shown = {metric: curves for metric, curves in by_metric.items() if curves}
+    if path.suffix.lower() == ".svg":
+        write_text(path, _svg(shown, infos, title))
+    else:
+        _print(path, shown, infos, title)
+
+
+def _print(path: Path, shown: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> None:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise PimError("only .svg is drawn without matplotlib: pip install 'pim-metric[ntc]'") from error
+    figure = Figure(figsize=(4.5 * len(shown), 4), layout="constrained")
+    for place, (metric, curves) in enumerate(shown.items(), 1):
+        axes = figure.add_subplot(
+            1, len(shown), place, xlabel="bits per pixel", ylabel=quality_label(metric, infos[metric])
+        )
+        for name, curve in curves.items():
+            axes.plot(curve.rate, curve.quality, marker=".", label=name)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    with written_whole(path) as stream:
+        figure.savefig(stream, format=path.suffix[1:].lower(), dpi=150, metadata={"Title": title})
+
+
+def _svg(shown: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, MetricInfo], title: str) -> str:
     codecs = list(dict.fromkeys(name for curves in shown.values() for name in curves))
     charts = [_chart(metric, curves, infos[metric], codecs) for metric, curves in shown.items()]
     top = -(-len(charts) // ACROSS) * CHART_HEIGHT + LINE // 2
-    return (
+    drawn: str = (
         look.environment("pim.eval")
         .get_template("rates.svg")
         .render(
@@ -32,6 +70,7 @@ def draw(by_metric: Mapping[str, Mapping[str, Curve]], infos: Mapping[str, Metri
             title=title,
         )
     )
+    return drawn
 
 
 def _chart(metric: str, curves: Mapping[str, Curve], info: MetricInfo, codecs: Sequence[str]) -> Chart:

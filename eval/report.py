@@ -22,23 +22,11 @@ from pim.eval.analysis import Analysis, AnalysisOptions
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Figure
 from pim.eval.report_cases import Case, Gallery, cases
-from pim.eval.report_charts import BarChart, Chart
+from pim.eval.report_charts import BarChart, Chart, Table
 from pim.eval.session import SUMMARY, Finished, analyse_again
 from pim.eval.store import StoredRun, reading
 
 Line = Sequence[str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as text; the first column names the lines."""
-
-    title: str
-    heading: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-    foot: str = ""
-    published: bool = False  # its values are others'
-    words: bool = False  # its cells are text
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,18 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Table:
+    """A table as text; the first column names the lines."""
+
+    title: str
+    heading: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+    foot: str = ""
+    published: bool = False  # its values are others'
+    words: bool = False  # its cells are text
+
+
+@dataclass(frozen=True)
 class Axis:
     """From values to coordinates."""
 

@@ -16,9 +16,9 @@ from PIL import Image
 from pim.core.metric import Metric
 from pim.errors import PimError
 from pim.eval.boxes import Box, box_sums
-from pim.eval.judgements import PlannedPair
 from pim.images import heatmap
 from pim.images.opener import OpenOptions, Pixels
+from pim.scoring.pictures import PicturePair
 
 SIDE = 384  # largest side of a picture in the page
 STRIDE = 8  # pixels between the places that a part is looked for at
@@ -48,15 +48,16 @@ class View:
     note: str
 
 
-def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], opening: OpenOptions) -> View:
+def view(pair: PicturePair, labels: tuple[str, str], metrics: Sequence[Metric], opening: OpenOptions) -> View:
     """Open a pair and prepare it for a page, with the maps of metrics, or the plain difference if there are none.
 
     Raises:
         PimError: if a picture cannot be used, or the two have different sizes.
     """
-    first, second = pair.reference.open(opening).pixels, pair.distorted.open(opening).pixels
+    reference, distorted = pair.both()
+    first, second = (picture.open(opening).pixels for picture in (reference, distorted))
     if first.shape != second.shape:
-        raise PimError(f"{pair.distorted.name} has another size than {pair.reference.name}")
+        raise PimError(f"{distorted.name} has another size than {reference.name}")
     difference = np.abs(first - second).mean(axis=2)
     box = busiest(difference, SIDE)
     maps = [_map(f"map of {metric.name}", values, box) for metric, values in _maps(metrics, first, second).items()]
@@ -69,8 +70,8 @@ def view(pair: PlannedPair, labels: tuple[str, str], metrics: Sequence[Metric], 
         else f"A part of {box.width} x {box.height} px, where they differ most, of "
     )
     return View(
-        first=Frame(labels[0], Path(pair.reference.name).name, _image_uri(first[box.slices])),
-        second=Frame(labels[1], Path(pair.distorted.name).name, _image_uri(second[box.slices])),
+        first=Frame(labels[0], Path(reference.name).name, _image_uri(first[box.slices])),
+        second=Frame(labels[1], Path(distorted.name).name, _image_uri(second[box.slices])),
         maps=tuple(maps) or (plain,),
         width=box.width * factor,
         height=box.height * factor,

@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import PIL
@@ -33,23 +33,45 @@ from pim.scoring.engine import score
 Picture = NDArray[np.uint8]  # (H, W, 3), sRGB
 
 QUALITIES = tuple(map(str, (5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)))
+DECIBELS = tuple(map(str, range(24, 49, 3)))
+LIBRARIES = ("jpg", "libjpeg_turbo", "webp", "avif", "jpg_2000")
 SETTINGS = 9  # qualities that the curve of a learned codec consists of
 BT_601 = (0.299, 0.587, 0.114)  # R', G', B' in Y'
 
 
+class Coder(Protocol):
+    """Something that makes a file of a picture at several settings, and a picture of that file."""
+
+    @property
+    def name(self) -> str:
+        """The name of its curve."""
+
+    @property
+    def settings(self) -> Sequence[str]:
+        """Such as qualities."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that its files depend on beside picture and setting, for JSON."""
+
+    def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
+        """The file of a picture, and the picture in it."""
+
+
 @dataclass(frozen=True)
 class PillowCoder:
-    """JPEG or WebP as Pillow writes it."""
+    """A format as Pillow writes it."""
 
     name: str
     format: str  # as Pillow calls it
     options: Mapping[str, Any]
     settings: Sequence[str] = QUALITIES
+    layers: bool = False  # JPEG 2000: a setting is the PSNR in dB that is aimed at, not a quality
 
     @property
     def identity(self) -> dict[str, Any]:
         """Format, options, and the libraries that code."""
-        libraries = {library: features.version(library) for library in ("jpg", "libjpeg_turbo", "webp")}
+        libraries = {library: features.version(library) for library in LIBRARIES}
         return {"format": self.format, "options": dict(self.options), "pillow": PIL.__version__, **libraries}
 
     def code(self, picture: Picture, setting: str) -> tuple[bytes, Picture]:
@@ -59,8 +81,9 @@ class PillowCoder:
             InputError: if the format cannot hold the picture.
         """
         stream = io.BytesIO()
+        wanted = {"quality_mode": "dB", "quality_layers": [int(setting)]} if self.layers else {"quality": int(setting)}
         try:
-            Image.fromarray(picture).save(stream, self.format, quality=int(setting), **self.options)
+            Image.fromarray(picture).save(stream, self.format, **wanted, **self.options)
         except (OSError, ValueError) as error:
             height, width = picture.shape[:2]
             raise InputError(f"{self.name} cannot hold a picture of {width} x {height}: {error}") from error
@@ -128,12 +151,13 @@ class LearnedCoder:
         return data, to_8_bit(decompress(codec, data, picture.size))
 
 
-Coder = PillowCoder | LearnedCoder
 ANCHORS = {
     coder.name: coder
     for coder in (
         PillowCoder("jpeg", "JPEG", {"subsampling": "4:2:0", "optimize": True}),
         PillowCoder("webp", "WEBP", {"method": 4}),
+        PillowCoder("avif", "AVIF", {"subsampling": "4:2:0"}),
+        PillowCoder("jpeg2000", "JPEG2000", {"irreversible": True}, DECIBELS, layers=True),
     )
 }
 

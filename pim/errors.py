@@ -49,6 +49,17 @@ class UsageError(PimError, ValueError):
     exit_code = 2
 
 
+def lacking(name: str, there: Iterable[str]) -> str:
+    """Write the tail of a message about a heading that is not there: which to rename, or all that are there.
+
+    >>> lacking("distorted", ["reference", "distort"])
+    "rename 'distort' if that is it"
+    """
+    names = list(there)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"rename {near[0]!r} if that is it" if near else f"it has {', '.join(names)}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known one, or all of them.
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import codec_losses
 import mutations
 import numpy as np
 import pytest
@@ -141,6 +142,16 @@ def test_files_of_every_kind_of_codec_come_back(tmp_path: Path) -> None:
     assert all((row["sizes that fail"], row["exact"]) == ("0", "True") for row in rows)
 
 
+def test_the_stages_of_coding_add_up(tmp_path: Path) -> None:
+    picture = ROOT / "examples" / "reference.png"
+    benchmark("codec_stages.py", picture, "--threads", 1, "--rounds", 1, "--output", tmp_path / "stages.json")
+    rows = json.loads((tmp_path / "stages.json").read_text())["rows"]
+    for way, count in (("encode", 4), ("decode", 3)):
+        whole, *stages = (row["ms"] for row in rows if row["way"] == way)
+        assert len(stages) == count
+        assert 0 < sum(stages) < whole
+
+
 def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Path) -> None:
     for folder in ("a", "b", "c"):
         (tmp_path / "videos" / folder).mkdir(parents=True)
@@ -164,28 +175,34 @@ def test_a_study_of_codecs_compares_pairs_and_trains_nothing_twice(tmp_path: Pat
     assert made == {path: path.stat().st_mtime_ns for path in (tmp_path / "kept").glob("*.safetensors")}
 
 
-def test_losses_of_codecs_are_compared_and_shown_from_what_is_kept(tmp_path: Path) -> None:
+def test_losses_of_codecs_are_compared_and_shown_from_what_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: object) -> str:
+        codec_losses.main([str(argument) for argument in arguments])
+        return capsys.readouterr().out
+
     (tmp_path / "videos").mkdir()
     for number in range(21):
         noise = np.random.default_rng(number).integers(0, 256, (70, 90, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / "videos" / f"{number}.png")
     small = ("--steps", 1, "--batch", 2, "--window", 64, "--count", 1, "--loss", "mse", "--loss", "pim-weak")
     train = ("train", tmp_path / "videos", ROOT / "examples", kept := tmp_path / "kept", *small, "--judge", "psnr")
-    benchmark("codec_losses.py", *train)
+    assert "measured" in run(*train)
     made = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
     assert {path.stem for path in kept.glob("*-[0-9].json")} == {"mse-0", "mse-1", "mse-2", "pim-weak-0"}
-    assert "measured" not in benchmark("codec_losses.py", *train)
+    assert "measured" not in run(*train)
     assert made == {path: path.stat().st_mtime_ns for path in kept.iterdir()}
 
-    assert "pim-weak" in benchmark("codec_losses.py", "table", kept, "--output", tmp_path / "table.json")
+    assert "pim-weak" in run("table", kept, "--output", tmp_path / "table.json")
     found = json.loads((tmp_path / "table.json").read_text())
     assert {(row["loss"], row["judge"]) for row in found["changes"]} == {("mse", "psnr"), ("pim-weak", "psnr")}
-    benchmark("codec_losses.py", "page", ROOT / "examples", kept, tmp_path / "page.png")
+    run("page", ROOT / "examples", kept, tmp_path / "page.png")
     with Image.open(tmp_path / "page.png") as drawn:
         assert drawn.width > 3 * 2 * 100
-    said = benchmark("codec_losses.py", "kit", ROOT / "examples", kept, tmp_path / "kit")
-    (command,) = (line for line in said.splitlines() if line.startswith("pim rate serve"))
-    assert all(Path(folder).is_dir() for folder in command.split()[3:6])
+    said = run("kit", ROOT / "examples", kept, tmp_path / "kit")
+    assert said.startswith("pim rate serve")
+    assert all(Path(folder).is_dir() for folder in said.split()[3:6])
 
 
 def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:

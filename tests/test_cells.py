@@ -15,7 +15,8 @@ from pim.datasets import table
 from pim.datasets.cells import read_rows
 from pim.datasets.numerals import numbers
 from pim.errors import InputError
-from pim.scoring.pairs import from_folders, from_table
+from pim.scoring.folders import from_folders
+from pim.scoring.pairs import from_table
 
 PLAIN = "Codec,Bit rate\nzoé,1.5\nb,2\n"
 
@@ -148,7 +149,7 @@ def test_pairs_are_found_in_another_case_and_normal_form_and_keep_their_headings
     assert Path(pair.reference_path).is_file()
     assert Path(pair.distorted_path).is_file()
     assert pair.extra == {"My Note": "1,5"}
-    assert len(from_folders(str(tmp_path / "a"), str(tmp_path / "b")).items) == 1
+    assert len(from_folders(str(tmp_path / "a"), [str(tmp_path / "b")]).items) == 1
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:

@@ -139,3 +139,40 @@ def test_layers_are_refused_where_there_are_none(cli: Cli, here: Path, tiny_pim:
     ran = cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png", "--layers")
     assert (ran.code, ran.err.count("\n")) == (2, 1)
     assert "tiny has no maps by layer" in ran.err
+
+
+def test_a_triptych_shows_reference_distorted_and_map(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png")
+    assert cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "three.png", "--triptych").code == 0
+    drawn, three = (np.asarray(Image.open(name)) for name in ("map.png", "three.png"))
+    assert np.array_equal(three[:, -drawn.shape[1] :], drawn)
+    width = (three.shape[1] - drawn.shape[1]) // 2
+    for left, name in ((0, "ref.png"), (width, "spot.png")):
+        shown = three[42 : 42 + 270, left + 14 : left + 14 + 360]
+        assert np.array_equal(shown, np.asarray(Image.open(name)).repeat(3, 0).repeat(3, 1))
+
+
+def test_folders_give_a_folder_of_maps(cli: Cli, here: Path, tiny_pim: Path) -> None:
+    for folder, source in (("ref", "ref.png"), ("dist", "spot.png")):
+        for name in ("one", "sub/two", "torn"):
+            (here / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (here / folder / f"{name}.png").write_bytes((here / source).read_bytes())
+    (here / "dist" / "torn.png").write_bytes(b"torn")
+    cli("map", "ref.png", "spot.png", "-m", tiny_pim, "-o", "map.png")
+    ran = cli("map", "ref", "dist", "-m", tiny_pim, "-o", "maps")
+    assert ran.code == 1
+    assert "dist/torn.png" in ran.err
+    assert "1 of 3 maps failed" in ran.err
+    made = sorted(path for path in (here / "maps").rglob("*") if path.is_file())
+    assert [path.relative_to(here).as_posix() for path in made] == ["maps/one.png", "maps/sub/two.png"]
+    assert all(path.read_bytes() == (here / "map.png").read_bytes() for path in made)
+
+
+@pytest.mark.parametrize(("target", "said"), [("map.png", "must be a folder"), ("ref", "would overwrite an input")])
+def test_maps_of_folders_go_to_a_folder_of_their_own(cli: Cli, here: Path, target: str, said: str) -> None:
+    for folder in ("ref", "dist"):
+        (here / folder).mkdir()
+        (here / folder / "one.png").write_bytes((here / "ref.png").read_bytes())
+    ran = cli("map", "ref", "dist", "-o", target)
+    assert ran.code == 2
+    assert said in ran.err

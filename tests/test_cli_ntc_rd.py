@@ -214,3 +214,82 @@ def test_another_metric_measures_only_what_it_adds(cli, photos, tmp_path, monkey
     assert [row["counted:f"] for row in both] == [row["counted:f"] for row in first]
     assert [row["bpp"] for row in both] == [row["bpp"] for row in first]
     assert all(row["psnr"] and row["psnr-y"] for row in both)
+
+
+@pytest.fixture
+def coded(photos: Path, tmp_path: Path) -> Path:
+    """coded/SETTING/NAME.webp, and streams/NAME_qSETTING.bin with NAME_qSETTING.png decoded of it."""
+    (tmp_path / "streams").mkdir()
+    for setting in (5, 50, 95):
+        (tmp_path / "coded" / str(setting)).mkdir(parents=True)
+        for name in ("0", "1"):
+            file = tmp_path / "coded" / str(setting) / f"{name}.webp"
+            Image.open(photos / f"{name}.png").save(file, quality=setting, method=4)
+            Image.open(file).convert("RGB").save(tmp_path / "streams" / f"{name}_q{setting}.png")
+            (tmp_path / "streams" / f"{name}_q{setting}.bin").write_bytes(file.read_bytes())
+    return tmp_path
+
+
+def test_files_of_any_codec_are_a_curve(cli, photos, coded) -> None:
+    wanted = ("--files", f"mine={coded / 'coded'}", "--files", f"theirs={coded}/streams/{{name}}_q{{setting}}.*")
+    ran = cli("ntc", "rd", photos, "-m", "psnr", "--anchor", "webp", *wanted, "--format", "csv")
+    assert (ran.code, ran.err) == (0, "")
+    found = {(row["codec"], row["setting"]): (row["bpp"], row["psnr"]) for row in rows(ran.out)}
+    assert [setting for codec, setting in found if codec == "mine"] == ["5", "50", "95"]
+    for setting in ("5", "50", "95"):  # Pillow's own files, counted and compared by itself
+        assert found["mine", setting] == found["theirs", setting] == found["webp", setting]
+
+
+def test_a_file_that_changed_is_measured_again(cli, photos, coded) -> None:
+    command = ("ntc", "rd", photos, "-m", "psnr", "--anchor", "none", "--files", f"mine={coded / 'coded'}")
+    before = cli(*command, "--format", "csv").out
+    (coded / "coded" / "50" / "0.webp").write_bytes((coded / "coded" / "95" / "0.webp").read_bytes())
+    after = cli(*command, "--format", "csv").out
+    assert before.splitlines()[1] == after.splitlines()[1]
+    assert before.splitlines()[2] != after.splitlines()[2]
+
+
+def test_a_picture_without_its_file_is_named_and_counts_for_none(cli, photos, coded) -> None:
+    (coded / "coded" / "50" / "0.webp").unlink()
+    command = ("ntc", "rd", photos, "-m", "psnr", "--anchor", "none", "--files", f"mine={coded / 'coded'}")
+    ran = cli(*command, "--format", "csv")
+    assert ran.code == 1
+    assert "0.png: mine has no file of it at the setting 50" in ran.err
+    assert {row["images"] for row in rows(ran.out)} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("coded/", "give NAME=FOLDER or NAME=PATTERN"),
+        ("mine=nowhere/", "no file fits nowhere"),
+        ("mine={name}.webp", "needs {setting} exactly once"),
+        ("mine=streams/{setting}/{name}/{name}.webp", "needs {name} exactly once"),
+        ("mine=three/{setting}/{name}.*", "have one name; expected one file, or a decoded picture"),
+    ],
+)
+def test_patterns_that_say_nothing_are_refused(cli, photos, coded, monkeypatch, pattern, message) -> None:
+    monkeypatch.chdir(coded)
+    (coded / "three" / "1").mkdir(parents=True)
+    for ending in ("png", "bin", "avif"):
+        (coded / "three" / "1" / f"0.{ending}").touch()
+    ran = cli("ntc", "rd", photos, "-m", "psnr", "--files", pattern)
+    assert ran.code == 2
+    assert message in ran.err
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf"])
+def test_curves_are_drawn_for_print(cli, photos, coded, ending) -> None:
+    drawn = coded / f"rd.{ending}"
+    points = ("-m", "psnr", "--anchor", "none", "--files", f"mine={coded / 'coded'}")
+    assert cli("ntc", "rd", photos, *points, "--plot", drawn).code == 0
+    assert drawn.read_bytes().startswith({"png": b"\x89PNG", "pdf": b"%PDF"}[ending])
+
+
+def test_the_further_anchors_have_curves_that_rise(cli, photos) -> None:
+    command = ("ntc", "rd", photos, "-m", "psnr", "--anchor", "avif", "--anchor", "jpeg2000", "--format", "csv")
+    found = rows(cli(*command).out)
+    for codec in ("avif", "jpeg2000"):
+        points = [(float(row["bpp"]), float(row["psnr"])) for row in found if row["codec"] == codec]
+        assert points == sorted(points)
+        assert len({rate for rate, _ in points}) > 5

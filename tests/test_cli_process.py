@@ -82,11 +82,13 @@ def test_ctrl_c_stops_and_says_what_is_kept(process: Start, folder: Path, to_fil
     assert err.count("\n") == 1
     if to_file:
         assert "out.csv is not written" in err
-        assert sorted(path.name for path in folder.iterdir()) == ["dist.png", "long.csv", "out.csv", "ref.png"]
+        assert sorted(path.name for path in folder.iterdir()) == [
+            *(".out.csv.partial", "dist.png", "long.csv", "out.csv", "ref.png")
+        ]
         assert (folder / "out.csv").read_text() == "old"
     else:
         assert "complete" in err
-        assert all(line.endswith(",psnr," + line.split(",")[3] + ",false") for line in out.splitlines()[1:])
+        assert all(line.endswith(",psnr," + line.split(",")[3] + ",false,") for line in out.splitlines()[2:])
 
 
 @pytest.mark.slow

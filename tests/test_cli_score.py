@@ -149,7 +149,7 @@ def test_a_failure_in_a_batch_takes_no_neighbour_along(cli: Cli, here: Path, mon
     (here / "pairs.csv").write_text("reference,distorted\nref.png,a.png\na.png,a.png\nb.png,a.png\n")
     ran = cli("score", "--pairs", "pairs.csv", "-m", "equal_fails:f", "--format", "csv", "--batch-size", 3)
     assert ran.code == 1
-    assert [row["reference"] for row in rows(ran.out)] == ["ref.png", "b.png"]
+    assert [row["reference"] for row in rows(ran.out) if not row["error"]] == ["ref.png", "b.png"]
     assert "a.png against a.png" in ran.err.splitlines()[0]
 
 
@@ -163,7 +163,8 @@ def test_failures_are_named_and_the_others_done(cli: Cli, here: Path, batch_size
     (here / "pairs.csv").write_text(table)
     ran = cli("score", "--pairs", "pairs.csv", "-m", "psnr", "--format", "csv", "--batch-size", batch_size)
     assert ran.code == 1
-    assert [row["distorted"] for row in rows(ran.out)] == ["a.png", "b.png"]
+    assert [row["distorted"] for row in rows(ran.out) if row["value"]] == ["a.png", "b.png"]
+    assert [bool(row["error"]) for row in rows(ran.out)] == [False, True, True, True, False]
     lines = ran.err.splitlines()
     assert len(lines) == 4
     for line, part in zip(lines, ("torn.png", "missing.png", "small.png is 20 x 20", "3 of 5 pairs"), strict=True):
@@ -200,18 +201,12 @@ def test_workers_and_batches_change_no_value_and_no_order(cli: Cli, here: Path, 
     (here / "pairs.csv").write_text("\n".join(lines))
     common = ("score", "--pairs", "pairs.csv", "-m", tiny_pim, "-m", "psnr", "--format", "csv")
     plain = rows(cli(*common, "--workers", 0).out)
-    assert len(plain) == 20
+    assert len(plain) == 22
     for workers, batch_size in ((1, 1), (3, 1), (0, 4), (3, 4), (2, 100)):
         other = rows(cli(*common, "--workers", workers, "--batch-size", batch_size).out)
         for row, same in zip(plain, other, strict=True):
-            assert float(row.pop("value") if batch_size == 100 else row["value"]) == pytest.approx(
-                float(same.pop("value") if batch_size == 100 else same["value"]), rel=1e-6
-            )
-            assert (row["distorted"], row["metric"], row["number"]) == (
-                same["distorted"],
-                same["metric"],
-                same["number"],
-            )
+            assert float(row["value"] or -1) == pytest.approx(float(same["value"] or -1), rel=1e-6)
+            assert all(row[name] == same[name] for name in ("distorted", "metric", "number", "error"))
 
 
 def test_images_of_another_size_are_refused_and_resized_on_demand(cli: Cli, here: Path) -> None:
@@ -301,7 +296,7 @@ def test_an_input_is_never_overwritten(cli: Cli, here: Path) -> None:
     assert "overwrite" in ran.err
     (here / "pairs.csv").write_text("reference,distorted\nref.png,a.png\n")
     for target in ("pairs.csv", "a.png"):
-        assert "overwrite" in cli("score", "--pairs", "pairs.csv", "-m", "psnr", "-o", target).err
+        assert "overwrite" in cli("score", "--pairs", "pairs.csv", "-m", "psnr", "--format", "csv", "-o", target).err
 
 
 def test_two_metrics_of_one_name_are_refused(cli: Cli, here: Path, tiny_pim: Path) -> None:
@@ -364,11 +359,11 @@ def test_unmatched_and_doubled_names_are_listed_and_skipped_only_on_demand(cli: 
         picture(folders / folder / f"twice.{ending}")
     ran = cli("score", "ref", "dist", "-m", "psnr")
     assert (ran.code, ran.out) == (1, "")
-    for part in ("ref lacks 'other'", "dist lacks 'alone'", "dist has more than one file called 'k2', 'twice'"):
+    for part in ("ref lacks 'other'", "dist lacks 'alone'", "dist has more than one file for 'k2', 'twice'"):
         assert part in ran.err
-    ran = cli("score", "ref", "dist", "-m", "psnr", "--allow-unmatched")
+    ran = cli("score", "ref", "dist", "-m", "psnr", "--allow-unmatched", "--format", "csv")
     assert ran.code == 0
-    assert len(ran.out.splitlines()) == 1
+    assert [row["picture"] for row in rows(ran.out)] == ["k1"]
     assert "4 names" in ran.err
     document = json.loads(cli("score", "ref", "dist", "-m", "psnr", "--allow-unmatched", "--format", "json").out)
     assert document["settings"]["skipped"] == 4
@@ -382,18 +377,20 @@ def test_many_unmatched_names_are_counted_after_the_first_five(cli: Cli, folders
 
 def test_files_without_an_image_name_are_left_out_aloud(cli: Cli, folders: Path) -> None:
     (folders / "ref" / "readme.txt").write_text("x")
-    ran = cli("score", "ref", "dist", "-m", "psnr")
-    assert len(ran.out.splitlines()) == 2
+    ran = cli("score", "ref", "dist", "-m", "psnr", "--format", "csv")
+    assert len(rows(ran.out)) == 2
     assert "ref/readme.txt" in ran.err
 
 
 @pytest.mark.parametrize(
     ("paths", "code", "said"),
     [
-        (("ref", "ref.png"), 2, "give two folders"),
-        (("ref", "dist", "dist"), 2, "give two folders"),
+        (("ref", "ref.png"), 2, "ref is a folder and ref.png is a file"),
+        (("ref.png", "dist"), 2, "dist is a folder and ref.png is a file"),
+        (("ref", "dist", "dist"), 1, "given twice"),
         (("ref", "empty"), 1, "empty holds no images"),
-        (("ref", "nowhere"), 2, "give two folders"),
+        (("ref", "nowhere"), 2, "nowhere is not there"),
+        (("nowhere", "dist"), 2, "nowhere is not there"),
     ],
 )
 def test_folders_that_cannot_be_paired_are_refused(
@@ -403,6 +400,61 @@ def test_folders_that_cannot_be_paired_are_refused(
     ran = cli("score", *paths, "-m", "psnr")
     assert (ran.code, ran.out) == (code, "")
     assert said in ran.err
+
+
+@pytest.fixture
+def codecs(here: Path) -> Path:
+    """ref/ with six pictures, and the same with little noise in near/ and with much in far/."""
+    for folder, noise in (("ref", 0.0), ("near", 0.02), ("far", 0.1)):
+        (here / folder).mkdir()
+        for i in range(6):
+            picture(here / folder / f"k{i}.png", i + 10, noise=noise)
+    return here
+
+
+def test_folders_become_a_table_of_pictures_and_candidates(cli: Cli, codecs: Path) -> None:
+    ran = cli("score", "ref", "far", "near", "-m", "psnr", "-m", "ssim")
+    assert (ran.code, ran.err) == (0, "")
+    blocks = ran.out.split("\n\n")
+    assert [block.splitlines()[0] for block in blocks[::2][:4]] == [
+        "bytes",
+        "bits per pixel",
+        "psnr, higher is closer",
+        "ssim, higher is closer",
+    ]
+    heading, *lines = [line.split() for line in blocks[4].splitlines()[1:]]
+    assert heading == ["far", "near"]
+    assert [line[0] for line in lines] == [f"k{i}" for i in range(6)]
+    expected = [[pim.distance(f"ref/k{i}.png", f"{c}/k{i}.png", "psnr") for c in ("far", "near")] for i in range(6)]
+    assert [[float(cell) for cell in line[1:]] for line in lines] == [pytest.approx(row, rel=1e-3) for row in expected]
+    mean = next(line.split() for line in blocks[5].splitlines() if line.startswith("mean"))
+    assert [float(cell) for cell in mean[1:]] == pytest.approx(np.mean(expected, axis=0), rel=1e-3)
+    size = (codecs / "near" / "k0.png").stat().st_size
+    assert blocks[0].splitlines()[2].split()[2] == str(size)
+    said = [line for line in ran.out.splitlines() if " is closer than " in line]
+    assert [line.partition(":")[0] for line in said] == ["psnr", "ssim"]
+    assert all(" bpp) is closer than far (" in line and "on 6 of 6 pictures, mean difference" in line for line in said)
+
+
+def test_the_csv_of_folders_has_sizes_and_keeps_what_failed(cli: Cli, codecs: Path) -> None:
+    (codecs / "far" / "k3.png").write_bytes(b"torn")
+    ran = cli("score", "ref", "far", "near", "-m", "psnr", "--format", "csv")
+    assert ran.code == 1
+    assert ran.out.splitlines()[0] == (
+        "reference,distorted,metric,value,lower_is_better,picture,candidate,bytes,bits_per_pixel,error"
+    )
+    found = rows(ran.out)
+    assert [(row["picture"], row["candidate"]) for row in found[:3]] == [("k0", "far"), ("k0", "near"), ("k1", "far")]
+    failed = [row for row in found if row["error"]]
+    assert [(row["distorted"], row["value"], row["bytes"]) for row in failed] == [("far/k3.png", "", "")]
+    assert int(found[1]["bytes"]) == (codecs / "near" / "k0.png").stat().st_size
+    assert float(found[1]["bits_per_pixel"]) == pytest.approx(8 * int(found[1]["bytes"]) / (70 * 83))
+    assert "near" in ran.err
+    assert "is closer than far" in ran.err
+    document = json.loads(cli("score", "ref", "far", "near", "-m", "psnr", "--format", "json").out)
+    psnr = [entry for entry in document["candidates"] if entry["quantity"] == "psnr"]
+    assert [(entry["candidate"], entry["n"]) for entry in psnr] == [("far", 5), ("near", 6)]
+    assert [(c["first"], c["n"], c["closer"]) for c in document["comparisons"]] == [("near", 5, 5)]
 
 
 # Tables
@@ -419,7 +471,7 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
     monkeypatch.chdir(here / "sub")
     ran = cli("score", "--pairs", "../pairs.csv", "-m", "psnr", "--format", "csv")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out.splitlines()[0] == "reference,distorted,metric,value,lower_is_better,quality,comment"
+    assert ran.out.splitlines()[0] == "reference,distorted,metric,value,lower_is_better,quality,comment,error"
     first, second = rows(ran.out)
     assert (first["reference"], first["quality"], first["comment"]) == ("ref.png", "-10", 'a "b", c')
     assert second["comment"] == "'=1+1"
@@ -432,7 +484,7 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
     [
         ("", "empty"),
         ("reference,distorted\n", "no pairs"),
-        ("reference,distort\na,b\n", "no column 'distorted'; did you mean 'distort'"),
+        ("reference,distort\na,b\n", "no column 'distorted'; rename 'distort' if that is it"),
         ("reference,distorted,reference\na,b,c\n", "two columns called 'reference'"),
         ("reference,distorted,value\na,b,1\n", "rename"),
         ("reference,distorted\na,b\na\n", "line 3: the column distorted is empty"),

@@ -106,7 +106,7 @@ def test_a_built_in_metric_without_its_weights_says_so(monkeypatch) -> None:
         registry.load("pim-1")
 
 
-@pytest.mark.parametrize(("name", "nearest"), [("pmi-1", "pim-1"), ("ssmi", "ssim"), ("NLPD", None), ("", None)])
+@pytest.mark.parametrize(("name", "nearest"), [("pmi-1", "pim-1"), ("ssmi", "ssim"), ("unlike any", None), ("", None)])
 def test_an_unknown_name_is_refused_with_the_nearest_one(name, nearest) -> None:
     expected = f"did you mean '{nearest}'" if nearest else "known are pim, pim-1, pim-5, nlpd"
     with pytest.raises(UsageError, match=f"unknown metric '{name}'; {expected}"):

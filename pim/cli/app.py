@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, keep_inputs, one_line
+from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, chosen_format, keep_inputs, one_line
 from pim.errors import PimError
 
 # What each command is, as `module:function` or, for a group, `module:app`; imported when it is called.
@@ -44,7 +44,7 @@ COMMANDS = {
     "cache": "pim.cli.cache:cache",
     "ntc": "pim.cli.ntc:app",
 }
-OUTPUTS = frozenset({"--output", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
+OUTPUTS = frozenset({"--output", "--report", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
 
 
@@ -137,6 +137,8 @@ def _keeping_inputs(command: Any) -> Any:
         for name in outputs:
             if isinstance(values.get(name), Path):
                 keep_inputs(values[name], inputs)
+        if {"form", "target"} <= values.keys():
+            chosen_format(values["form"], values["target"])
         return perform(**values)
 
     command.callback = kept

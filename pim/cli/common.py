@@ -122,11 +122,18 @@ def open_options(background: str | None, frame: int | None, max_pixels: int) -> 
 
 
 def chosen_format(wanted: FormatName | None, output: Path | None) -> FormatName:
-    """The format asked for; else the one that the name of the output file says; else text."""
-    if wanted is not None:
-        return wanted
-    endings: dict[str, FormatName] = {".json": "json", ".csv": "csv"}
-    return endings.get(output.suffix.lower(), "text") if output is not None else "text"
+    """The format asked for; else the one that the name of the output file says; else text.
+
+    Raises:
+        UsageError: if the name ends in anything else.
+    """
+    if wanted is not None or output is None:
+        return wanted or "text"
+    endings: dict[str, FormatName] = {"": "text", ".txt": "text", ".json": "json", ".csv": "csv"}
+    ending = output.suffix.lower()
+    if ending not in endings:
+        raise UsageError(f"--output {output} may end in .txt, .json or .csv; for {ending} say --format too")
+    return endings[ending]
 
 
 def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
@@ -173,9 +180,9 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
         UsageError: if a name is unknown, before anything slow is imported.
         PimError: if one cannot be loaded.
     """
-    from pim.metrics.registry import DEFAULT, check_name
+    from pim.metrics.registry import DEFAULT, check_name, spelled
 
-    wanted = list(dict.fromkeys(names or [DEFAULT]))
+    wanted = list(dict.fromkeys(spelled(name) for name in names or [DEFAULT]))
     for name in wanted:
         check_name(name)
     from pim.scoring.engine import load_metrics as load

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,20 +19,23 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pim.core.metric import Metric
+    from pim.images.opener import OpenOptions
     from pim.scoring.pairs import Pair
     from pim.scoring.pictures import OpenedPair
 
 EXAMPLES = """\b
 Examples:
   pim map examples/reference.png examples/distorted.png -o map.png
-  pim map examples/reference.png examples/distorted.png -o overlay.png --overlay
+  pim map examples/reference.png examples/distorted.png -o overlay.png --overlay --triptych
 """
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def map(
-    reference: Annotated[str, typer.Argument(metavar="REF", show_default=False, help="The reference.")],
-    distorted: Annotated[str, typer.Argument(metavar="DIST", show_default=False, help="The distorted image.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", show_default=False, help="The reference, or a folder.")],
+    distorted: Annotated[
+        str, typer.Argument(metavar="DIST", show_default=False, help="The distorted image, or a folder of them.")
+    ],
     target: Annotated[
         Path,
         typer.Option(
@@ -39,7 +44,7 @@ def map(
             metavar="FILE",
             show_default=False,
             help="The picture (.png, .jpg, .webp, .tif, .bmp), or the bare values as .npy, float32: (H, W), "
-            "with --layers (1 + layers, H, W), the whole first.",
+            "with --layers (1 + layers, H, W), the whole first. For folders a folder, which gets .png files.",
         ),
     ],
     metric: Annotated[
@@ -50,6 +55,7 @@ def map(
         typer.Option("--layers", help="For a metric on VGG-16: a map for every layer too; they add up to the map."),
     ] = False,
     overlay: Annotated[bool, typer.Option("--overlay", help="Lay the colours over the distorted image.")] = False,
+    triptych: Annotated[bool, typer.Option("--triptych", help="Reference, distorted image and map in a row.")] = False,
     highest: Annotated[
         float | None,
         typer.Option(
@@ -66,23 +72,77 @@ def map(
 ) -> None:
     """Draw where two images differ.
 
-    The mean of the map is the value that pim score --no-align prints: pictures are compared as they lie.
+    The mean of the map is the value that pim score --no-align prints: pictures are compared as they lie. Images of two
+    folders are paired as pim score pairs them.
     """
+    folders = os.path.isdir(reference) and os.path.isdir(distorted)
     ending = target.suffix.lower()
-    if ending not in (*ENDINGS, ".npy"):
+    if folders and (ending in (*ENDINGS, ".npy") or target.is_file()):
+        raise UsageError(f"--output {target} must be a folder, as {reference} is one; the maps in it are .png files")
+    if not folders and ending not in (*ENDINGS, ".npy"):
         raise UsageError(f"--output {target} must end in one of {' '.join(ENDINGS)} or .npy")
     if highest is not None and not 0 < highest < float("inf"):
         raise UsageError(f"--max must be a number above 0; got {highest}")
-    common.keep_inputs(target, (reference, distorted))
-    (pair,) = from_files(reference, [distorted]).items
+    pairs = _pairs(reference, distorted, target, folders)
     opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric], device)
     _check_has_map(chosen)
+    how = _How(chosen, common.chosen_device(device), layers, overlay, triptych, highest)
+    failed = 0
+    with common.progress("map", len(pairs)) as advance:
+        for pair, to in pairs:
+            try:
+                if folders:
+                    to.parent.mkdir(parents=True, exist_ok=True)
+                _one(pair, to, how, opening)
+            except PimError as error:
+                if not folders:
+                    raise
+                common.note(one_line(str(error)))
+                failed += 1
+            advance()
+    if failed:
+        common.note(f"{failed} of {len(pairs)} maps failed")
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _How:
+    """What is drawn."""
+
+    metric: Metric
+    device: str
+    layers: bool
+    overlay: bool
+    triptych: bool
+    highest: float | None  # the value of the brightest colour; None: the largest of each map
+
+
+def _pairs(reference: str, distorted: str, target: Path, folders: bool) -> list[tuple[Pair, Path]]:
+    """What to draw, and where it goes."""
+    if not folders:
+        common.keep_inputs(target, (reference, distorted))
+        (pair,) = from_files(reference, [distorted]).items
+        return [(pair, target)]
+    from pim.scoring.folders import from_folders
+
+    chosen = from_folders(reference, [distorted])
+    for line in chosen.notes:
+        common.note(line)
+    found = [(pair, target / f"{pair.extra['picture']}.png") for pair in chosen.items]
+    inputs = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
+    if lost := {os.path.realpath(path) for path in inputs} & {os.path.realpath(to) for _, to in found}:
+        raise UsageError(f"--output {target} would overwrite an input, {min(lost)}; name another folder")
+    return found
+
+
+def _one(pair: Pair, target: Path, how: _How, opening: OpenOptions) -> None:
     from pim.scoring.pictures import Reading, open_pair
 
     images = open_pair(pair, Reading(opening))
-    maps = _maps(chosen, images, common.chosen_device(device), layers)
-    drawn = None if ending == ".npy" else _drawn(maps, chosen, images if overlay else None, highest)
+    maps = _maps(how.metric, images, how.device, how.layers)
+    ending = target.suffix.lower()
+    drawn = None if ending == ".npy" else _drawn(maps, how, images)
     _write(target, ending, maps, drawn)
 
 
@@ -116,24 +176,23 @@ def _maps(metric: Metric, images: OpenedPair[Pair], device: str, layers: bool) -
     return maps
 
 
-def _drawn(
-    maps: dict[str, np.ndarray[Any, Any]], metric: Metric, below: OpenedPair[Pair] | None, highest: float | None
-) -> Any:
+def _drawn(maps: dict[str, np.ndarray[Any, Any]], how: _How, images: OpenedPair[Pair]) -> Any:
     """All maps as one picture, each with a colour bar."""
-    from pim.images.heatmap import draw, sheet
+    from pim.images.heatmap import draw, row, sheet
     from pim.scoring.engine import pixels_of
 
     whole = float(maps[""].mean())
-    over = None if below is None else pixels_of(below.distorted).permute(1, 2, 0).numpy()
+    below = [pixels_of(image).permute(1, 2, 0).numpy() for image in (images.reference, images.distorted)]
     pictures = []
     for name, values in maps.items():
         low = min(0.0, float(values.min()))
-        high = float(values.max()) if highest is None else highest
+        high = float(values.max()) if how.highest is None else how.highest
         if high <= low:
             high = low + 1.0  # identical images: any scale will do
-        caption = _caption(metric, name, float(values.mean()), whole)
-        pictures.append(draw(values, low, high, caption, over=over))
-    return pictures[0] if len(pictures) == 1 else sheet(pictures)
+        caption = _caption(how.metric, name, float(values.mean()), whole)
+        pictures.append(draw(values, low, high, caption, over=below[1] if how.overlay else None))
+    drawn = pictures[0] if len(pictures) == 1 else sheet(pictures)
+    return row(dict(zip(("reference", "distorted"), below, strict=True)), drawn) if how.triptych else drawn
 
 
 def _caption(metric: Metric, layer: str, mean: float, whole: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import textwrap
 from typing import TYPE_CHECKING
 
 from pim.cli import common
@@ -16,6 +16,14 @@ Examples:
   pim metrics
   pim metrics --format json
 """
+WIDTH = 80
+JOBS = (  # which metric for what: the table of README.md in short
+    ("one number for a pair", "pim", "-m pim", "faces, meaning"),
+    ("displaced pictures", "any", "--align -m ms-ssim", "local motion"),
+    ("numbers of papers", "psnr, ssim", "-m psnr -m ssim", "blur against noise"),
+    ("outputs of networks", "pim, vgg", "-m pim -m vgg", "speed, for vgg"),
+    ("training a network", "pim", "pim.loss.Distortion()", "without its MSE"),
+)
 
 
 def metrics(form: common.Format = None, target: common.Output = None) -> None:
@@ -23,7 +31,7 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
 
     Nothing is loaded, so this is fast. The first metric is the default. Cost is in multiply-adds per
     pixel of one image. Your own metrics, given as package.module:callable or as a .safetensors file,
-    are not listed.
+    are not listed. The last five lines say which metric is for what. Licences and hashes are in JSON and CSV.
     """
     from pim.metrics.registry import DEFAULT, list_metrics
 
@@ -36,9 +44,10 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
         elif form == "csv":
             stream.write(table([_row(status) for status in found], form))
         else:
-            stream.write(table([_brief(status) for status in found], form))
-            stream.write("\n")
-            stream.write("".join(f"{status.info.name}: {_about(status)}\n" for status in found))
+            about = [f"{status.info.name}: {_about(status)}" for status in found]
+            lines = "".join(textwrap.fill(text, WIDTH, subsequent_indent="  ") + "\n" for text in about)
+            jobs = table([dict(zip(("for", "metric", "as", "weak at"), job, strict=True)) for job in JOBS], form)
+            stream.write("\n".join([table([_brief(status) for status in found], form), lines, jobs]))
 
 
 def _row(status: MetricStatus) -> Row:
@@ -53,13 +62,11 @@ def _brief(status: MetricStatus) -> Row:
     return {
         "name": info.name,
         "better": "lower" if info.lower_is_better else "higher",
-        "range": f"{low:g} to {'infinity' if high == math.inf else format(high, 'g')}",
+        "range": f"{low:g} to {high:g}",
         "smallest": f"{info.min_size} px",
         "gradient": info.differentiable,
         "map": info.spatial,
         "cost": info.operations,
-        "weights": "none" if info.weights is None else (status.weights_hash or "missing")[:12],
-        "licence": info.licence,
         "available": status.available,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 from collections import Counter
 from collections.abc import Sequence
@@ -16,12 +17,14 @@ from pim.cli.common import csv_line, json_text, note, one_line, short
 if TYPE_CHECKING:
     from pim.core.metric import Metric
     from pim.images.opener import OpenOptions
-    from pim.scoring.aligned import Change
+    from pim.metrics.ruler import Place, Ruler
     from pim.scoring.engine import Score
-    from pim.scoring.pairs import Pair
+    from pim.scoring.pairs import Pair, Pairs
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
 CHANGES = ("left", "displacement_px", "turn_deg", "zoom_percent", "contrast", "brightness")  # what was taken back
+SIZES = ("bytes", "bits_per_pixel")  # of the distorted file
+RESIZE_HINT = "; --resize scales the distorted image to the size of the reference"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,49 @@ class Settings:
     opening: OpenOptions
     resize: bool  # distorted images are scaled to the size of their reference
     device: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give all of it as plain values."""
+        return {
+            "resize": "bicubic, antialiased" if self.resize else None,
+            "background": self.opening.background,
+            "frame": self.opening.frame,
+            "device": self.device,
+        }
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What became of a pair, as plain values that a file can hold; values, errors and changes by metric."""
+
+    values: dict[str, float]
+    errors: dict[str, str]
+    changes: dict[str, dict[str, Any]]
+    decodings: list[dict[str, Any] | None]  # of reference and distorted
+    resized_from: str | None
+    identical: bool | None
+
+    @classmethod
+    def of(cls, score: Score[Pair]) -> Scored:
+        """Take the plain values out of a score."""
+        from pim.scoring.pictures import SizesDiffer
+
+        return cls(
+            dict(score.values),
+            {name: f"{e}{RESIZE_HINT if isinstance(e, SizesDiffer) else ''}" for name, e in score.errors.items()},
+            {name: change.as_dict() for name, change in score.changes.items()},
+            [None if decoding is None else decoding.as_dict() for decoding in score.decodings],
+            None if score.resized_from is None else "{}x{}".format(*score.resized_from),
+            score.identical,
+        )
+
+    def sizes(self, pair: Pair) -> tuple[int | None, float | None]:
+        """Bytes of the distorted file, and bits for each of its pixels; None where it is none that can be opened."""
+        opened = self.decodings[1]
+        if opened is None or not os.path.isfile(pair.distorted_path):
+            return None, None
+        size = os.path.getsize(pair.distorted_path)
+        return size, 8 * size / (opened["width"] * opened["height"])
 
 
 class Report:
@@ -43,7 +89,7 @@ class Report:
         form: text, csv or json.
         metrics: In the order of the values.
         settings: How values are computed.
-        columns: Further columns of the table of pairs.
+        chosen: What is scored.
     """
 
     def __init__(
@@ -52,91 +98,102 @@ class Report:
         form: str,
         metrics: Sequence[Metric],
         settings: Settings,
-        *,
-        columns: Sequence[str] = (),
+        chosen: Pairs,
     ) -> None:
-        self.stream, self.form, self.metrics, self.settings = stream, form, metrics, settings
+        self.stream, self.form, self.metrics, self.settings, self.chosen = stream, form, metrics, settings, chosen
         self.records: list[dict[str, Any]] = []
         self.decoding: dict[str, dict[str, Any]] = {}
         self.explains = any(metric.explains for metric in metrics)
+        self.keeps_failed = chosen.columns is not None
+        self.rulers = _rulers(metrics) if form == "json" or (form == "text" and stream.isatty()) else {}
         if form == "csv":
             changes = CHANGES if self.explains else ()
             resize = ("resized_from",) if settings.resize else ()
-            stream.write(csv_line([*COLUMNS, *changes, *resize, *columns]))
+            more = [*(chosen.columns or ()), *(SIZES if chosen.folders else ()), *(["error"] * self.keeps_failed)]
+            stream.write(csv_line([*COLUMNS, *changes, *resize, *more]))
 
-    def add(self, score: Score[Pair]) -> None:
-        """Write the values of a pair; text and CSV leave out what has none, JSON says why."""
+    def add(self, pair: Pair, scored: Scored) -> None:
+        """Write the values of a pair; what has none is left out of text, and of CSV for files as typed."""
         for metric in self.metrics:
+            failed = metric.name in scored.errors
             if self.form == "json":
-                self.records.append(self._record(score, metric))
-            elif metric.name in score.errors:
-                continue
-            elif self.form == "csv":
-                self.stream.write(csv_line(self._record(score, metric).values()))
-            else:
-                cells = [short(score.values[metric.name]), metric.name, one_line(score.pair.distorted)]
+                self.records.append(self._record(pair, scored, metric))
+            elif self.form == "csv" and (self.keeps_failed or not failed):
+                self.stream.write(csv_line(self._record(pair, scored, metric).values()))
+            elif self.form == "text" and not failed:
+                cells = [short(scored.values[metric.name]), metric.name, one_line(pair.distorted)]
                 cells = cells if len(self.metrics) > 1 else cells[::2]
-                said = score.changes.get(metric.name)
-                self.stream.write("\t".join([*cells, *([] if said is None else [str(said)])]) + "\n")
+                change, place = scored.changes.get(metric.name), self._place(scored, metric)
+                said = [*([change["words"]] if change else []), *([place.words] if place else [])]
+                self.stream.write("\t".join([*cells, *said]) + "\n")
         if self.form != "json":
             self.stream.flush()
         else:
-            names = (score.pair.reference, score.pair.distorted)
-            opened = {name: d for name, d in zip(names, score.decodings, strict=True) if d is not None}
-            self.decoding.update({name: decoding.as_dict() for name, decoding in opened.items()})
+            names = (pair.reference, pair.distorted)
+            self.decoding.update({name: d for name, d in zip(names, scored.decodings, strict=True) if d is not None})
 
-    def finish(self, skipped: int) -> None:
-        """Write what remains; `skipped` names were left out because they had no partner."""
+    def conclusions(self) -> list[str]:
+        """Say what was found, in words."""
+        return []
+
+    def finish(self, **more: Any) -> None:
+        """Write what remains; `more` are further parts of a JSON object."""
         if self.form == "json":
-            opening = self.settings.opening
-            settings = {
-                "resize": "bicubic, antialiased" if self.settings.resize else None,
-                "background": opening.background,
-                "frame": opening.frame,
-                "device": self.settings.device,
-                "skipped": skipped,
-            }
             document = {
                 "records": self.records,
+                **more,
                 "metrics": [describe(metric) for metric in self.metrics],
                 "decoding": self.decoding,
-                "settings": settings,
+                "settings": {**self.settings.as_dict(), "skipped": self.chosen.skipped},
                 "versions": versions(),
             }
             self.stream.write(json_text(document))
 
-    def _record(self, score: Score[Pair], metric: Metric) -> dict[str, Any]:
-        pair, number = score.pair, score.values.get(metric.name)
+    def _record(self, pair: Pair, scored: Scored, metric: Metric) -> dict[str, Any]:
+        number, change = scored.values.get(metric.name), scored.changes.get(metric.name)
         cells = (pair.reference, pair.distorted, metric.name, number, metric.lower_is_better)
         record: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
         if self.explains and self.form == "csv":
-            record.update(_changes(score.changes.get(metric.name)))
+            record.update(_changes(change))
         elif metric.explains:
-            change = score.changes.get(metric.name)
-            record["change"] = None if change is None else change.as_dict()
+            record["change"] = change
+        if (place := self._place(scored, metric)) is not None:
+            record["ruler"] = place.as_dict()
         if self.settings.resize:
-            before = score.resized_from
-            record["resized_from"] = None if before is None else f"{before[0]}x{before[1]}"
+            record["resized_from"] = scored.resized_from
         record.update(pair.extra)
-        if self.form == "json" and metric.name in score.errors:
-            record["error"] = str(score.errors[metric.name])
+        if self.chosen.folders:
+            record.update(zip(SIZES, scored.sizes(pair), strict=True))
+        if metric.name in scored.errors or (self.form == "csv" and self.keeps_failed):
+            record["error"] = scored.errors.get(metric.name)
         elif self.form == "json" and number == math.inf:
             record["infinite"] = True
         return record
 
+    def _place(self, scored: Scored, metric: Metric) -> Place | None:
+        """Where the value lies among known ones, where anybody reads that."""
+        if metric.name not in self.rulers or metric.name not in scored.values:
+            return None
+        return self.rulers[metric.name].place(None if scored.identical else scored.values[metric.name])
 
-def _changes(change: Change | None) -> dict[str, Any]:
+
+def _rulers(metrics: Sequence[Metric]) -> dict[str, Ruler]:
+    from pim.metrics.ruler import ruler_of
+
+    return {metric.name: ruler for metric in metrics if (ruler := ruler_of(metric)) is not None}
+
+
+def _changes(change: dict[str, Any] | None) -> dict[str, Any]:
     """What was taken back, as cells of a table; nothing where nothing was."""
     if change is None:
         return dict.fromkeys(CHANGES)
-    place, tone = change.displacement, change.tone
+    place, tone = change["displacement"] or {}, change["tone"] or {}
+    brightness = tone.get("brightness")
     found = (
-        change.left,
-        place and place.pixels,
-        place and place.turn,
-        place and place.zoom,
-        tone and tone.contrast,
-        tone and sum(tone.brightness) / 3,
+        change["left"],
+        *(place.get(name) for name in ("pixels", "turn", "zoom")),
+        tone.get("contrast"),
+        brightness and sum(brightness) / 3,
     )
     return dict(zip(CHANGES, found, strict=True))
 
@@ -155,23 +212,19 @@ class Tally:
         self.last_error = ""
         self.notes: Counter[str] = Counter()
 
-    def add(self, score: Score[Pair]) -> None:
+    def add(self, scored: Scored) -> None:
         """Count a pair; an error that just stood there, such as that of a shared reference, is not repeated."""
-        from pim.scoring.pictures import SizesDiffer
-
         self.done += 1
-        hint = "; --resize scales the distorted image to the size of the reference"
-        errors = [f"{error}{hint if isinstance(error, SizesDiffer) else ''}" for error in score.errors.values()]
-        self.failed += bool(errors)
-        self.resized += score.resized_from is not None
-        for error in dict.fromkeys(errors):
+        self.failed += bool(scored.errors)
+        self.resized += scored.resized_from is not None
+        for error in dict.fromkeys(scored.errors.values()):
             if error != self.last_error:
                 note(one_line(error))
             self.last_error = error
-        for decoding in filter(None, score.decodings):
-            for remark in decoding.notes:
+        for decoding in filter(None, scored.decodings):
+            for remark in decoding["notes"]:
                 if not self.notes[remark]:
-                    note(f"{one_line(str(decoding.path))}: {remark}", self.quiet)
+                    note(f"{one_line(str(decoding['path']))}: {remark}", self.quiet)
                 self.notes[remark] += 1
 
     def finish(self) -> bool:
@@ -182,11 +235,13 @@ class Tally:
             note(f"{self.failed} of {self.total} pairs failed")
         return self.failed > 0
 
-    def interrupted(self, target: Path | None, form: str) -> str:
+    def interrupted(self, target: Path | None, form: str, kept: bool) -> str:
         """What is kept after Ctrl-C."""
         nothing = f"{target} is not written" if target is not None else "nothing is printed"
-        kept = "their lines are complete" if target is None and form != "json" else nothing
-        return f"stopped after {self.done} of {self.total} pairs; {kept}"
+        lines = "their lines are complete" if target is None and form != "json" else nothing
+        return f"stopped after {self.done} of {self.total} pairs; {lines}" + (
+            "; the same command goes on" if kept else ""
+        )
 
 
 def describe(metric: Metric) -> dict[str, Any]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pim.cli import common
 from pim.cli.common import destination, one_line, progress
-from pim.cli.records import Report, Settings, Tally
+from pim.cli.records import Report, Scored, Settings, Tally
 from pim.errors import UsageError
-from pim.scoring.pairs import Pairs, from_files, from_folders, from_table
+from pim.scoring.pairs import Pair, Pairs, from_files, from_table
+
+if TYPE_CHECKING:
+    from pim.cli.journal import Journal
+    from pim.cli.page import Page
+    from pim.core.metric import Metric
+    from pim.scoring.engine import Score
+
+    Scores = Generator[Score[Pair], None, None]
 
 EXAMPLES = """\b
 Examples:
@@ -27,7 +36,7 @@ Examples:
 def score(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="REF DIST...", show_default=False, help="Image files or - for stdin, or two folders."),
+        typer.Argument(metavar="REF DIST...", show_default=False, help="Image files or - for stdin, or folders."),
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -42,7 +51,7 @@ def score(
     align: common.Align = None,
     save_aligned: common.SaveAligned = None,
     allow_unmatched: Annotated[
-        bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in both folders.")
+        bool, typer.Option("--allow-unmatched", help="Skip and count names that are not once in each folder.")
     ] = False,
     resize: Annotated[
         bool, typer.Option("--resize", help="Scale distorted images to the size of their reference; recorded.")
@@ -52,6 +61,15 @@ def score(
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
     form: common.Format = None,
     target: common.Output = None,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            show_default=False,
+            help="Write a page too, .html: tables, pictures, maps.",
+        ),
+    ] = None,
     device: common.Device = "auto",
     batch_size: common.BatchSize = 1,
     workers: common.Workers = 2,
@@ -59,66 +77,122 @@ def score(
 ) -> None:
     """Say how far images are from their reference.
 
-    Give a reference and any number of distorted images, or two folders, whose files are paired by
-    name without extension, or a table of pairs. Every value is in the direction its metric was
-    published in (see pim metrics). As text, a line is value, TAB, name of the distorted image; with
-    several metrics the name of the metric stands between.
+    Give a reference and any number of distorted images, or a folder of references and one for every
+    candidate, or a table of pairs. Files of folders are paired by path without extension, also where an
+    encoder has added something to the name. Every value is in the direction its metric was published in
+    (see pim metrics). As text, a line is value, TAB, name of the distorted image; with several metrics the
+    name of the metric stands between. Folders become tables instead, with sizes, and a comparison in words.
+    With --output an interrupted command goes on where it was.
     """
     from pim.metrics.registry import check_name
 
     for name in metric or []:
         check_name(name)
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {page} must end in .html")
     chosen = _pairs(paths or [], pairs, allow_unmatched)
-    images = (path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path))
-    common.keep_inputs(target, [*([str(pairs)] if pairs else []), *images])
+    images = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
+    for output in (target, page):
+        common.keep_inputs(output, [*([str(pairs)] if pairs else []), *images])
     _tell_left_out(chosen, quiet)
     form = common.chosen_format(form, target)
     opening = common.open_options(background, frame, max_pixels)
     metrics = common.load_metrics(metric, device, align)
-    where = common.chosen_device(device)
+    settings = Settings(opening, resize, common.chosen_device(device))
     from pim.scoring.engine import score as score_pairs
 
-    scores = score_pairs(
-        chosen.items,
-        metrics,
-        device=where,
-        batch_size=batch_size,
-        workers=workers,
-        opening=opening,
-        resize=resize,
-        align=False,
-    )
     save = None
     if save_aligned is not None:
         from pim.scoring.pictures import Reading
         from pim.scoring.saving import saver
 
         save = saver(save_aligned, chosen.items, metrics, Reading(opening, resize))
-    tally = Tally(len(chosen.items), quiet)
-    rows_show_progress = target is None and sys.stdout.isatty()
+
+    def compute(items: Sequence[Pair]) -> Scores:
+        scores = score_pairs(
+            items,
+            metrics,
+            device=settings.device,
+            batch_size=batch_size,
+            workers=workers,
+            opening=opening,
+            resize=resize,
+            align=False,
+        )
+        return scores if save is None else _saved(scores, save)
+
+    journal = _journal(target or page, chosen, metrics, settings)
+    scores = _plain(compute(chosen.items)) if journal is None else journal.scores(chosen.items, compute)
+    tally, onto = Tally(len(chosen.items), quiet), _page(page, chosen, metrics, settings)
+    rows_show_progress = target is None and sys.stdout.isatty() and not chosen.folders
     try:
         with (
             destination(target) as stream,
             progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance,
             closing(scores),
         ):
-            settings = Settings(opening, resize, where)
-            report = Report(stream, form, metrics, settings, columns=tuple(chosen.items[0].extra))
-            for found in scores:
-                report.add(found)
-                tally.add(found)
-                if save is not None:
-                    save(found)
+            report = _reporter(chosen)(stream, form, metrics, settings, chosen)
+            for pair, scored in scores:
+                report.add(pair, scored)
+                tally.add(scored)
+                if onto is not None:
+                    onto.add(pair, scored)
                 advance()
-            report.finish(chosen.skipped)
+            report.finish()
+            if onto is not None:
+                onto.write()
     except KeyboardInterrupt:
-        raise common.Interrupted(tally.interrupted(target, form)) from None
+        raise common.Interrupted(tally.interrupted(target, form, journal is not None)) from None
+    if journal is not None:
+        journal.remove()
+    if target is not None or form != "text":
+        for sentence in report.conclusions():
+            common.note(sentence, quiet)
     if tally.finish():
         raise typer.Exit(1)
 
 
+def _page(path: Path | None, chosen: Pairs, metrics: Sequence[Metric], settings: Settings) -> Page | None:
+    """The page, if one is asked for."""
+    if path is None:
+        return None
+    from pim.cli.page import Page
+
+    return Page(path, chosen, metrics, settings)
+
+
+def _reporter(chosen: Pairs) -> type[Report]:
+    if not chosen.folders:
+        return Report
+    from pim.cli.folders import FolderReport
+
+    return FolderReport
+
+
+def _saved(scores: Scores, save: Callable[[Score[Pair]], None]) -> Scores:
+    with closing(scores):
+        for score in scores:
+            save(score)
+            yield score
+
+
+def _plain(scores: Scores) -> Generator[tuple[Pair, Scored], None, None]:
+    with closing(scores):
+        for score in scores:
+            yield score.pair, Scored.of(score)
+
+
+def _journal(target: Path | None, chosen: Pairs, metrics: Sequence[Metric], settings: Settings) -> Journal | None:
+    """What a killed run has left; nothing is kept where there is no output, or a single pair."""
+    if target is None or len(chosen.items) < 2 or (target.exists() and not target.is_file()):
+        return None
+    from pim.cli.journal import Journal, can_continue
+
+    return Journal(target, metrics, settings) if can_continue(chosen.items, metrics) else None
+
+
 def _pairs(paths: list[str], table: Path | None, allow_unmatched: bool) -> Pairs:
-    """What to score: a table, two folders or files.
+    """What to score: a table, folders or files.
 
     Raises:
         UsageError: if the arguments are none of these.
@@ -126,18 +200,25 @@ def _pairs(paths: list[str], table: Path | None, allow_unmatched: bool) -> Pairs
     """
     folders = [path for path in paths if os.path.isdir(path)]
     if allow_unmatched and (table is not None or not folders):
-        raise UsageError("--allow-unmatched is for two folders")
+        raise UsageError("--allow-unmatched is for folders")
     if table is not None:
         if paths:
             raise UsageError(f"give images or --pairs, not both; got {paths[0]} and --pairs {table}")
         return from_table(table)
     if len(paths) < 2:
-        raise UsageError("give a reference and a distorted image, two folders, or --pairs; see pim score --help")
+        raise UsageError(
+            "give a reference and a distorted image, two or more folders, or --pairs; see pim score --help"
+        )
     if not folders:
         return from_files(paths[0], paths[1:])
-    if len(paths) != 2 or len(folders) != 2:
-        raise UsageError(f"{folders[0]} is a folder; give two folders, or only files")
-    return from_folders(paths[0], paths[1], allow_unmatched)
+    if missing := [path for path in paths if not os.path.exists(path)]:
+        raise UsageError(f"{missing[0]} is not there; {folders[0]} is a folder, so it should be one too")
+    if len(folders) < len(paths):
+        file = next(path for path in paths if path not in folders)
+        raise UsageError(f"{folders[0]} is a folder and {file} is a file; give only folders, or only files")
+    from pim.scoring.folders import from_folders
+
+    return from_folders(paths[0], paths[1:], allow_unmatched)
 
 
 def _tell_left_out(chosen: Pairs, quiet: bool) -> None:

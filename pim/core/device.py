@@ -72,7 +72,8 @@ def full_precision(device: torch.device) -> AbstractContextManager[Any]:
     Small differences drown in fewer digits: with TF32, distances move by up to 1e-2 of themselves. Compiled programs
     keep what holds for TF32 where they are compiled.
     """
-    if not torch.amp.is_autocast_available(device.type):
+    # Asked of rare devices alone: torch before 2.7 does not compile the question.
+    if device.type not in ("cpu", "cuda") and not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     plain = torch.autocast(device.type, enabled=False)
     if device.type != "cuda" or torch.compiler.is_compiling():
@@ -106,7 +107,8 @@ class Constants(nn.Module):
 
     def __getitem__(self, name: str) -> Tensor:
         """The numbers of this name, where the module is."""
-        return self.get_buffer(name)
+        values: Tensor = getattr(self, name)
+        return values
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Constants:
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]

@@ -78,7 +78,7 @@ class Metric(nn.Module):
     @property
     def device(self) -> torch.device | None:
         """Where the weights are; None without weights, which follow the images."""
-        first = next(self.parameters(), None)
+        first = _first(self.parameters())
         return None if first is None else first.device
 
     def prepare(self, reference: Tensor) -> Prepared:
@@ -213,7 +213,7 @@ class Metric(nn.Module):
 
     def _cast(self, batch: Tensor) -> Tensor:
         """In the precision of the weights; without weights at least float32."""
-        first = next(self.parameters(), None)
+        first = _first(self.parameters())
         if first is not None:
             return batch.to(first.dtype)
         return batch if batch.dtype == torch.float64 else batch.float()
@@ -223,7 +223,7 @@ class Metric(nn.Module):
 
     def _state(self) -> tuple[Any, ...]:
         """Something that differs once weights were changed or cast, and from metric to metric if no file tells them."""
-        first = next(self.parameters(), None)
+        first = _first(self.parameters())
         kind = None if first is None else first.dtype
         if self.weights_hash is not None or not (versions := _versions(self)):
             return self.weights_hash, kind
@@ -243,6 +243,12 @@ class Metric(nn.Module):
         super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
         self.weights_hash = digest  # moved, not changed
         return self
+
+
+def _first(weights: Iterator[nn.Parameter]) -> nn.Parameter | None:
+    for weight in weights:  # torch before 2.7 compiles no `next` with a default
+        return weight
+    return None
 
 
 def _versions(module: nn.Module) -> tuple[int, ...]:
@@ -337,7 +343,9 @@ def check_values(images: dict[str, Tensor]) -> None:
     bounds = torch.stack([b.detach().float() for image in images.values() for b in torch.aminmax(_plain(image))])
     for name, (low, high) in zip(images, bounds.reshape(-1, 2).cpu().tolist(), strict=True):
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
-            raise InputError(_range_message(name, low, high))
+            turned = name == "reference" and images[name].requires_grad
+        hint = "; it has a gradient: the reference comes first, what a network made second" if turned else ""
+        raise InputError(_range_message(name, low, high) + hint)
 
 
 def _plain(image: Tensor) -> Tensor:

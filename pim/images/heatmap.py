@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,30 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
         share = (VEIL + (1 - VEIL) * np.sqrt(levels))[..., None]  # the root keeps middle values visible
         pixels = share * pixels + (1 - share) * gray
     picture = PIL.Image.fromarray(np.round(pixels * 255).astype(np.uint8))
-    factor = max(1, math.ceil(SMALLEST / min(picture.size)))
-    return _framed(picture.resize((picture.width * factor, picture.height * factor), 0), low, high, caption)
+    return _framed(_enlarged(picture), low, high, caption)
+
+
+def row(images: Mapping[str, Array], drawn: PIL.Image.Image) -> PIL.Image.Image:
+    """Images of one size, and what `draw` made of a map of the same size, from left to right.
+
+    Args:
+        images: (H, W, 3) each, sRGB in [0, 1], by caption.
+        drawn: An RGB picture.
+
+    Returns:
+        An RGB picture, as high as the map with its frame.
+    """
+    pictures = [
+        _captioned(_enlarged(PIL.Image.fromarray(np.round(i * 255).astype(np.uint8))), c) for c, i in images.items()
+    ]
+    pictures.append(drawn)
+    height = max(picture.height for picture in pictures)
+    canvas = PIL.Image.new("RGB", (sum(picture.width for picture in pictures), height), PAPER)
+    left = 0
+    for picture in pictures:
+        canvas.paste(picture, (left, 0))
+        left += picture.width
+    return canvas
 
 
 def sheet(pictures: Sequence[PIL.Image.Image]) -> PIL.Image.Image:
@@ -75,21 +97,36 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(f"{i * step:.12g}") for i in range(first, last + 1)]
 
 
+def _enlarged(picture: PIL.Image.Image) -> PIL.Image.Image:
+    factor = max(1, math.ceil(SMALLEST / min(picture.size)))
+    return picture.resize((picture.width * factor, picture.height * factor), 0)
+
+
+def _captioned(picture: PIL.Image.Image, caption: str, right: int = 0) -> PIL.Image.Image:
+    """The picture with a caption above, a margin around, and room on its right."""
+    size = _letters(picture)
+    font = PIL.ImageFont.load_default(size)
+    width = max(size + picture.width + right, size + math.ceil(font.getlength(caption)) + size)
+    canvas = PIL.Image.new("RGB", (width, 4 * size + picture.height), PAPER)
+    PIL.ImageDraw.Draw(canvas).text((size, size), caption, INK, font)
+    canvas.paste(picture, (size, 3 * size))
+    return canvas
+
+
+def _letters(picture: PIL.Image.Image) -> int:
+    return max(14, round(min(picture.size) / 28))
+
+
 def _framed(picture: PIL.Image.Image, low: float, high: float, caption: str) -> PIL.Image.Image:
     """The picture with a caption above and the colour bar to its right."""
-    size = max(14, round(min(picture.size) / 28))
+    size = _letters(picture)
     font = PIL.ImageFont.load_default(size)
     labels = [(value, f"{value:.6g}") for value in ticks(low, high)]
-    gap, bar = size, round(1.2 * size)
-    label_width = math.ceil(max(font.getlength(text) for _, text in labels))
-    top, left = gap + 2 * size, gap
-    bar_left = left + picture.width + gap
+    bar, top, bar_left = round(1.2 * size), 3 * size, 2 * size + picture.width
     label_left = bar_left + bar + size // 2
-    width = max(label_left + label_width + gap, left + math.ceil(font.getlength(caption)) + gap)
-    canvas = PIL.Image.new("RGB", (width, top + picture.height + gap), PAPER)
+    label_width = math.ceil(max(font.getlength(text) for _, text in labels))
+    canvas = _captioned(picture, caption, label_left + label_width - picture.width)
     pen = PIL.ImageDraw.Draw(canvas)
-    pen.text((left, gap), caption, INK, font)
-    canvas.paste(picture, (left, top))
     shades = colour(np.linspace(1, 0, picture.height))[:, None].repeat(bar, axis=1)
     canvas.paste(PIL.Image.fromarray(np.round(shades * 255).astype(np.uint8)), (bar_left, top))
     for value, text in labels:

@@ -90,6 +90,8 @@ MS_SSIM = MetricInfo(
 SHIPPED: dict[str, MetricInfo] = {info.name: info for info in (PIM, PIM_1, PIM_5, NLPD, PSNR, SSIM, MS_SSIM)}
 DEFAULT = PIM.name
 
+OTHERS = {"lpips": "lpips-alex", "msssim": "ms-ssim", "fsim": "fsimc"}  # what people call them; lpips as its package
+
 # What makes the metric of a weight file, by the kind that its header names, and what reads the file alone.
 _LOADERS = {"pim": "pim.pim.model:PIM.load", "vgg-head": "vggmetric.metric:VGGMetric.from_head"}
 _CHECKS = {
@@ -114,9 +116,26 @@ def check_name(name: str) -> None:
     Raises:
         UsageError: if it is none of these, with the nearest built-in name.
     """
+    name = spelled(name)
     known = name in SHIPPED or ":" in name or name.endswith(".safetensors")
     if not known and name not in built_in():
+        if "," in name:
+            each = " ".join(f"-m {part.strip()}" for part in name.split(","))
+            raise UsageError(f"{name!r} is no metric; name each on its own: {each}")
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
+
+
+def spelled(name: str) -> str:
+    """Give the name of a built-in metric as it is written here; anything else as it is.
+
+    >>> spelled("PSNR"), spelled("ms_ssim"), spelled("lpips"), spelled("My.safetensors")
+    ('psnr', 'ms-ssim', 'lpips-alex', 'My.safetensors')
+    """
+    if name in SHIPPED or ":" in name or name.endswith(".safetensors"):
+        return name
+    usual = name.lower().replace("_", "-")
+    usual = OTHERS.get(usual, usual)
+    return usual if usual in built_in() else name
 
 
 def missing_weights(info: MetricInfo) -> str:
@@ -161,7 +180,7 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
         MetricUnavailable: if the weights of a built-in metric, or of the backbone of a head, are not here.
         WeightsError: if the weight file is missing, damaged or foreign.
     """
-    metric = _find(DEFAULT if name is None else name)
+    metric = _find(DEFAULT if name is None else spelled(name))
     if device is not None:
         metric = metric.to(resolve("pim.core.device:choose")(device))
     return metric.eval().requires_grad_(False)

@@ -51,6 +51,6 @@ def distance(
 def _loaded(metric: str | Metric | None, device: str | None) -> Metric:
     if isinstance(metric, Metric):
         return metric if device is None else metric.to(device)
-    name = registry.DEFAULT if metric is None else metric
+    name = registry.DEFAULT if metric is None else registry.spelled(metric)
     # A user's file or code may change between two calls; what ships does not.
     return (registry.load_kept if name in registry.built_in() else registry.load)(name, device=device)

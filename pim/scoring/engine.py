@@ -112,7 +112,8 @@ def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None
         PimError: if one cannot be loaded.
     """
     asked = [metrics] if metrics is None or isinstance(metrics, str | Metric) else metrics
-    loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in dict.fromkeys(asked)]
+    named = dict.fromkeys(registry.spelled(metric) if isinstance(metric, str) else metric for metric in asked)
+    loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
     moved = loaded if device is None else [metric.to(device) for metric in loaded]
     found = [_aligned(metric) if (metric.info.aligned if align is None else align) else metric for metric in moved]
     called = [metric.name for metric in found]

@@ -1,11 +1,8 @@
-"""Which images belong together: from two folders, from a table, or as typed."""
+"""Which images belong together: from a table, or as typed; those of folders see `pim.scoring.folders`."""
 
 from __future__ import annotations
 
-import os
-import unicodedata
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,16 +15,7 @@ if TYPE_CHECKING:
 STDIN = "-"
 SHOWN = 5  # names that an error lists
 COLUMNS = ("reference", "distorted")
-WRITTEN = ("metric", "value", "lower_is_better", "resized_from")  # columns of the output of pim score
-
-# Also the kinds that the opener refuses: they must fail by name, not be missing from the table.
-ENDINGS = frozenset(
-    {
-        *(".apng", ".avif", ".bmp", ".dds", ".dib", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k"),
-        *(".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx", ".jxl", ".pbm", ".pcx", ".pfm", ".pgm", ".png"),
-        *(".pnm", ".ppm", ".psd", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
-    }
-)
+WRITTEN = ("metric", "value", "lower_is_better", "resized_from", "error")  # columns of the output of pim score
 
 
 @dataclass(frozen=True)
@@ -56,7 +44,9 @@ class Pairs:
     items: tuple[Pair, ...]
     skipped: int = 0  # names left out because they had no partner, or several
     ignored: tuple[str, ...] = ()  # files in the folders that no image is called like
-    notes: tuple[str, ...] = ()  # of the reader of a table
+    notes: tuple[str, ...] = ()  # of what read them
+    columns: tuple[str, ...] | None = None  # further ones, of a table or of folders; None: files as typed
+    folders: bool = False  # whether these are pictures and candidates, as `pim.scoring.folders` names them
 
 
 def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
@@ -64,28 +54,6 @@ def from_files(reference: str, distorted: Sequence[str]) -> Pairs:
     if [reference, *distorted].count(STDIN) > 1:
         raise UsageError("only one image can come from stdin (-)")
     return Pairs(tuple(Pair(reference, name, reference, name) for name in distorted))
-
-
-def from_folders(reference: str, distorted: str, allow_unmatched: bool = False) -> Pairs:
-    """Pair images of two folders by name without extension, in any Unicode normal form, sorted by that name.
-
-    Sub-folders and hidden files are not looked at; `allow_unmatched` skips and counts names that are not once in both.
-
-    Raises:
-        InputError: if a folder cannot be read or has no images, or names do not match one to one.
-    """
-    first, ignored_first = _images(reference)
-    second, ignored_second = _images(distorted)
-    names = sorted(first.keys() | second.keys())
-    matched = [name for name in names if len(first.get(name, ())) == len(second.get(name, ())) == 1]
-    problems = _mismatches(first, second, reference, distorted)
-    if problems and not allow_unmatched:
-        raise InputError("; ".join([*problems, "--allow-unmatched skips them"]))
-    if not matched:
-        raise InputError(f"no name is in both {reference} and {distorted}")
-    files = [(os.path.join(reference, first[name][0]), os.path.join(distorted, second[name][0])) for name in matched]
-    pairs = tuple(Pair(a, b, a, b) for a, b in files)
-    return Pairs(pairs, len(names) - len(matched), (*ignored_first, *ignored_second))
 
 
 def from_table(path: Path) -> Pairs:
@@ -113,53 +81,15 @@ def from_table(path: Path) -> Pairs:
         items.append(Pair(first, second, where, what, {name: row.cells[at] for at, name in others}))
     if not items:
         raise InputError(f"{path} has a header but no pairs")
-    return Pairs(tuple(items), notes=table.notes)
+    return Pairs(tuple(items), notes=table.notes, columns=tuple(name for _, name in others))
 
 
-def image_files(paths: Sequence[str]) -> list[str]:
-    """List files, and the images of folders by name, not of sub-folders; raises InputError if a folder has none."""
-    found = []
-    for path in paths:
-        if os.path.isdir(path):
-            names = sorted(name for same in _images(path)[0].values() for name in same)
-            found += [os.path.join(path, name) for name in names]
-        else:
-            found.append(path)
-    return found
+def some(names: Iterable[str]) -> str:
+    """Name the first few, and say how many more there are."""
+    names = sorted(set(names))
+    return ", ".join(map(repr, names[:SHOWN])) + more(names)
 
 
-def _images(folder: str) -> tuple[dict[str, list[str]], list[str]]:
-    """File names by name without extension, and the files that are not called like images."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir())
-    except OSError as error:
-        raise InputError(f"cannot read the folder {folder}: {error.strerror or error}") from error
-    images, ignored = defaultdict(list), []
-    for name in names:
-        stem, ending = os.path.splitext(name)
-        if ending.lower() in ENDINGS:
-            images[unicodedata.normalize("NFC", stem)].append(name)
-        else:
-            ignored.append(os.path.join(folder, name))
-    if not images:
-        raise InputError(f"{folder} holds no images; its sub-folders are not searched")
-    return images, ignored
-
-
-def _mismatches(first: dict[str, list[str]], second: dict[str, list[str]], reference: str, distorted: str) -> list[str]:
-    problems = []
-    for names, folder in ((second.keys() - first.keys(), reference), (first.keys() - second.keys(), distorted)):
-        if names:
-            problems.append(f"{folder} lacks {_some(names)}")
-    for images, folder in ((first, reference), (second, distorted)):
-        doubled = {name for name, files in images.items() if len(files) > 1}
-        if doubled:
-            problems.append(f"{folder} has more than one file called {_some(doubled)}")
-    return problems
-
-
-def _some(names: set[str]) -> str:
-    """The first few of some names, and how many more there are."""
-    shown = ", ".join(repr(name) for name in sorted(names)[:SHOWN])
-    return shown if len(names) <= SHOWN else f"{shown} and {len(names) - SHOWN} more"
+def more(names: Sequence[str]) -> str:
+    """Say how many there are beyond the first few."""
+    return f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""

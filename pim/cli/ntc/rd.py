@@ -11,12 +11,13 @@ from pim.cli import common
 from pim.cli.common import destination, one_line, progress
 from pim.cli.ntc import rd_output
 from pim.errors import PimError, UsageError, did_you_mean
-from pim.scoring.pairs import image_files
+from pim.scoring.folders import image_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ntc.rd import Coder
+    from ntc.rd_files import CodedFiles
     from pim.core.metric import Metric
     from pim.eval.rate_curves import RatePoint
     from pim.images.opener import OpenOptions
@@ -26,6 +27,7 @@ Examples:
   pim ntc rd examples/reference.png -m psnr -m ms-ssim
   pim ntc rd examples/ -m psnr -o rd.csv --plot rd.svg --quiet
   pim ntc rd --curve rd.csv --against webp
+  pim ntc rd originals/ --files mine=coded/ --files "vvc=vvc/{name}_q{setting}.bin"
 """
 ANCHOR_NAMES = ("jpeg", "webp")
 DEFAULT_METRICS = ("psnr", "ms-ssim", "pim")
@@ -48,7 +50,20 @@ def rd(
     anchor: Annotated[
         list[str] | None,
         typer.Option(
-            "--anchor", metavar="NAME", show_default=False, help="jpeg, webp or none; by default both. May be repeated."
+            "--anchor",
+            metavar="NAME",
+            show_default=False,
+            help="jpeg, webp, avif, jpeg2000 or none; by default the first two. May be repeated.",
+        ),
+    ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--files",
+            metavar="NAME=FOLDER",
+            show_default=False,
+            help="Files that another codec made: a folder for each setting, or a pattern with {setting} and {name}. "
+            "May be repeated.",
         ),
     ] = None,
     curve: Annotated[
@@ -70,7 +85,8 @@ def rd(
     ] = None,
     metric: common.Metrics = None,
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the curves, .svg.")
+        Path | None,
+        typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the curves, .svg, .png or .pdf."),
     ] = None,
     background: common.Background = None,
     frame: common.Frame = None,
@@ -86,15 +102,18 @@ def rd(
     pictures, on 8 bits per channel. psnr is that of R, G and B together, psnr-y that of the luma. The BD-rate is
     the percentage of bits that a codec needs more (negative: fewer) than another at equal quality. As text, both tables
     are printed; as CSV the points, which --curve reads again. A measurement that was killed goes on where it was.
+
+    Files of --files are called like their pictures. Where a decoded picture (.png) lies beside a file of its name, that
+    file is weighed and the picture is compared.
     """
-    _check(images, codec, curve, only, plot)
+    _check(images, [*(codec or []), *(files or [])], curve, only, plot)
     common.keep_inputs(target, [*(images or []), *map(str, curve or [])])
     points, failed = rd_output.stored(curve or [], only, common.note), 0
     infos = dict(rd_output.known(points))
     if images:
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
         learned = _learned(codec, [m.name for m in metrics])
-        coders = [*_anchors(anchor), *learned]
+        coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *_coded(files)]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         names = {point.codec for point in measured}
@@ -106,16 +125,14 @@ def rd(
     with destination(target) as stream:
         stream.write(result.text(common.chosen_format(form, target)))
     if plot is not None:
-        from pim.core.files import write_text
-
-        write_text(plot, result.picture())
+        result.draw(plot)
     if failed:
         raise typer.Exit(1)
 
 
 def _check(
     images: list[str] | None,
-    codec: list[str] | None,
+    codec: list[str],
     curve: list[Path] | None,
     only: list[str] | None,
     plot: Path | None,
@@ -124,8 +141,8 @@ def _check(
         raise UsageError("give pictures to code, or tables of points with --curve; see pim ntc rd --help")
     if only and not curve:
         raise UsageError("--only chooses among the codecs of --curve tables; there is none")
-    if plot is not None and plot.suffix.lower() != ".svg":
-        raise UsageError(f"--plot {plot} must end in .svg")
+    if plot is not None and plot.suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise UsageError(f"--plot {plot} must end in .svg, .png or .pdf")
 
 
 def _anchors(names: list[str] | None) -> list[Coder]:
@@ -136,6 +153,12 @@ def _anchors(names: list[str] | None) -> list[Coder]:
         if name not in (*ANCHORS, "none"):
             raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
     return [ANCHORS[name] for name in chosen if name != "none"]
+
+
+def _coded(patterns: list[str] | None) -> list[CodedFiles]:
+    from ntc.rd_files import find
+
+    return [find(pattern) for pattern in patterns or []]
 
 
 def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:
@@ -154,7 +177,7 @@ def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:
 
 def _measured(
     files: Sequence[str],
-    coders: Sequence[Coder],
+    coders: Sequence[Coder | CodedFiles],
     metrics: Sequence[Metric],
     opening: OpenOptions,
     device: str,

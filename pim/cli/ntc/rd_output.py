@@ -15,6 +15,7 @@ from pim.errors import InputError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from ntc.rd import Coder
     from ntc.rd_cache import RateCache
+    from ntc.rd_files import CodedFiles
     from pim.cli.common import Advance, FormatName
     from pim.core.info import MetricInfo
     from pim.core.metric import Metric
@@ -72,7 +73,7 @@ def known(points: Sequence[RatePoint]) -> dict[str, MetricInfo]:
 
 def of_picture(
     file: str,
-    coders: Sequence[Coder],
+    coders: Sequence[Coder | CodedFiles],
     metrics: Sequence[Metric],
     opening: OpenOptions,
     device: str,
@@ -85,6 +86,7 @@ def of_picture(
         PimError: if the picture cannot be opened, coded or compared.
     """
     from ntc.rd import as_picture, measure
+    from ntc.rd_files import CodedFiles
     from pim.eval.rate_curves import LUMA
     from pim.images.opener import open_image
 
@@ -92,7 +94,8 @@ def of_picture(
     able = {m.name: m for m in metrics if m.info.min_size <= min(picture.shape[:2])}
     names = (*able, LUMA)
     found = []
-    for coder in coders:
+    for wanted in coders:
+        coder = wanted.of_picture(file) if isinstance(wanted, CodedFiles) else wanted
         known = {setting: cache.get(picture, coder, setting, names) for setting in coder.settings}
         values = {setting: {} if point is None else point.values for setting, point in known.items()}
         settings = [setting for setting, values_there in values.items() if not values_there.keys() >= set(names)]
@@ -155,12 +158,12 @@ class Result:
         cells = [{**row, "notes": "; ".join(row["notes"])} for row in rates]
         return f"{head}\n{said}\n{table(cells, 'text')}"
 
-    def picture(self) -> str:
-        """All curves, SVG."""
+    def draw(self, path: Path) -> None:
+        """Draw all curves into an .svg, .png or .pdf file."""
         from pim.eval.rate_plots import draw
 
         codecs = list(dict.fromkeys(point.codec for point in self.points))
-        return draw(self.curves, self.infos, f"Rate and quality of {', '.join(codecs)}")
+        draw(path, self.curves, self.infos, f"Rate and quality of {', '.join(codecs)}")
 
 
 def _row(point: RatePoint, columns: Sequence[str]) -> dict[str, Any]:
