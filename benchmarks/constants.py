@@ -43,10 +43,10 @@ Array = NDArray[np.float64]
 
 RESULTS = Path(__file__).parent / "results" / "constants.json"
 GRID = {
-    "pixel": (0.02, 0.04, 0.08),
+    "pixel": (0.015, 0.03, 0.06),
     "contrast": (3.0, 4.5, 6.75),
-    "more": (0.05, 0.1, 0.2),
-    "brightness": (3.0, 6.0, 12.0),
+    "more": (0.025, 0.05, 0.1),
+    "brightness": (1.5, 3.0, 6.0),
 }
 PARTS = tuple(Charges(*(float(i == k) for i in range(4))) for k in (0, 1, 3))  # each alone; `more` is of contrast
 STAGES = 3

@@ -36,7 +36,7 @@ STORE = ROOT / "pim" / "pretrained" / "ruler.json"
 METRICS = ("pim", "pim-1", "pim-5", "vgg", "nlpd", "psnr", "ssim", "ms-ssim")
 CARDS = {"pim": "pim", "pim-1": "pim-1", "pim-5": "pim-5", "vgg": "lpips-vgg"}
 SIDE, MARGIN = 256, 16  # of the middles; around them, for what blur and shift bring in
-BLUR, NOISE, SHIFT = "blur, sigma in px", "noise, sigma of 255", "shift in px"
+BLUR, NOISE, SHIFT = "blur, sigma {} px", "noise, sigma {} of 255", "shift by {} px"
 CHANGES: tuple[tuple[str, float | None], ...] = (
     *((JPEG, quality) for quality in range(95, 0, -5)),
     *((BLUR, sigma) for sigma in (0.5, 1, 2, 4)),

@@ -88,8 +88,8 @@ def test_a_shift_by_two_pixels_is_nearer_to_its_jpeg_than_another_photograph() -
     for name, ruler in rulers().items():
         sign = 1 if ruler.lower_is_better else -1
         at = {mark.name: sign * mark.median for mark in ruler.marks}
-        assert at[f"{command.SHIFT} 2"] < at[OTHER], name
-        assert all(a < b for a, b in pairwise(at[f"{command.BLUR} {s:g}"] for s in (0.5, 1, 2, 4))), name
+        assert at["shift by 2 px"] < at[OTHER], name
+        assert all(a < b for a, b in pairwise(at[f"blur, sigma {s:g} px"] for s in (0.5, 1, 2, 4))), name
 
 
 def test_scores_have_their_place_in_json_and_on_a_terminal_only(

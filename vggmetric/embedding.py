@@ -29,7 +29,7 @@ EPS = 1e-10
 TILE = 1024  # side of a tile in pixels, a multiple of the largest stride
 TILED = 1 << 21  # pixels of an image above which it is computed in tiles
 KEEP = 5 << 29  # bytes of normalised features up to which an analysis keeps them
-STRIP = 1 << 22  # values that are compared at a time: few enough for a cache, enough to keep threads busy
+STRIP = 1 << 18  # values that are compared at a time: few enough for a cache, enough to keep threads busy
 
 
 @dataclass(frozen=True)

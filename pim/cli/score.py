@@ -88,12 +88,8 @@ def score(
 
     for name in metric or []:
         check_name(name)
-    if page is not None and page.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {page} must end in .html")
     chosen = _pairs(paths or [], pairs, allow_unmatched)
-    images = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
-    for output in (target, page):
-        common.keep_inputs(output, [*([str(pairs)] if pairs else []), *images])
+    _check_outputs(target, page, chosen, pairs)
     _tell_left_out(chosen, quiet)
     form = common.chosen_format(form, target)
     opening = common.open_options(background, frame, max_pixels)
@@ -101,12 +97,7 @@ def score(
     settings = Settings(opening, resize, common.chosen_device(device))
     from pim.scoring.engine import score as score_pairs
 
-    save = None
-    if save_aligned is not None:
-        from pim.scoring.pictures import Reading
-        from pim.scoring.saving import saver
-
-        save = saver(save_aligned, chosen.items, metrics, Reading(opening, resize))
+    save = None if save_aligned is None else _saver(save_aligned, chosen, metrics, settings)
 
     def compute(items: Sequence[Pair]) -> Scores:
         scores = score_pairs(
@@ -150,6 +141,21 @@ def score(
             common.note(sentence, quiet)
     if tally.finish():
         raise typer.Exit(1)
+
+
+def _check_outputs(target: Path | None, page: Path | None, chosen: Pairs, table: Path | None) -> None:
+    if page is not None and page.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {page} must end in .html")
+    images = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
+    for output in (target, page):
+        common.keep_inputs(output, [*([str(table)] if table else []), *images])
+
+
+def _saver(folder: Path, chosen: Pairs, metrics: Sequence[Metric], settings: Settings) -> Callable[[Score[Pair]], None]:
+    from pim.scoring.pictures import Reading
+    from pim.scoring.saving import saver
+
+    return saver(folder, chosen.items, metrics, Reading(settings.opening, settings.resize))
 
 
 def _page(path: Path | None, chosen: Pairs, metrics: Sequence[Metric], settings: Settings) -> Page | None:

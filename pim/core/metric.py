@@ -344,8 +344,8 @@ def check_values(images: dict[str, Tensor]) -> None:
     for name, (low, high) in zip(images, bounds.reshape(-1, 2).cpu().tolist(), strict=True):
         if not (low >= -ROUNDING and high <= 1 + ROUNDING):
             turned = name == "reference" and images[name].requires_grad
-        hint = "; it has a gradient: the reference comes first, what a network made second" if turned else ""
-        raise InputError(_range_message(name, low, high) + hint)
+            hint = "; it has a gradient: the reference comes first, what a network made second" if turned else ""
+            raise InputError(_range_message(name, low, high) + hint)
 
 
 def _plain(image: Tensor) -> Tensor:

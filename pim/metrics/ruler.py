@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pim.core.metric import Metric
 
 STEP = 5  # qualities are told in steps of so much
-JPEG, OTHER = "JPEG quality", "another photograph"
+JPEG, OTHER = "JPEG quality {}", "another photograph"
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """The values of one change, over photographs, in the metric's published direction."""
 
-    change: str
+    change: str  # with a place for the amount
     amount: float | None
     median: float
     low: float
@@ -30,7 +30,7 @@ class Mark:
     @property
     def name(self) -> str:
         """The change in words."""
-        return self.change if self.amount is None else f"{self.change} {self.amount:g}"
+        return self.change if self.amount is None else self.change.format(f"{self.amount:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +70,16 @@ class Ruler:
         qualities = [m.amount or 0.0 for m in jpeg]
         least, most = (jpeg[0].median, jpeg[-1].median)
         if self._further(least, value):
-            return Place(f"closer than {JPEG} {qualities[0]:g}", None, None, None)
+            return Place(f"closer than {jpeg[0].name}", None, None, None)
         if self._further(value, most):
             other = next(m for m in self.marks if m.change == OTHER)
             nearest = other.low if self.lower_is_better else other.high
-            words = f"further than {JPEG} {qualities[-1]:g}"
+            words = f"further than {jpeg[-1].name}"
             return Place(words if self._further(nearest, value) else f"as far as {OTHER}", None, None, None)
         about = self._quality([m.median for m in jpeg], qualities, value)
         ends = sorted(self._quality([getattr(m, end) for m in jpeg], qualities, value) for end in ("low", "high"))
         low, high = min(ends[0], about), max(ends[1], about)
-        return Place(f"about {JPEG} {about} ({low} to {high} by photograph)", about, low, high)
+        return Place(f"about {JPEG.format(about)} ({low} to {high} by photograph)", about, low, high)
 
     def _further(self, value: float, other: float) -> bool:
         return value > other if self.lower_is_better else value < other

@@ -93,10 +93,10 @@ def _fit(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 class Charges:
     """What displacement and tone cost, in units of the metric: its value for a standard copy of a standard picture."""
 
-    pixel: float = 0.04  # a pixel of displacement in the mean
+    pixel: float = 0.03  # a pixel of displacement in the mean
     contrast: float = 4.5  # contrast lower by 1 in the natural logarithm
-    more: float = 0.1  # the share of it that higher contrast costs
-    brightness: float = 6.0  # a change of a mean by 1, of all three colours
+    more: float = 0.05  # the share of it that higher contrast costs
+    brightness: float = 3.0  # a change of a mean by 1, of all three colours
 
     def of_displacement(self, displacement: Displacement) -> float:
         """What a displacement costs."""
