@@ -34,6 +34,8 @@ def text(found: Report) -> str:
 def _lines(found: Report) -> Iterator[str]:
     of = f"{found.judged} of {found.triplets} triplets"
     yield f"{found.answers} answers to {of}, {found.shared} of them judged by two raters or more"
+    if found.raters:
+        yield f"{found.finished} of {len(found.raters) - len(found.excluded)} raters are done"
     if found.excluded:
         yield f"left out as asked: {', '.join(map(one_line, found.excluded))}"
     yield from _agreement(found)
@@ -49,6 +51,9 @@ def _lines(found: Report) -> Iterator[str]:
     if found.notes:
         yield ""
         yield from (f"note: {one_line(note)}" for note in found.notes)
+    if found.ranking:
+        yield ""
+        yield from (f"{one_line(str(preference))}" for preference in found.ranking)
 
 
 def _agreement(found: Report) -> Iterator[str]:

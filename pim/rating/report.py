@@ -25,6 +25,7 @@ from pim.rating.agreement import (
 from pim.rating.bradley_terry import connected, fit
 from pim.rating.choosing import wins_of
 from pim.rating.export import excluded_names, votes, without
+from pim.rating.ranking import Preference, ranking
 from pim.rating.store import Answered, Content
 
 Counts = NDArray[np.int64]
@@ -85,6 +86,12 @@ class Report:
     catch: Share
     scores: tuple[CandidateScore, ...]
     notes: tuple[str, ...]
+    ranking: tuple[Preference, ...]  # of folders of candidates, best first
+
+    @property
+    def finished(self) -> int:
+        """How many raters have answered all that they are asked."""
+        return sum(rater.done >= rater.total for rater in self.raters if not rater.excluded)
 
 
 def report(content: Content, exclude: Sequence[str] = ()) -> Report:
@@ -114,6 +121,7 @@ def report(content: Content, exclude: Sequence[str] = ()) -> Report:
         catch=total(rater.catch for rater in kept),
         scores=tuple(scores),
         notes=tuple(_notes(content, len(kept), interval is None, loose)),
+        ranking=ranking(content.triplets, counts),
     )
 
 
