@@ -139,3 +139,9 @@ def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, nam
     a, b = random_images(1, 40, 33), random_images(1, 40, 33, seed=1)
     assert metric(a, a.clone()).item() == 0
     assert metric(a, b).item() > 0
+
+
+@pytest.mark.parametrize(("name", "successor"), [("pim-tiny", "pim"), ("pim-small", "pim"), ("vgg-lpips", "vgg")])
+def test_a_metric_that_is_gone_is_told_with_what_took_its_place(name, successor) -> None:
+    with pytest.raises(UsageError, match=f"{name} is gone; {successor} took its place"):
+        pim.load(name)

@@ -110,6 +110,9 @@ def built_in() -> dict[str, MetricInfo]:
     return {**SHIPPED, **VGGS, **{name: peer.info for name, peer in PEERS.items()}}
 
 
+GONE = {"pim-tiny": "pim", "pim-small": "pim", "vgg-lpips": "vgg"}  # of versions before the first release
+
+
 def check_name(name: str) -> None:
     """Check that a name is a built-in one, `package.module:callable` or a .safetensors file.
 
@@ -122,6 +125,8 @@ def check_name(name: str) -> None:
         if "," in name:
             each = " ".join(f"-m {part.strip()}" for part in name.split(","))
             raise UsageError(f"{name!r} is no metric; name each on its own: {each}")
+        if name in GONE:
+            raise UsageError(f"{name} is gone; {GONE[name]} took its place, with other values")
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
 
 
