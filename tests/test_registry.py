@@ -144,4 +144,4 @@ def test_shipped_weights_load_and_are_what_the_catalogue_says(random_images, nam
 @pytest.mark.parametrize(("name", "successor"), [("pim-tiny", "pim"), ("pim-small", "pim"), ("vgg-lpips", "vgg")])
 def test_a_metric_that_is_gone_is_told_with_what_took_its_place(name, successor) -> None:
     with pytest.raises(UsageError, match=f"{name} is gone; {successor} took its place"):
-        pim.load(name)
+        registry.load(name)
