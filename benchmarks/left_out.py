@@ -6,8 +6,8 @@
 
 `gather` computes what the network says of whole pictures and keeps it as `pim fit` does; killed, it goes on. It takes
 quarters of the rows, drawn by a hash of their names, set by set: `store --share 0.25` works after the first of them.
-`store` fits, tests, and keeps results/left_out.json; folders of `pim eval table --run` add other metrics on the same
-rows. Super-resolution takes no part in any fit.
+`store` fits, tests, and keeps results/left_out.json, where a strength of null leaves a head as it was; folders of
+`pim eval table --run` add other metrics on the same rows. Super-resolution takes no part in any fit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from left_out_fits import Left, Rated, heads, mixed
+from left_out_fits import UNTOUCHED, Left, Rated, heads, mixed
 from numpy.typing import NDArray
 from timing import setting
 
@@ -134,7 +134,8 @@ def stored(tables: Mapping[str, Path], share: float, how: Collecting, folders: S
         name: {"rows": len(d.plan.judgements), "pairs": len(d.plan.pairs), "photos": len(d.clusters.names)}
         for name, d in data.items()
     }
-    about = {"setting": setting(share=share), "sets": counts, "strengths": strengths, "share of pim": weights}
+    chosen = {line: {name: None if s == UNTOUCHED else s for name, s in of.items()} for line, of in strengths.items()}
+    about = {"setting": setting(share=share), "sets": counts, "strengths": chosen, "share of pim": weights}
     found = measured(lines | mixtures, data)
     write_text(RESULTS, json.dumps({**about, "lines": found}, indent=1) + "\n")
 
