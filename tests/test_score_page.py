@@ -91,5 +91,10 @@ def test_a_page_in_a_browser_fits_shows_maps_and_loads_nothing(cli: Cli, here: P
         ] * 2
         assert page.run("document.querySelector('[data-map]').classList.contains('shown')") is False
         page.run("document.querySelector('[data-show]').click()")
-        assert page.run("document.querySelector('[data-map]').classList.contains('shown')") is True
+        seen = "(b => document.elementFromPoint(b.left + b.width / 4, b.top + b.height / 2).alt)"
+        stage = "document.querySelector('[data-stage]')"
+        page.run(f"{stage}.scrollIntoView()")
+        assert page.run(f"{seen}({stage}.getBoundingClientRect())").startswith(
+            "map of pim, "
+        )  # and not a picture above it
         assert page.run("document.querySelectorAll('.chart .line').length") == 4
