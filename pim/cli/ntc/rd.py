@@ -27,7 +27,6 @@ Examples:
   pim ntc rd examples/reference.png -m psnr -m ms-ssim
   pim ntc rd examples/ -m psnr -o rd.csv --plot rd.svg --quiet
   pim ntc rd --curve rd.csv --against webp
-  pim ntc rd originals/ --files mine=coded/ --files "vvc=vvc/{name}_q{setting}.bin"
 """
 ANCHOR_NAMES = ("jpeg", "webp")
 DEFAULT_METRICS = ("psnr", "ms-ssim", "pim")
