@@ -48,8 +48,9 @@ class Metric(nn.Module):
     def __init__(self, info: MetricInfo | None = None) -> None:
         """Take `info` in place of that of the class."""
         super().__init__()
-        if info is not None:
-            self.info = info
+        given = info or getattr(type(self), "info", None)
+        if isinstance(given, MetricInfo):
+            self.info = given  # in the object: torch before 2.7 exports no attribute of a class
 
     @property
     def name(self) -> str:

@@ -21,6 +21,7 @@ STOPS = np.array(
     ]
 )  # fmt: skip
 SMALLEST = 256  # shortest side of a map in the picture; smaller ones are enlarged by whole pixels
+STRIP = 64  # rows that are coloured at once: the colours of a large map would be its largest arrays by far
 VEIL = 0.2  # share of the colour where an overlaid map is lowest
 INK, PAPER = (32, 32, 32), (255, 255, 255)
 
@@ -41,13 +42,12 @@ def draw(values: Array, low: float, high: float, caption: str, *, over: Array | 
         caption: The line.
         over: (H, W, 3), sRGB in [0, 1]: shown in gray below the colours.
     """
-    levels = np.clip((values - low) / (high - low), 0, 1)
-    pixels = colour(levels)
-    if over is not None:
-        gray = (over @ np.array([0.299, 0.587, 0.114]))[..., None]
-        share = (VEIL + (1 - VEIL) * np.sqrt(levels))[..., None]  # the root keeps middle values visible
-        pixels = share * pixels + (1 - share) * gray
-    picture = PIL.Image.fromarray(np.round(pixels * 255).astype(np.uint8))
+    pixels = np.empty((*values.shape, 3), np.uint8)
+    for top in range(0, len(values), STRIP):
+        rows = slice(top, top + STRIP)
+        levels = np.clip((values[rows] - low) / (high - low), 0, 1)
+        pixels[rows] = np.round(255 * _shown(levels, None if over is None else over[rows]))
+    picture = PIL.Image.fromarray(pixels)
     return _framed(_enlarged(picture), low, high, caption)
 
 
@@ -72,6 +72,16 @@ def row(images: Mapping[str, Array], drawn: PIL.Image.Image) -> PIL.Image.Image:
         canvas.paste(picture, (left, 0))
         left += picture.width
     return canvas
+
+
+def _shown(levels: Array, over: Array | None) -> Array:
+    """Colours (h, w, 3) of levels, over a picture if there is one."""
+    pixels = colour(levels)
+    if over is None:
+        return pixels
+    gray = (over @ np.array([0.299, 0.587, 0.114]))[..., None]
+    share = (VEIL + (1 - VEIL) * np.sqrt(levels))[..., None]  # the root keeps middle values visible
+    return np.asarray(share * pixels + (1 - share) * gray)
 
 
 def sheet(pictures: Sequence[PIL.Image.Image]) -> PIL.Image.Image:

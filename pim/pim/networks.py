@@ -165,7 +165,9 @@ def per_position(layer: nn.Linear, features: Tensor) -> Tensor:
     # A product of matrices: as a 1x1 convolution it takes up to fifty times as long on a CPU, depending on its threads.
     n, _, height, width = features.shape
     weight, columns = layer.weight.expand(n, *layer.weight.shape), features.flatten(2)
-    few = not torch.compiler.is_compiling() and columns.shape[2] < FEW
+    if torch.compiler.is_compiling():  # torch before 2.7 exports no `baddbmm` to ONNX
+        return (torch.bmm(weight, columns) + layer.bias[:, None]).reshape(n, -1, height, width)
+    few = columns.shape[2] < FEW
     if few:  # products this small round differently from image to image, and equal images must have distance 0
         columns = F.pad(columns, (0, FEW - columns.shape[2]))
     out = torch.baddbmm(layer.bias[:, None], weight, columns)
