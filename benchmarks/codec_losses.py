@@ -38,7 +38,7 @@ from pim.datasets.frames import find_sources
 
 LAMBDAS = (0.0005, 0.001, 0.002, 0.004, 0.008)  # low rates, where losses differ; as many as the shipped codec has
 SLOW = ("lpips-vgg", "dists")  # a hundred times slower than the other judges
-SAMPLES = 60  # patches that the weights of the metrics are measured on
+SAMPLES = 40  # patches that the weights of the metrics are measured on
 
 
 @dataclass(frozen=True)
@@ -123,12 +123,32 @@ def objective(loss: Loss, patches: Patches, base: Path) -> Distortion:
     found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter)
     codec = store.load(base).codec
     samples = torch.from_numpy(spread(patches.take(held_out=False), SAMPLES)).float() / PEAK
-    each = [samples[level :: len(LAMBDAS)] for level in range(len(LAMBDAS))]
     with torch.no_grad():
-        coded = [codec(images, float(level)).image for level, images in enumerate(each)]
-    found.calibrate(torch.cat(each), torch.cat(coded))
-    print(f"{loss.name}: {found.calibration}, weight {found.weight:.5f}", flush=True)
-    return lambda reference, distorted: PEAK**2 * found.terms(reference, distorted).loss
+        coded = [codec(samples, float(level)).image for level in range(len(LAMBDAS))]
+    each = [range(level, len(samples), len(LAMBDAS)) for level in range(len(LAMBDAS))]
+    found.calibrate(
+        torch.cat([samples[part] for part in each]), torch.cat([c[part] for c, part in zip(coded, each, strict=True)])
+    )
+    scale = PEAK**2 * rate_keeping(found, samples, coded)
+    print(f"{loss.name}: {found.calibration}, weight {found.weight:.5f}, scale {scale:.0f}", flush=True)
+    return lambda reference, distorted: scale * found.terms(reference, distorted).loss
+
+
+@torch.no_grad()
+def rate_keeping(loss: pim.loss.Distortion, samples: torch.Tensor, coded: Sequence[torch.Tensor]) -> float:
+    """How much more a loss must count for bits to be worth as much as under the MSE.
+
+    That is the fall of the MSE over the fall of the loss from each level of the base to the next, weighed by lambda.
+    """
+    loss.eval()
+    terms = [[loss.terms(x[None], y[None]) for x, y in zip(samples, images, strict=True)] for images in coded]
+    loss.train()
+    falls = [0.0, 0.0]
+    for weight, here, after in zip(LAMBDAS, terms, terms[1:], strict=False):
+        for a, b in zip(here, after, strict=True):
+            falls[0] += weight * float(a.mse - b.mse)
+            falls[1] += weight * float(a.loss - b.loss)
+    return falls[0] / falls[1]
 
 
 def judged(codec: Path, pictures: Sequence[Path], judges: Sequence[str]) -> None:
@@ -153,7 +173,7 @@ def do_train(asked: argparse.Namespace) -> None:
     """Train and measure all codecs that are missing."""
     torch.set_num_threads(asked.threads)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, 16, 1.3, 2.5))
+    patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, 10, 1.3, 2.5))
     pictures = sorted(asked.pictures.glob("*.png"))[: asked.count]
     for loss, seed, judges in trials(asked.loss, asked.judge):
         judged(trained(asked, patches, loss, seed), pictures, judges)
