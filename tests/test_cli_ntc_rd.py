@@ -108,7 +108,7 @@ def test_metrics_that_need_larger_pictures_are_left_out(cli, photos) -> None:
     [
         ("", "give pictures to code"),
         ("PHOTOS --anchor jpg", "did you mean 'jpeg'"),
-        ("PHOTOS --plot x.png", "must end in .svg"),
+        ("PHOTOS --plot x.jpg", "must end in .svg, .png or .pdf"),
         ("PHOTOS --only webp", "--only chooses"),
         ("PHOTOS -m pnsr", "did you mean 'psnr'"),
         ("PHOTOS --anchor jpeg -m psnr --against wepb", "there is no such codec"),

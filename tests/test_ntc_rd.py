@@ -35,8 +35,13 @@ def psnr_of(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("name", sorted(ANCHORS))
 def test_rate_and_quality_are_those_of_a_real_file(name, picture) -> None:
     stream = io.BytesIO()
-    options = {"jpeg": {"subsampling": 2, "optimize": True}, "webp": {"method": 4}}[name]
-    Image.fromarray(picture).save(stream, name, quality=40, **options)
+    options = {
+        "jpeg": {"subsampling": 2, "optimize": True, "quality": 40},
+        "webp": {"method": 4, "quality": 40},
+        "avif": {"subsampling": "4:2:0", "quality": 40},
+        "jpeg2000": {"irreversible": True, "quality_mode": "dB", "quality_layers": [40]},
+    }[name]
+    Image.fromarray(picture).save(stream, name, **options)
     decoded = np.asarray(Image.open(stream).convert("RGB"))
     (point,) = measure(picture, ANCHORS[name], ["40"], [load("psnr")])
     assert (point.codec, point.setting, point.images) == (name, "40", 1)
