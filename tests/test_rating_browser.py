@@ -127,7 +127,7 @@ def test_three_raters_finish_a_study_whose_server_is_killed(
     assert cli("rate", "export", file, "-o", exported).code == 0
     rated = table.read(exported)
     rated.require_whole()
-    assert sum(record.n or 0 for record in rated.records()) == found.answers
+    assert sum(record.people or 0 for record in rated.records()) == found.answers
     evaluated = cli("eval", "table", exported, "-m", "psnr", "--run", tmp_path / "run", "--format", "json", "-q")
     assert evaluated.code == 0, evaluated.err
     figures = {(f["metric"], f["part"]): f["value"] for f in json.loads(evaluated.out)["analyses"][0]["figures"]}

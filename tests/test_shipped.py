@@ -102,7 +102,7 @@ def test_every_shipped_file_was_trained_without_the_held_out_clips(name, sources
     header = weights.read_header(weights.shipped()[name])
     assert header.training["steps"] >= 300
     assert len(set(header.training["sources"])) == sources
-    assert np.mean(header.training["bound_held_out"]) > 2.5  # nats, under the jitter of training
+    assert np.mean(header.training["bound_held_out"]) > 2.2  # nats, under the jitter of training
     assert min(header.training["bound_held_out"]) > 1  # no dead band
 
 

@@ -79,7 +79,8 @@ def reduce(image: Tensor, side: int) -> Tensor:
     if side == 1:
         return image
     height, width = image.shape[-2:]
-    image = padded(image, side)
+    down, across = blocks(height, side), blocks(width, side)
+    image = padded(image, down * side - height, across * side - width)
     # Sums of slices, rows first: `avg_pool2d` takes ten times as long on a CPU.
     for dim in (-2, -1):
         image = sum_of(image.unfold(dim, side, side).unbind(-1))
@@ -258,7 +259,10 @@ def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int
     down, across, phases = blocks(height, side), blocks(width, side), side // stride
     below, right = down * side - height, across * side - width
     edge = 1 if padding == "replicate" else 0  # blocks more on every side
-    image = F.pad(image, (side, side + right, side, side + below), mode="replicate") if edge else padded(image, side)
+    if edge:
+        image = F.pad(image, (side, side + right, side, side + below), mode="replicate")
+    else:
+        image = padded(image, below, right)
     channels = image.reshape(n * c, down + 2 * edge, side, across + 2 * edge, side)
     channels = channels.permute(0, 2, 4, 1, 3).reshape(n * c, side**2, down + 2 * edge, across + 2 * edge)
     out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, phases, phases, down, across)
@@ -289,15 +293,12 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def padded(image: Tensor, side: int) -> Tensor:
-    """Zeros below and to the right that make the last blocks of `side` whole; in exported programs perhaps a few more.
-
-    `unfold` drops those. The image itself where there is nothing to add, which `F.pad` would copy.
-    """
-    if torch.compiler.is_compiling():  # torch before 2.7 cannot prove that what lacks is not negative
-        return F.pad(image, (0, side - 1, 0, side - 1))
-    below, right = (-length % side for length in image.shape[-2:])
-    return image if below == right == 0 else F.pad(image, (0, right, 0, below))
+def padded(image: Tensor, below: int, right: int) -> Tensor:
+    """Zeros below and to the right; the image itself where there is nothing to add, which `F.pad` would copy."""
+    # Exported programs take any size, so they always pad.
+    if not torch.compiler.is_compiling() and below == right == 0:
+        return image
+    return F.pad(image, (0, right, 0, below))
 
 
 def blocks(length: int, side: int) -> int:
