@@ -292,7 +292,7 @@ def _tiff_of_luma() -> Iterator[Kind]:
 
 
 def _tiff_packed() -> Iterator[Kind]:
-    for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "zstd", "lzma"):
+    for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "lzma"):
         yield Kind("TIFF", f"packed by {name.removeprefix('tiff_')}", saved(RGB, "TIFF", compression=name), RGB / 255)
     black_and_white = GRAY > 100
     for name in ("group3", "group4", "tiff_ccitt"):
@@ -305,6 +305,7 @@ def _tiff_packed() -> Iterator[Kind]:
     yield Kind("TIFF", "packed by JPEG, YCbCr", content, RGB / 255, 0.06)
     content = written(RGB, photometric="rgb", compression="webp", compressionargs={"level": 0, "lossless": True})
     yield Kind("TIFF", "packed by WebP", content, RGB / 255)
+    yield Kind("TIFF", "packed by Zstandard", written(RGB, photometric="rgb", compression="zstd"), RGB / 255)
     content = written(RGB, photometric="rgb", compression="jpeg2000", compressionargs={"level": 0, "reversible": True})
     yield Kind("TIFF", "packed by JPEG 2000", content, RGB / 255)
     private = tiff([zlib.compress(RGB.tobytes())], {258: (8,) * 3, 259: (50013,), 262: (2,), 277: (3,)})
