@@ -154,7 +154,7 @@ def by_libav(samples: np.ndarray, pixels: str) -> bytes:
     codec = av.CodecContext.create("jpeg2000", "w")
     codec.width, codec.height, codec.pix_fmt, codec.time_base = samples.shape[1], samples.shape[0], pixels, Fraction(1)
     codec.options = {"pred": "1"}  # reversible
-    frame = av.VideoFrame.from_ndarray(samples, format="rgb24").reformat(format=pixels, dst_color_range=2)
+    frame = av.VideoFrame.from_ndarray(samples, format="rgb24").reformat(format=pixels, dst_color_range="JPEG")
     frame.pts = 0
     return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
 
@@ -305,7 +305,7 @@ def _tiff_packed() -> Iterator[Kind]:
     yield Kind("TIFF", "packed by JPEG, YCbCr", content, RGB / 255, 0.06)
     content = written(RGB, photometric="rgb", compression="webp", compressionargs={"level": 0, "lossless": True})
     yield Kind("TIFF", "packed by WebP", content, RGB / 255)
-    yield Kind("TIFF", "packed by Zstandard", written(RGB, photometric="rgb", compression="zstd"), RGB / 255)
+    yield Kind("TIFF", "packed by zstd", written(RGB, photometric="rgb", compression="zstd"), RGB / 255)
     content = written(RGB, photometric="rgb", compression="jpeg2000", compressionargs={"level": 0, "reversible": True})
     yield Kind("TIFF", "packed by JPEG 2000", content, RGB / 255)
     private = tiff([zlib.compress(RGB.tobytes())], {258: (8,) * 3, 259: (50013,), 262: (2,), 277: (3,)})
