@@ -39,7 +39,7 @@ def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
         program(x, y - 1)
 
 
-@needs_any_size
+@pytest.mark.skipif(VERSION < (2, 14), reason="the ONNX exporter of torch 2.10 rounds sizes otherwise; 2.14 is tested")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("options", [{}, ROOTS, GROUPED], ids=["published", "roots", "grouped"])
