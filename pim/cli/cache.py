@@ -21,8 +21,7 @@ Examples:
 
 def cache(
     clear: Annotated[
-        list[str] | None,
-        typer.Option("--clear", metavar="NAME", show_default=False, help="Delete this entry, or all. Repeatable."),
+        list[str] | None, typer.Option(metavar="NAME", help="Delete this entry, or all. Repeatable.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,

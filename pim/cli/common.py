@@ -48,19 +48,16 @@ Metrics = Annotated[
         "--metric",
         "-m",
         metavar="NAME",
-        show_default=False,
         autocompletion=_complete_metric,
         help="A name from `pim metrics`, a .safetensors file, package.module:callable or file.py:callable. Repeatable.",
     ),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 Format = Annotated[
-    FormatName | None,
-    typer.Option("--format", show_default=False, help="By default what the ending of --output says, else text."),
+    FormatName | None, typer.Option("--format", help="By default what the ending of --output says, else text.")
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write there, whole or not at all."),
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, whole or not at all.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Start of all random numbers.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="How many prepare images ahead; 0 for none.")]
@@ -71,19 +68,14 @@ Background = Annotated[
     typer.Option(
         "--background",
         metavar="COLOR",
-        show_default=False,
         help="Put transparent images on white, black or #rrggbb; without it they are refused.",
     ),
 ]
-Frame = Annotated[
-    int | None,
-    typer.Option("--frame", min=0, metavar="N", show_default=False, help="Which picture of a file with several."),
-]
+Frame = Annotated[int | None, typer.Option("--frame", min=0, metavar="N", help="Which picture of a file with several.")]
 Align = Annotated[
     bool | None,
     typer.Option(
         "--align/--no-align",
-        show_default=False,
         help="Find displacement and change of tone, take both back, and charge for them instead; by default pim does.",
     ),
 ]
@@ -92,7 +84,6 @@ SaveAligned = Annotated[
     typer.Option(
         "--save-aligned",
         metavar="FOLDER",
-        show_default=False,
         help="Save both pictures as they were compared, where displacement or tone was taken back.",
     ),
 ]

@@ -42,9 +42,9 @@ class Verdict:
 
 
 def compare(
-    reference: Annotated[str, typer.Argument(metavar="REF", show_default=False, help="The reference.")],
-    a: Annotated[str, typer.Argument(metavar="A", show_default=False, help="A distorted image.")],
-    b: Annotated[str, typer.Argument(metavar="B", show_default=False, help="Another one.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="The reference.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A distorted image.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     metric: common.Metrics = None,
     align: common.Align = None,
     save_aligned: common.SaveAligned = None,

@@ -87,7 +87,7 @@ def get(
         list[str] | None, typer.Option("--part", metavar="PART", help="Fetch this part only. May be repeated.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="What the file must have; for a single part.")
+        str | None, typer.Option(metavar="HEX", help="What the file must have; for a single part.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive after unpacking it.")] = False,
     quiet: common.Quiet = False,

@@ -41,20 +41,16 @@ def evaluate(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run",
             metavar="DIR",
             help="Keep every value there, and continue what is there; by default runs/ and the name of the data set.",
         ),
     ] = None,
     subset: common.Subsets = None,
     distortion: common.Distortions = None,
-    level: Annotated[
-        list[int] | None, typer.Option("--level", metavar="N", help="Only this level. May be repeated.")
-    ] = None,
+    level: Annotated[list[int] | None, typer.Option(metavar="N", help="Only this level. May be repeated.")] = None,
     resize: Annotated[
         int | None,
         typer.Option(
-            "--resize",
             metavar="PX",
             min=0,
             help="Resize to this shorter side; 0 for none. By default none, and 64 for bapps, as its authors did.",
@@ -66,33 +62,30 @@ def evaluate(
     images: common.Images = None,
     higher_is_better: common.Direction = None,
     shift: Annotated[
-        list[int] | None,
-        typer.Option("--shift", metavar="PX", min=1, max=3, help="bapps: also count rank flips, shifted so far."),
+        list[int] | None, typer.Option(metavar="PX", min=1, max=3, help="bapps: also count rank flips, shifted so far.")
     ] = None,
     clean: common.Clean = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="imagenet-c: PATH holds clean pictures; corrupt them on the fly.")
     ] = False,
     corruption: Annotated[
-        list[str] | None, typer.Option("--corruption", metavar="NAME", help="With --generate: only this one.")
+        list[str] | None, typer.Option(metavar="NAME", help="With --generate: only this one.")
     ] = None,
-    frost_dir: Annotated[
-        Path | None, typer.Option("--frost-dir", metavar="DIR", help="With --generate: the frost pictures.")
-    ] = None,
+    frost_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="With --generate: the frost pictures.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="imagenet-c: it is Tiny-ImageNet-C, 64 x 64.")] = False,
     prepared: Annotated[
         bool, typer.Option("--prepared", help="imagenet-c: the clean pictures are cropped to 224 x 224 already.")
     ] = False,
-    draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")] = 2000,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of an interval.")] = 2000,
     bca: Annotated[bool, typer.Option("--bca", help="Correct intervals for bias and skewness.")] = False,
-    fit: Annotated[int, typer.Option("--fit", min=4, max=5, help="Parameters of the logistic curve.")] = 4,
+    fit: Annotated[int, typer.Option(min=4, max=5, help="Parameters of the logistic curve.")] = 4,
     rescore: Annotated[bool, typer.Option("--rescore", help="Compute again what is already there.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed pairs again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Know files by content, not by size and time.")] = False,
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
     values: Annotated[
-        Path | None, typer.Option("--values", metavar="FILE", help="Also write the value of every row, as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the value of every row, as CSV.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,
@@ -100,13 +93,11 @@ def evaluate(
     batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
     engine: Annotated[
-        EngineName,
-        typer.Option("--engine", help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray])."),
+        EngineName, typer.Option(help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray]).")
     ] = "local",
     actors: Annotated[
         int | None,
         typer.Option(
-            "--actors",
             metavar="N",
             min=1,
             help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",

@@ -42,29 +42,24 @@ def probe(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="A picture, or a table (.csv) with columns image,x,y,w,h[,label].")
     ],
-    box: Annotated[
-        list[str] | None, typer.Option("--box", metavar="X,Y,W,H", help="In pixels. May be repeated.")
-    ] = None,
+    box: Annotated[list[str] | None, typer.Option(metavar="X,Y,W,H", help="In pixels. May be repeated.")] = None,
     metric: common.Metrics = None,
     control: Annotated[
-        str | None,
-        typer.Option("--control", metavar="NAME", help="A metric without knowledge of content, to compare with."),
+        str | None, typer.Option(metavar="NAME", help="A metric without knowledge of content, to compare with.")
     ] = None,
     distortion: Annotated[
-        list[str] | None, typer.Option("--distortion", metavar="NAME", help="noise, jpeg or blur; by default all.")
+        list[str] | None, typer.Option(metavar="NAME", help="noise, jpeg or blur; by default all.")
     ] = None,
     scramble: Annotated[
         Literal["turn", "tiles", "phases", "none"],
         typer.Option(
-            "--scramble",
             help="Control of content: upside down (faces), tiles of 8 px permuted (text), or random phases under the "
-            "same spectrum.",
+            "same spectrum."
         ),
     ] = "turn",
     loosen: Annotated[
         float,
         typer.Option(
-            "--loosen",
             min=1,
             max=10,
             help="Let control boxes be so many times further away than 20 % in brightness and 25 % in texture.",
@@ -72,13 +67,13 @@ def probe(
     ] = 1.0,
     against: Annotated[
         Literal["alike", "flat", "texture"],
-        typer.Option("--against", help="Control boxes: the like, or the flattest or most textured of the picture."),
+        typer.Option(help="Control boxes: the like, or the flattest or most textured of the picture."),
     ] = "alike",
     layers: Annotated[
         bool, typer.Option("--layers", help="For a metric on VGG-16: what every layer says, too.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="FILE", help="Draw the box and its control boxes (.png).")
+        Path | None, typer.Option(metavar="FILE", help="Draw the box and its control boxes (.png).")
     ] = None,
     sensitive: Annotated[
         Path | None,

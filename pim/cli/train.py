@@ -63,7 +63,6 @@ def train(
         list[Path] | None,
         typer.Argument(
             metavar="VIDEOS...",
-            show_default=False,
             help="Video files, folders of videos, folders of frames. A manifest.csv with columns file and split "
             "(train or valid) in a folder of videos decides which are held out.",
         ),
@@ -71,18 +70,12 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")] = Path(
         "pim.safetensors"
     ),
-    crops_file: Annotated[
-        Path | None, typer.Option("--crops", show_default=False, help="Packed crops instead of videos.")
-    ] = None,
-    pack: Annotated[
-        Path | None,
-        typer.Option("--pack", show_default=False, help="Only write the crops there, for another machine."),
-    ] = None,
+    crops_file: Annotated[Path | None, typer.Option("--crops", help="Packed crops instead of videos.")] = None,
+    pack: Annotated[Path | None, typer.Option(help="Only write the crops there, for another machine.")] = None,
     like: Annotated[
         str | None,
         typer.Option(
             metavar="METRIC",
-            show_default=False,
             is_eager=True,
             callback=_take_over,
             help="A PIM, such as pim or a file, whose settings are the defaults of all options below but --seed.",

@@ -49,8 +49,7 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
 @app.command("check", epilog="\b\nExample:\n  pim weights check")
 def check(
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE...", show_default=False, help="Weight files; without any, those of the package."),
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Weight files; without any, those of the package.")
     ] = None,
 ) -> None:
     """Read weight files to the end and build their networks.

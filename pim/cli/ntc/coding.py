@@ -26,18 +26,16 @@ QUALITY_STEPS = 2.55  # of the 256 in a file, per unit of --quality
 LARGEST_FILE = 1 << 30  # bytes
 
 Codec = Annotated[
-    str | None,
-    typer.Option("--codec", metavar="NAME", show_default=False, help="A codec that ships, or a .safetensors file."),
+    str | None, typer.Option("--codec", metavar="NAME", help="A codec that ships, or a .safetensors file.")
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Of the CPU; 0: all.")]
 
 
 def compress(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures to code.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Pictures to code.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="By default IMAGE.pntc, beside it."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default IMAGE.pntc, beside it.")
     ] = None,
     quality: Annotated[
         int, typer.Option(min=0, max=100, help="0: fewest bits; 100: most. Codecs for one rate ignore it.")
@@ -81,12 +79,9 @@ def compress(
 
 
 def decompress(
-    coded: Annotated[
-        list[str], typer.Argument(metavar="FILES...", show_default=False, help="Made by pim ntc compress.")
-    ],
+    coded: Annotated[list[str], typer.Argument(metavar="FILES...", help="Made by pim ntc compress.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="By default FILE.png, beside it."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default FILE.png, beside it.")
     ] = None,
     codec: Codec = None,
     force: Force = False,

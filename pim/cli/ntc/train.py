@@ -32,7 +32,6 @@ def train(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            show_default=False,
             help="Pictures, folders of pictures, videos, folders of videos. A manifest.csv with columns file and "
             "split (train or valid) in a folder of videos decides which are held out.",
         ),
@@ -62,9 +61,7 @@ def train(
     rounding: Annotated[
         Literal["noise", "mixed", "straight", "dither", "soft"], typer.Option(help="What stands for rounding.")
     ] = "mixed",
-    start: Annotated[
-        Path | None, typer.Option("--start", show_default=False, help="Go on from a codec of the same shape.")
-    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Go on from a codec of the same shape.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,

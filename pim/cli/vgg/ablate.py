@@ -24,15 +24,13 @@ def ablate(
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            "--layer",
             metavar="LAYER",
-            show_default=False,
             help="A layer or group to do without; by default pixels and block1 to block5 in turn. May be repeated.",
         ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Do without every single layer in turn.")] = False,
     form: Annotated[
-        Literal["layer", "channel"], typer.Option("--form", help="A weight for each layer, or for each channel.")
+        Literal["layer", "channel"], typer.Option(help="A weight for each layer, or for each channel.")
     ] = "layer",
     prior: fitting.Prior = None,
     norm: fitting.Norm = "unit",

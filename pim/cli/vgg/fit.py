@@ -35,37 +35,29 @@ Examples:
 
 def fit(
     paths: fitting.Paths,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The head, .safetensors.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The head, .safetensors.")],
     backbone: fitting.Backbone = "tv1k",
     form: Annotated[
         Literal["layer", "channel", "auto"],
         typer.Option(
-            "--form",
             help="A factor for each layer of the prior, a weight for each channel, or whichever held-out photos are "
-            "better with; the prior is kept where neither beats it.",
+            "better with; the prior is kept where neither beats it."
         ),
     ] = "auto",
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
     prior: fitting.Prior = None,
     without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="LAYER", show_default=False, help="Leave a layer or block1 to block5 out."),
+        list[str] | None, typer.Option(metavar="LAYER", help="Leave a layer or block1 to block5 out.")
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric", "-m", metavar="NAME", show_default=False, help="Also compare with this metric. May be repeated."
-        ),
+        typer.Option("--metric", "-m", metavar="NAME", help="Also compare with this metric. May be repeated."),
     ] = None,
     trained_on: Annotated[
         list[str] | None,
         typer.Option(
-            "--trained-on",
             metavar="NAME",
-            show_default=False,
             help="The data set that a table is a part of, such as tid2013: pim eval will say that it is no blind test.",
         ),
     ] = None,
@@ -78,14 +70,9 @@ def fit(
     folds: fitting.Folds = 5,
     equal: fitting.Equal = False,
     draws: fitting.Draws = 2000,
-    resamples: Annotated[
-        int, typer.Option("--resamples", min=0, help="Of photos, for standard errors of the layers' shares.")
-    ] = 200,
+    resamples: Annotated[int, typer.Option(min=0, help="Of photos, for standard errors of the layers' shares.")] = 200,
     cache: fitting.Cache = None,
-    values: Annotated[
-        Path | None,
-        typer.Option("--values", metavar="FILE", show_default=False, help="Also write held-out distances, as CSV."),
-    ] = None,
+    values: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write held-out distances, as CSV.")] = None,
     form_of_text: Annotated[Literal["text", "json"], typer.Option("--format", help="Of what is printed.")] = "text",
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,

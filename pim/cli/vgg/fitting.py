@@ -31,7 +31,6 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="RATINGS...",
-        show_default=False,
         help="Tables of opinions, forced choices or quadruples, folders of known data sets, or NAME=FOLDER.",
     ),
 ]
@@ -51,7 +50,6 @@ Prior = Annotated[
     typer.Option(
         "--prior",
         metavar="HEAD",
-        show_default=False,
         help="The head to start from: lpips-vgg, a .safetensors file, or uniform for all layers alike; "
         "by default vgg where its backbone is used.",
     ),
@@ -60,10 +58,7 @@ Folds = Annotated[int, typer.Option("--folds", min=2, help="With fewer than 20 p
 Equal = Annotated[
     bool, typer.Option("--equal-sets", help="Let all data sets weigh the same, instead of by their votes.")
 ]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", metavar="DIR", show_default=False, help="Where quantities are kept."),
-]
+Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Where quantities are kept.")]
 Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")]
 
 
