@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.common import Row, destination, json_text, table
+from pim.cli.common import Row, table
 from pim.errors import PimError, UsageError, did_you_mean
 
 EXAMPLES = """\b
@@ -37,12 +37,8 @@ def cache(
     if clear:
         _clear(folder, clear)
     rows = [_row(entry) for entry in _entries(folder)]
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"folder": str(folder), "entries": rows}))
-        else:
-            stream.write(table(rows, form) if rows else "")
+    document = {"folder": str(folder), "entries": rows}
+    common.show(form, target, document, table(rows, "csv"), table(rows, "text"))
     common.note(f"{sum(float(str(row['MB'])) for row in rows):.1f} MB in {folder}")
 
 

@@ -262,6 +262,28 @@ def _is_binary(path: Path) -> bool:
         return False
 
 
+def show(form: FormatName | None, target: Path | None, document: Mapping[str, Any], csv: str, text: str) -> None:
+    """Write the one of three forms of a result that is asked for."""
+    chosen = chosen_format(form, target)
+    with destination(target) as stream:
+        stream.write(json_text(document) if chosen == "json" else csv if chosen == "csv" else text)
+
+
+@contextlib.contextmanager
+def stoppable(kept: str, checkpoint: Path | None = None) -> Iterator[None]:
+    """Say on Ctrl-C what is kept and that the command goes on; or, where there is no checkpoint yet, that nothing is.
+
+    Raises:
+        Interrupted: on Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        there = checkpoint is None or checkpoint.exists()
+        said = f"{kept}, the same command goes on" if there else "nothing is kept yet"
+        raise Interrupted(f"stopped; {said}") from None
+
+
 def short(value: float) -> str:
     """A number for people: 6 significant digits.
 
@@ -318,11 +340,18 @@ def json_text(document: Mapping[str, Any]) -> str:
     return json.dumps(finite(document), indent=2, allow_nan=False) + "\n"
 
 
+def csv_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    """Those columns of rows as CSV with a heading."""
+    return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+
+
 def table(rows: Sequence[Row], form: str) -> str:
-    """Rows of equal keys, at least one, as aligned text with a heading, or as CSV."""
+    """Rows of equal keys as aligned text with a heading, or as CSV; nothing without rows."""
+    if not rows:
+        return ""
     columns = list(rows[0])
     if form == "csv":
-        return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+        return csv_table(columns, rows)
     lines = [columns, *([_text_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     return "".join(

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pim.cli import common
-from pim.cli.common import csv_line, destination, json_text, one_line, progress
+from pim.cli.common import csv_table, destination, one_line, progress
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
+    from pim.eval.analysis import MetricValues
     from pim.eval.evaluate import Evaluation
+    from pim.eval.judgements import About, Judgement
     from pim.eval.scoring import Engine
 
 EXAMPLES = """\b
@@ -121,7 +124,6 @@ def evaluate(
     from pim.eval.session import analyse_again
 
     options = AnalysisOptions(IntervalOptions(draws=draws, seed=seed, bca=bca), fit_parameters=fit)
-    form = common.chosen_format(form, target)
     if name == "run":
         _show(Evaluation((analyse_again(path, options),)), form, target, values)
         return
@@ -153,7 +155,7 @@ def evaluate(
     with _chosen_engine(engine, actors, workers) as chosen:
         metrics = common.load_metrics(metric, "cpu" if far else device, align)
         common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
-        try:
+        with common.stoppable(f"what is done is kept in {folder_of(asked, run)}"):
             result = evaluate_set(
                 asked,
                 metrics,
@@ -167,9 +169,6 @@ def evaluate(
                 engine=chosen,
                 watch=functools.partial(progress, quiet=quiet),
             )
-        except KeyboardInterrupt:
-            kept = f"what is done is kept in {folder_of(asked, run)}"
-            raise common.Interrupted(f"stopped; {kept}, the same command continues") from None
     _show(result, form, target, values)
 
 
@@ -189,30 +188,28 @@ def _chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterat
         yield engine
 
 
-def _show(result: Evaluation, form: common.FormatName, target: Path | None, values: Path | None) -> None:
+def _show(result: Evaluation, form: common.FormatName | None, target: Path | None, values: Path | None) -> None:
     """Print tables, write single values where they are wanted, and name failures and constant metrics."""
     from pim.eval import tables
 
     analyses = [outcome.analysis for outcome in result.outcomes]
     failures = list(dict.fromkeys(failure for outcome in result.outcomes for failure in outcome.failures))
     if values is not None:
-        with destination(values) as stream:
-            stream.write(csv_line(tables.VALUE_COLUMNS))
-            for run in (outcome.run for outcome in result.outcomes):
-                lines = tables.value_rows(run.about, run.judgements, run.values)
-                stream.writelines(csv_line(line.values()) for line in lines)
-    with destination(target) as stream:
-        if form == "json":
-            documents = [tables.document(analysis) for analysis in analyses]
-            stream.write(json_text({"analyses": documents, "flips": [vars(f) for f in result.flips]}))
-        elif form == "csv":
-            stream.write(csv_line(tables.FIGURE_COLUMNS))
-            rows = [row for analysis in analyses for row in tables.records(analysis)]
-            stream.writelines(csv_line(row[column] for column in tables.FIGURE_COLUMNS) for row in rows)
-        else:
-            parts = [tables.text(analysis) for analysis in analyses]
-            stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
+        runs = (outcome.run for outcome in result.outcomes)
+        write_values(values, ((run.about, run.judgements, run.values) for run in runs))
+    document = {"analyses": list(map(tables.document, analyses)), "flips": [vars(f) for f in result.flips]}
+    rows = chain.from_iterable(map(tables.records, analyses))
+    text = [*map(tables.text, analyses), *([tables.flip_text(result.flips)] if result.flips else [])]
+    common.show(form, target, document, csv_table(tables.FIGURE_COLUMNS, rows), "\n".join(text))
     _complain(failures, [line for analysis in analyses for line in analysis.constant])
+
+
+def write_values(path: Path, runs: Iterable[tuple[About, Sequence[Judgement], Sequence[MetricValues]]]) -> None:
+    """Write what metrics said about every judgement of some data sets, as CSV."""
+    from pim.eval import tables
+
+    with destination(path) as stream:
+        stream.write(csv_table(tables.VALUE_COLUMNS, chain.from_iterable(tables.value_rows(*run) for run in runs)))
 
 
 def _complain(failures: Sequence[str], constant: Sequence[str]) -> None:

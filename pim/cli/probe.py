@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import Row, csv_line, destination, json_text, one_line, progress, table
+from pim.cli.common import Row, one_line, progress, table
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def probe(
         common.note(f"{one_line(refusal.image)} {refusal.box}, {refusal.distortion}: {NOT_SHOWN}: {refusal.reason}")
     several = len({t.image for t in targets}) > 1
     found = of_images(responses, control_name, IntervalOptions(seed=seed)) if several else of_boxes(responses)
-    _print(found, responses, refusals, costs, several, common.chosen_format(form, target), target)
+    _print(found, responses, refusals, costs, several, form, target)
     if refusals and not responses:
         raise typer.Exit(1)
 
@@ -239,24 +239,19 @@ def _print(
     refusals: Sequence[Refusal],
     costs: Mapping[str, float],
     several: bool,
-    form: common.FormatName,
+    form: common.FormatName | None,
     target: Path | None,
 ) -> None:
-    with destination(target) as stream:
-        if form == "json":
-            refused = [{**asdict(r), "box": str(r.box)} for r in refusals]
-            raw = [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses]
-            document = {"summaries": [asdict(s) for s in found], "responses": raw, "refused": refused}
-            stream.write(json_text(document | {"sensitivity": dict(costs)}))
-        elif form == "csv":
-            rows = [_row(summary, several) for summary in found]
-            stream.write(csv_line(rows[0]) if rows else "")
-            stream.writelines(csv_line(row.values()) for row in rows)
-        elif found:
-            stream.write(table([_row(summary, several) for summary in found], "text"))
-            stream.write(textwrap.fill(ABOUT_MANY if several else ABOUT_ONE, WIDTH) + "\n")
-        if form == "text":
-            stream.writelines(f"{_cost(name, cost)}\n" for name, cost in costs.items())
+    rows = [_row(summary, several) for summary in found]
+    about = textwrap.fill(ABOUT_MANY if several else ABOUT_ONE, WIDTH) + "\n" if rows else ""
+    document = {
+        "summaries": [asdict(s) for s in found],
+        "responses": [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses],
+        "refused": [{**asdict(r), "box": str(r.box)} for r in refusals],
+        "sensitivity": dict(costs),
+    }
+    text = "".join([table(rows, "text"), about, *(f"{_cost(*item)}\n" for item in costs.items())])
+    common.show(form, target, document, table(rows, "csv"), text)
 
 
 def _row(summary: Summary, several: bool) -> Row:

@@ -234,11 +234,11 @@ def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet:
     from pim.datasets.frames import collect, find_sources
 
     sources = find_sources(videos, held_out, settings.seed)
-    try:
-        with progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance:
-            return collect(sources, settings, cache_folder() / "crops", advance, common.note)
-    except KeyboardInterrupt:
-        raise common.Interrupted("stopped; crops of finished videos are kept, the same command goes on") from None
+    with (
+        common.stoppable("crops of finished videos are kept"),
+        progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance,
+    ):
+        return collect(sources, settings, cache_folder() / "crops", advance, common.note)
 
 
 def _prepare_torch(threads: int) -> None:
@@ -252,17 +252,16 @@ def _prepare_torch(threads: int) -> None:
 
 
 def _run(train: Callable[..., Outcome], output: Path, done: int, steps: int, quiet: bool) -> None:
-    try:
-        with progress("training", steps, unit="steps", done=done, quiet=quiet) as advance:
+    kept = output.with_suffix(".ckpt")
+    with (
+        common.stoppable(f"{kept} is kept", kept),
+        progress("training", steps, unit="steps", done=done, quiet=quiet) as advance,
+    ):
 
-            def watch(now: Progress) -> None:
-                advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
+        def watch(now: Progress) -> None:
+            advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
 
-            outcome = train(watch=watch)
-    except KeyboardInterrupt:
-        kept = output.with_suffix(".ckpt")
-        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
-        raise common.Interrupted(f"stopped; {said}") from None
+        outcome = train(watch=watch)
     _report(outcome, quiet)
 
 

@@ -9,7 +9,7 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.cli.common import csv_line, json_text, table
+from pim.cli.common import csv_table, json_text, table
 from pim.errors import InputError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Result:
         columns = ["codec", "setting", "images", "bpp", *self.infos]
         rows = [_row(point, columns) for point in self.points]
         if form == "csv":
-            return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+            return csv_table(columns, rows)
         rates = self.bd_rates()
         if form == "json":
             return json_text({"points": rows, "bd_rate": rates})

@@ -166,18 +166,16 @@ def _collect(images: list[Path], settings: PatchSettings, held_out: float, quiet
 def _run(run: Run, distortion: Distortion, device: str, save_every: float, quiet: bool) -> None:
     from ntc.training import train
 
-    try:
-        done = run.steps_done()
-        with progress("training", run.settings.steps, unit="steps", done=done, quiet=quiet) as advance:
+    done = run.steps_done()
+    with (
+        common.stoppable(f"{run.checkpoint_file} is kept", run.checkpoint_file),
+        progress("training", run.settings.steps, unit="steps", done=done, quiet=quiet) as advance,
+    ):
 
-            def watch(now: Progress) -> None:
-                advance(now.fresh, f"{now.bits_per_pixel:.3f} bits per pixel, {now.psnr:.2f} dB")
+        def watch(now: Progress) -> None:
+            advance(now.fresh, f"{now.bits_per_pixel:.3f} bits per pixel, {now.psnr:.2f} dB")
 
-            reached = train(run, distortion, device=device, save_every=save_every, watch=watch)
-    except KeyboardInterrupt:
-        kept = run.checkpoint_file
-        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
-        raise common.Interrupted(f"stopped; {said}") from None
+        reached = train(run, distortion, device=device, save_every=save_every, watch=watch)
     for result in reached:
         weight = run.config.lambdas[int(result.level)]
         common.note(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import Advance, csv_line, destination, json_text, progress
+from pim.cli.common import Advance, destination, json_text, progress
+from pim.cli.evaluate import write_values
 from pim.cli.vgg import fitting
 from pim.errors import UsageError
 from pim.eval.rated import Selection
@@ -193,11 +194,7 @@ def _write(
     analyses = [tables.document(analysis) for _, _, analysis in compared]
     write_text(output.with_suffix(".json"), json_text({**document(fitted, bench), "analyses": analyses}))
     if values is not None:
-        with destination(values) as stream:
-            stream.write(csv_line(tables.VALUE_COLUMNS))
-            for plan, found, _ in compared:
-                rows = tables.value_rows(plan.about, plan.judgements, found)
-                stream.writelines(csv_line(row.values()) for row in rows)
+        write_values(values, ((plan.about, plan.judgements, found) for plan, found, _ in compared))
 
 
 def _print(

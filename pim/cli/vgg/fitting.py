@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -174,13 +174,9 @@ def solver(bench: Bench, setting: Setting) -> Iterator[Solver]:
         yield Remembering(store, f"{bench.content} {setting.backbone} {setting.norm} {setting.pool}")
 
 
-@contextmanager
-def kept(folder: Path) -> Iterator[None]:
+def kept(folder: Path) -> AbstractContextManager[None]:
     """Say on Ctrl-C what is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise common.Interrupted(f"stopped; what is done is kept in {folder}, the same command continues") from None
+    return common.stoppable(f"what is done is kept in {folder}")
 
 
 def plans(asked: Asked) -> list[Plan]:
