@@ -14,7 +14,8 @@ Every message is one line: what was wrong, where, what was expected, what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class PimError(Exception):
@@ -47,6 +48,15 @@ class UsageError(PimError, ValueError):
     """A name, option or call that cannot be right."""
 
     exit_code = 2
+
+
+@contextmanager
+def os_errors_as(kind: type[PimError], what: str, then: str = "") -> Iterator[None]:
+    """Raise errors of the system as this kind: what could not be done, why, and what to do then."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}{then}") from error
 
 
 def lacking(name: str, there: Iterable[str]) -> str:

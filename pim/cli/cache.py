@@ -10,7 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import Row, table
-from pim.errors import PimError, UsageError, did_you_mean
+from pim.errors import PimError, UsageError, did_you_mean, os_errors_as
 
 EXAMPLES = """\b
 Examples:
@@ -61,7 +61,5 @@ def _clear(folder: Path, names: list[str]) -> None:
             raise UsageError(f"{folder} holds no {name!r}; {did_you_mean(name, [*there, 'all'])}")
     for name, entry in there.items():
         if name in names or "all" in names:
-            try:
+            with os_errors_as(PimError, f"cannot delete {entry}"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            except OSError as error:
-                raise PimError(f"cannot delete {entry}: {error.strerror}") from error

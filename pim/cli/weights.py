@@ -13,7 +13,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import csv_table, one_line
 from pim.cli.progress import downloading
-from pim.errors import PimError, UsageError, WeightsError
+from pim.errors import PimError, UsageError, WeightsError, os_errors_as
 
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
 
@@ -133,10 +133,9 @@ def expand(
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")
     common.keep_inputs(output, [str(source)])
-    try:
-        header, tensors = compressed_weights.expand(source.read_bytes())
-    except OSError as error:
-        raise WeightsError(f"cannot read {source}: {error.strerror or error}") from error
+    with os_errors_as(WeightsError, f"cannot read {source}"):
+        content = source.read_bytes()
+    header, tensors = compressed_weights.expand(content)
     weights.write(output, tensors, header)
     print(output)
 

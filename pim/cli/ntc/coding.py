@@ -10,7 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import one_line, progress
-from pim.errors import InputError, PimError, UsageError
+from pim.errors import InputError, PimError, UsageError, os_errors_as
 
 COMPRESS_EXAMPLES = """\b
 Examples:
@@ -182,11 +182,8 @@ def _each(pairs: Sequence[tuple[str, Path]], label: str, work: Callable[[str, Pa
 
 def _read(name: str) -> bytes:
     """A whole file, if it can be one of ours."""
-    try:
-        with open(name, "rb") as stream:
-            data = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}") from error
+    with os_errors_as(InputError, "cannot be read"), open(name, "rb") as stream:
+        data = stream.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise InputError(f"is larger than {LARGEST_FILE} bytes; no coded image is")
     return data
