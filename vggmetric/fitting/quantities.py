@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,29 +46,21 @@ class Collecting:
     workers: int = 2
 
 
-class Stamps:
-    """Hashes of pictures by their content; every file is read once."""
+def stamp(picture: StampedPicture) -> str:
+    """The hash of a picture, of its file and of what is done to it.
 
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def __call__(self, picture: StampedPicture) -> str:
-        """The hash of a picture, of its file and of what is done to it.
-
-        Raises:
-            DataError: if it cannot be read.
-        """
-        if picture.name not in self._known:
-            content = picture.stamp(verify=True)
-            if content.startswith("unreadable"):
-                raise DataError(f"{picture.name} is {content}")
-            self._known[picture.name] = content
-        return self._known[picture.name]
+    Raises:
+        DataError: if it cannot be read.
+    """
+    content = picture.stamp(verify=True)
+    if content.startswith("unreadable"):
+        raise DataError(f"{picture.name} is {content}")
+    return content
 
 
-def keys(pairs: Sequence[PlannedPair], stamps: Stamps) -> list[str]:
-    """What picture pairs are known by, (M,)."""
-    return [f"{stamps(pair.reference)}:{stamps(pair.distorted)}:{_treatment(pair)}" for pair in pairs]
+def keys(pairs: Sequence[PlannedPair], stamp: Callable[[StampedPicture], str]) -> list[str]:
+    """What picture pairs are known by, (M,), from the hashes of their pictures."""
+    return [f"{stamp(pair.reference)}:{stamp(pair.distorted)}:{_treatment(pair)}" for pair in pairs]
 
 
 def collect(
