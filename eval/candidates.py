@@ -49,10 +49,6 @@ class Summary:
     worst_picture: str | None
     note: str | None  # why there is no interval, or what it rests on
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -87,10 +83,6 @@ class Comparison:
         if self.low is not None and self.low <= 0:
             return f"{self.metric}: no clear difference, {first} is closer than {second} {on}, {mean}"
         return f"{self.metric}: {first} is closer than {second} {on}, {mean}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values, with the sentence."""
-        return {"words": self.sentence, **asdict(self)}
 
 
 class Candidates:
@@ -133,8 +125,8 @@ class Candidates:
     def as_dict(self) -> dict[str, Any]:
         """Give what every candidate reaches, and how they compare, as plain values."""
         return {
-            "candidates": [found.as_dict() for found in self.summaries()],
-            "comparisons": [found.as_dict() for found in self.comparisons()],
+            "candidates": list(map(asdict, self.summaries())),
+            "comparisons": [{"words": found.sentence, **asdict(found)} for found in self.comparisons()],
         }
 
 

@@ -36,10 +36,10 @@ TOLERANCE_ELSEWHERE = 1e-4  # GPUs choose their algorithms by batch size
 
 
 class Advance(Protocol):
-    """Called as pairs get done."""
+    """To be called as work gets done."""
 
     def __call__(self, count: int = 1, note: str = "") -> None:
-        """Count more pairs as done."""
+        """Count more items as done; the note is shown behind them, such as a loss."""
 
 
 Watch = Callable[[int, int], AbstractContextManager[Advance]]  # number of pairs, and of those done before

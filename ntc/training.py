@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Run:
         """As JSON, for the checkpoint."""
         return json.dumps(
             {
-                "settings": self.settings.to_dict(),
+                "settings": asdict(self.settings),
                 "network": self.config.to_dict(),
                 "patches": self.patches.fingerprint,
                 "start": None if self.start is None else store.load(self.start).codec.freeze().hex(),
@@ -211,10 +211,10 @@ class _Loop:
     def _story(self, reached: list[Quality]) -> dict[str, Any]:
         patches = self.run.patches
         return {
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
             "patches": len(self.pixels),
             "sources": [name for name, held_out in zip(patches.names, patches.held_out, strict=True) if not held_out],
-            "patch_settings": {n: getattr(patches.settings, n) for n in patches.settings.__slots__},
+            "patch_settings": asdict(patches.settings),
             "held_out": [
                 {"level": q.level, "bits_per_pixel": round(q.bits_per_pixel, 4), "psnr": round(q.psnr, 3)}
                 for q in reached

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -19,6 +19,7 @@ from pim.errors import PimError, UsageError
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
+    from pim.eval.run import Advance
     from pim.images.opener import OpenOptions
 
 EXIT_INTERRUPTED = 130
@@ -202,11 +203,12 @@ def note(message: str, quiet: bool = False) -> None:
         print(f"pim: {message}", file=sys.stderr, flush=True)
 
 
-class Advance(Protocol):
-    """To be called as work gets done."""
+def use_threads(count: int) -> None:
+    """Let torch use so many threads; 0: all."""
+    if count:
+        import torch
 
-    def __call__(self, count: int = 1, note: str = "") -> None:
-        """Count more items as done; the note is shown behind them, such as a loss."""
+        torch.set_num_threads(count)
 
 
 def progress(
@@ -222,14 +224,10 @@ def progress(
         quiet: Show nothing.
     """
     if quiet or (total is not None and total < 2):
-        return contextlib.nullcontext(_silent)
+        return contextlib.nullcontext(lambda count=1, note="": None)
     from pim.cli.progress import shown
 
     return shown(label, total, unit, done)
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """Show nothing."""
 
 
 @contextlib.contextmanager

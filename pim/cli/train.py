@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -48,7 +49,7 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
         raise UsageError(f"--like {name}: the file does not say how it was trained")
     taken = {**PIMConfig.from_dict(header.config).to_dict(), **settings}
     options = {option.name for option in context.command.params}
-    usual = {**PIMConfig().to_dict(), **_DEFAULT.to_dict(), **GONE, "band_weights": taken.get("band_weights")}
+    usual = {**PIMConfig().to_dict(), **asdict(_DEFAULT), **GONE, "band_weights": taken.get("band_weights")}
     foreign = {key: value for key, value in taken.items() if key not in options and value != usual.get(key)}
     if foreign:
         raise UsageError(f"--like {name}: it has settings that pim train has no option for: {foreign}")
@@ -216,9 +217,11 @@ def train(
         common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
         print(pack)
         return
+    from pim.core.device import train_in_float32
     from pim.pim.training.loop import steps_done, train
 
-    _prepare_torch(threads)
+    train_in_float32()
+    common.use_threads(threads)
     run = partial(train, crops, output, config, settings, device=common.chosen_device(device))
     with common.alone_with(output):
         done = steps_done(crops, output, config, settings, half)
@@ -239,16 +242,6 @@ def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet:
         progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance,
     ):
         return collect(sources, settings, cache_folder() / "crops", advance, common.note)
-
-
-def _prepare_torch(threads: int) -> None:
-    import torch
-
-    from pim.core.device import train_in_float32
-
-    train_in_float32()
-    if threads:
-        torch.set_num_threads(threads)
 
 
 def _run(train: Callable[..., Outcome], output: Path, done: int, steps: int, quiet: bool) -> None:

@@ -62,7 +62,7 @@ def compress(
     from pim.core.files import write_bytes
     from pim.images.opener import open_image
 
-    use_threads(threads)
+    common.use_threads(threads)
     loaded = load_codec(find(codec), common.chosen_device(device)).codec
     _note_slow_coder(quiet)
     opening = common.open_options(background, frame, max_pixels)
@@ -104,7 +104,7 @@ def decompress(
     from ntc.store import find_by_id
     from pim.core.files import write_bytes
 
-    use_threads(threads)
+    common.use_threads(threads)
     where = common.chosen_device(device)
     _note_slow_coder(quiet)
 
@@ -123,14 +123,6 @@ def decompress(
         return f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
 
     _each(pairs, "decompress", work, quiet=quiet)
-
-
-def use_threads(count: int) -> None:
-    """Let torch use so many threads; 0: all."""
-    if count:
-        import torch
-
-        torch.set_num_threads(count)
 
 
 def _targets(inputs: Sequence[str], output: Path | None, suffix: str, force: bool) -> list[tuple[str, Path]]:

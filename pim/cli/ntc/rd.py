@@ -92,9 +92,11 @@ def rd(
     points, failed = rd_output.stored(curve or [], only, common.note), 0
     infos = dict(rd_output.known(points))
     if images:
+        from ntc.rd_files import find
+
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
         learned = _learned(codec, [m.name for m in metrics])
-        coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *_coded(files)]
+        coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *map(find, files or [])]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         names = {point.codec for point in measured}
@@ -134,12 +136,6 @@ def _anchors(names: list[str] | None) -> list[Coder]:
         if name not in (*ANCHORS, "none"):
             raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
     return [ANCHORS[name] for name in chosen if name != "none"]
-
-
-def _coded(patterns: list[str] | None) -> list[CodedFiles]:
-    from ntc.rd_files import find
-
-    return [find(pattern) for pattern in patterns or []]
 
 
 def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from ntc.rd import Coder
     from ntc.rd_cache import RateCache
     from ntc.rd_files import CodedFiles
-    from pim.cli.common import Advance, FormatName
+    from pim.cli.common import FormatName
     from pim.core.info import MetricInfo
     from pim.core.metric import Metric
     from pim.eval.bd_rate import Curve
     from pim.eval.rate_curves import RatePoint
+    from pim.eval.run import Advance
     from pim.images.opener import OpenOptions
 
 Tell = Callable[[str], None]

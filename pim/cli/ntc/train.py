@@ -108,7 +108,7 @@ def train(
         seed=seed,
     )
     cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)
-    coding.use_threads(threads)
+    common.use_threads(threads)
     where = common.chosen_device(device)
     perceptual = _perceptual(distortion, window)
     patches = _collect(images, cutting, held_out, quiet)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import Advance, destination, json_text, progress
+from pim.cli.common import destination, json_text, progress
 from pim.cli.evaluate import write_values
 from pim.cli.vgg import fitting
 from pim.errors import UsageError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pim.eval.analysis import Analysis, MetricValues
     from pim.eval.estimate import IntervalOptions
     from pim.eval.judgements import Plan
+    from pim.eval.run import Advance
     from vggmetric.fitting.bench import Bench
     from vggmetric.fitting.fit import Fit, FitSettings
     from vggmetric.fitting.source import VGGQuantities

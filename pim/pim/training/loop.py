@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -261,10 +261,10 @@ class _Run:
         tensors = self.network.pim.state_dict()
         used = sorted({self.train_crops.names[i] for i in self.train_crops.source})
         story = {
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
             "crops": len(self.train_crops),
             "sources": used,
-            "crop_settings": {n: getattr(self.train_crops.settings, n) for n in self.train_crops.settings.__slots__},
+            "crop_settings": asdict(self.train_crops.settings),
             "bound_held_out": [round(v, 4) for v in outcome.bound],
             "bound_held_out_bare": [round(v, 4) for v in outcome.bare],
             "steps": self.step,
@@ -285,5 +285,5 @@ def steps_done(crops: Crops, output: str | Path, config: PIMConfig, settings: Tr
 
 def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: bool) -> str:
     """What a run is, as JSON: a checkpoint goes on only in the same run."""
-    run = {"settings": settings.to_dict(), "network": config.to_dict(), "crops": crops.fingerprint}
+    run = {"settings": asdict(settings), "network": config.to_dict(), "crops": crops.fingerprint}
     return json.dumps(run | {"half": half, "version": VERSION})
