@@ -70,6 +70,14 @@ def lacking(name: str, there: Iterable[str]) -> str:
     return f"rename {near[0]!r} if that is it" if near else f"it has {', '.join(names)}"
 
 
+def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that is not known, as a UsageError: what is wrong, the name, and `did_you_mean`."""
+    there = list(known)
+    for name in names:
+        if name not in there:
+            raise UsageError(f"{what} {name!r}; {did_you_mean(name, there)}")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The tail of a message about an unknown name: the nearest known one, or all of them.
 

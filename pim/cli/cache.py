@@ -10,7 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import Row, table
-from pim.errors import PimError, UsageError, did_you_mean, os_errors_as
+from pim.errors import PimError, check_known, os_errors_as
 
 EXAMPLES = """\b
 Examples:
@@ -56,9 +56,7 @@ def _row(entry: Path) -> Row:
 
 def _clear(folder: Path, names: list[str]) -> None:
     there = {entry.name: entry for entry in _entries(folder)}
-    for name in names:
-        if name != "all" and name not in there:
-            raise UsageError(f"{folder} holds no {name!r}; {did_you_mean(name, [*there, 'all'])}")
+    check_known(f"{folder} holds no", names, [*there, "all"])
     for name, entry in there.items():
         if name in names or "all" in names:
             with os_errors_as(PimError, f"cannot delete {entry}"):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pim.errors import DataError, PimError
 from pim.eval.fingerprint import digest
 from pim.eval.judgements import PlannedPair, StampedPicture
-from pim.eval.run import Advance
+from pim.eval.run import Advance, per_batch
 from pim.eval.scoring import Placed, waves
 from pim.images.opener import OpenOptions
 from pim.scoring.engine import of_one_size, together
@@ -97,7 +97,8 @@ def _compute(
     how: Collecting,
     advance: Advance,
 ) -> None:
-    every = waves([pair.reference.name for pair in pairs], _together(pairs, how))
+    most = per_batch(pairs, how.opening, BATCH_PIXELS.get(how.device, BATCH_PIXELS_ELSEWHERE))
+    every = waves([pair.reference.name for pair in pairs], most)
     left = [wave for wave in every if missing.intersection(wave)]  # whole, so that batches are always the same
     batches = (Batch(tuple(Placed(place, pairs[place]) for place in wave)) for wave in left)
     failed: list[str] = []
@@ -114,16 +115,6 @@ def _compute(
         told = "; ".join(failed[:NAMED])
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise DataError(f"{len(failed)} of {len(pairs)} picture pairs cannot be used: {told}{more}")
-
-
-def _together(pairs: Sequence[PlannedPair], how: Collecting) -> int:
-    """How many pairs to compute together, from the size of the first picture."""
-    limit = BATCH_PIXELS.get(how.device, BATCH_PIXELS_ELSEWHERE)
-    try:
-        height, width, _ = pairs[0].reference.open(how.opening).pixels.shape
-    except PimError:
-        return 1
-    return max(1, limit // int(height * width))
 
 
 def _quantities(

@@ -10,7 +10,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import destination, one_line, progress
 from pim.cli.ntc import rd_output
-from pim.errors import PimError, UsageError, did_you_mean
+from pim.errors import PimError, UsageError, check_known
 from pim.scoring.folders import image_files
 
 if TYPE_CHECKING:
@@ -132,9 +132,7 @@ def _anchors(names: list[str] | None) -> list[Coder]:
     from ntc.rd import ANCHORS
 
     chosen = list(dict.fromkeys(names or ANCHOR_NAMES))
-    for name in chosen:
-        if name not in (*ANCHORS, "none"):
-            raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
+    check_known("unknown anchor", chosen, (*ANCHORS, "none"))
     return [ANCHORS[name] for name in chosen if name != "none"]
 
 

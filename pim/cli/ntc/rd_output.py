@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pim.cli.common import csv_table, json_text, table
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.errors import InputError, UsageError, check_known, did_you_mean
 
 if TYPE_CHECKING:
     from ntc.rd import Coder
@@ -38,9 +38,7 @@ def stored(tables: Sequence[Path], only: Sequence[str] | None, tell: Tell) -> li
 
     found = [(path, point) for path in tables for point in read(path, tell)]
     names = list(dict.fromkeys(point.codec for _, point in found))
-    for name in only or []:
-        if name not in names:
-            raise UsageError(f"no table has the codec {name!r}; {did_you_mean(name, names)}")
+    check_known("no table has the codec", only or [], names)
     return renamed([(path.stem, point) for path, point in found if not only or point.codec in only], (), tell)
 
 

@@ -13,7 +13,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import progress
-from pim.errors import DataError, UsageError, did_you_mean
+from pim.errors import DataError, UsageError, check_known
 
 if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset
@@ -202,8 +202,7 @@ def _read(text: str, asked: Asked) -> Dataset:
 
     name, equals, rest = text.partition("=")
     if equals and not Path(text).exists():
-        if name not in FOLDERS:
-            raise UsageError(f"unknown data set {name!r}; {did_you_mean(name, FOLDERS)}")
+        check_known("unknown data set", [name], FOLDERS)
         return _choices(name, Path(rest).expanduser(), asked)
     path = Path(text).expanduser()
     if path.is_dir():
