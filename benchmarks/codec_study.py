@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -82,7 +82,7 @@ def trained(asked: argparse.Namespace, patches: Patches, variant: Variant, weigh
     if not run.output.is_file():
         train(run, mse)
     stored = store.load(run.output)
-    if stored.codec.config != config or stored.training["settings"] != settings.to_dict():
+    if stored.codec.config != config or stored.training["settings"] != asdict(settings):
         raise SystemExit(f"{run.output} was trained with other settings; name another FOLDER")
     return stored.codec
 

@@ -36,7 +36,7 @@ from pim.eval.rated import RatedSet, Selection, datasets, looked_at
 from pim.eval.session import finished
 from pim.eval.store import reading
 from vggmetric.fitting.preferences import preferences
-from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
+from vggmetric.fitting.quantities import Collecting, collect, keys, stamp
 from vggmetric.fitting.source import VGGQuantities
 
 Array = NDArray[np.float64]
@@ -63,7 +63,7 @@ def plan(name: str, table: Path, share: float) -> Plan:
 def quantities(plan: Plan, source: VGGQuantities, how: Collecting, label: str) -> Array:
     """Take from the cache, or compute, what the network says of every pair, (M, P)."""
     with progress(label, len(plan.pairs)) as advance:
-        return collect(source, plan.pairs, keys(plan.pairs, Stamps()), how, advance).astype(np.float64)
+        return collect(source, plan.pairs, keys(plan.pairs, functools.cache(stamp)), how, advance).astype(np.float64)
 
 
 def rated(tables: Mapping[str, Path], share: float, source: VGGQuantities, how: Collecting) -> Iterator[Rated]:

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import filelock
-
 from pim._version import VERSION
+from pim.core.database import alone
 from pim.core.files import sha256_of, write_text
-from pim.errors import DataError, PimError, UsageError
+from pim.errors import DataError, PimError, UsageError, os_errors_as
 
 ATTEMPTS = 6  # in a row without a single byte
 PAUSE = 2.0  # seconds before the second attempt; doubles each time
@@ -57,27 +56,20 @@ def fetch(download: Download, progress: Progress = lambda have, total: None, pau
         The file and its SHA-256.
 
     Raises:
-        UsageError: if the address is not https.
+        UsageError: if the address is not https, or another process is fetching the same file.
         DataError: if it cannot be fetched, or is not what it should be; what came in a broken connection is kept.
-        PimError: if the disk is full, or another process is fetching the same file.
+        PimError: if the disk is full.
     """
     check_address(download.url)
     target = download.target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise PimError(f"another process is fetching {target}; wait for it") from error
-    try:
+    with (
+        alone(target.with_name(f".{target.name}.lock"), f"another process is fetching {target}; wait for it"),
+        os_errors_as(PimError, f"cannot write {target}", "; what came is kept"),
+    ):
         if not target.exists():
             _fetch_part(download, progress, pause)
         digest = _checked(download, target)
         _note(target.parent, read_sums(target.parent) | {target.name: digest})
-    except OSError as error:
-        raise PimError(f"cannot write {target}: {error.strerror or error}; what came is kept") from error
-    finally:
-        lock.release()
     return target, digest
 
 
@@ -214,10 +206,8 @@ def forget(target: Path) -> None:
     Raises:
         PimError: if it cannot be removed.
     """
-    try:
+    with os_errors_as(PimError, f"cannot remove {target}"):
         target.unlink(missing_ok=True)
-    except OSError as error:
-        raise PimError(f"cannot remove {target}: {error.strerror or error}") from error
     _note(target.parent, {name: digest for name, digest in read_sums(target.parent).items() if name != target.name})
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pim.datasets.dataset import Finding, ManifestError, finding
+from pim.errors import os_errors_as
 
 UP, DOWN = 2, 2  # folders between the given one and the root, at most
 
@@ -63,14 +65,9 @@ def subfolders(folder: Path) -> list[Path]:
 
 
 def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if not e.name.startswith(".") and wanted(e))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise ManifestError(f"cannot list {folder}: {error.strerror or error}") from error
-    return [folder / name for name in names]
+    with os_errors_as(ManifestError, f"cannot list {folder}"), suppress(FileNotFoundError), os.scandir(folder) as found:
+        return [folder / name for name in sorted(e.name for e in found if not e.name.startswith(".") and wanted(e))]
+    return []
 
 
 def child(folder: Path, name: str) -> Path:

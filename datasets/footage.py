@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from pim.datasets.cells import read_rows
 from pim.datasets.folder import folded, identity
-from pim.errors import DataError, InputError
+from pim.errors import DataError, InputError, os_errors_as
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -163,10 +163,8 @@ def _decided(folder: Path, found: list[Source], pictures: Sequence[Path]) -> lis
 
 def _visible(folder: Path) -> list[Path]:
     """The entries of a folder but those that are hidden or belong to the system, by name."""
-    try:
+    with os_errors_as(DataError, f"cannot list {folder}"):
         entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot list {folder}: {error.strerror or error}") from error
     return [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _SYSTEM and p.exists()]
 
 

@@ -20,7 +20,7 @@ from pim.datasets.corruptions import GROUPS, PUBLISHED, SEVERITIES, Recipe, name
 from pim.datasets.dataset import Dataset, Finding, ManifestError, Record, finding
 from pim.datasets.folder import find_root, listing, subfolders
 from pim.datasets.rendered import CorruptionStep, RenderedPicture
-from pim.errors import UsageError, did_you_mean
+from pim.errors import UsageError, check_known
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp", ".webp")
 JPEG_QUALITY = 85  # of the published pictures
@@ -128,9 +128,7 @@ def generated(
         ManifestError: if there are no pictures.
     """
     known = names(recipe)
-    for name in corruptions:
-        if name not in known:
-            raise UsageError(f"unknown corruption {name!r}; {did_you_mean(name, known)}")
+    check_known("unknown corruption", corruptions, known)
     if wrong := sorted(set(severities) - set(SEVERITIES)):
         raise UsageError(f"severity must be 1 to 5; got {wrong[0]}")
     pictures, findings = _clean(clean)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pim.errors import UsageError, did_you_mean
+from pim.errors import check_known
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,7 @@ class Source:
         Raises:
             UsageError: if there is no such part.
         """
-        known = {file.part: file for file in self.files}
-        for part in wanted:
-            if part not in known:
-                raise UsageError(f"{self.name} has no part {part!r}; {did_you_mean(part, known)}")
+        check_known(f"{self.name} has no part", wanted, (file.part for file in self.files))
         return tuple(file for file in self.files if (file.part in wanted if wanted else file.usual))
 
 
@@ -161,6 +158,5 @@ def source(name: str) -> Source:
     Raises:
         UsageError: if there is no such data set.
     """
-    if name not in SOURCES:
-        raise UsageError(f"unknown data set {name!r}; {did_you_mean(name, SOURCES)}")
+    check_known("unknown data set", [name], SOURCES)
     return SOURCES[name]

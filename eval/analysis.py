@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 
-from pim.datasets.dataset import Kind
 from pim.eval.estimate import Clusters, IntervalOptions
 from pim.eval.figures import (
     AGREED,
@@ -79,6 +79,7 @@ class Analysis:
         return content
 
 
+ANALYSES = {"opinion": "opinions", "two_afc": "two_afc", "quadruple": "two_afc", "jnd": "jnd", "severity": "severity"}
 HEADLINES = (
     ("opinion", ALL, "SRCC"),
     ("opinion", MEAN_OF_TYPES, "SRCC"),
@@ -100,7 +101,8 @@ def analyse(
     constant: list[str] = []
     if complete and metrics:
         rows = _rows(about, judgements, metrics, complete, options)
-        _analysis_of(about.kind)(rows, found)
+        # What other kinds of data set need is not imported.
+        import_module(f"pim.eval.{ANALYSES[about.kind]}").analyse(rows, found)
         constant = _constant(rows)
     lost = len(judgements) - len(complete)
     if lost:
@@ -158,27 +160,6 @@ def _rows(
         clusters=Clusters.of([j.group for j in chosen], options.intervals),
         fit_parameters=options.fit_parameters,
     )
-
-
-def _analysis_of(kind: Kind) -> Callable[[Rows, Collected], None]:
-    """What makes the figures of a kind of data set; what the others need is not imported."""
-    match kind:
-        case "opinion":
-            from pim.eval import opinions
-
-            return opinions.analyse
-        case "jnd":
-            from pim.eval import jnd
-
-            return jnd.analyse
-        case "severity":
-            from pim.eval import severity
-
-            return severity.analyse
-        case _:
-            from pim.eval import two_afc
-
-            return two_afc.analyse
 
 
 def _not_blind(about: About, metrics: Sequence[MetricValues]) -> list[str]:

@@ -121,23 +121,6 @@ def _falls(fits: Sequence[Fit], low: float, high: float) -> bool:
     return any(bool((np.diff(fit.value(places)) < -ROUNDING).any()) for fit in fits)
 
 
-def bd_quality(reference: Curve, test: Curve) -> float:
-    """How many dB better `test` is than `reference` at equal rate, on average over the logarithm of the rate.
-
-    By PCHIP, over the rates that both curves reach.
-
-    Raises:
-        InputError: if they have no rate in common.
-    """
-    low = math.log(max(float(c.rate[0]) for c in (reference, test)))
-    high = math.log(min(float(c.rate[-1]) for c in (reference, test)))
-    if low >= high:
-        spans = " and ".join(f"{c.name} from {c.rate[0]:.4g} to {c.rate[-1]:.4g}" for c in (reference, test))
-        raise InputError(f"these curves have no rate in common: {spans}")
-    first, second = (PchipInterpolator(np.log(c.rate), c.quality).integrate(low, high) for c in (reference, test))
-    return float(second - first) / (high - low)
-
-
 def _pchip(curve: Curve) -> Fit:
     fitted = PchipInterpolator(curve.quality, np.log(curve.rate))
     return Fit(fitted, lambda low, high: float(fitted.integrate(low, high)))

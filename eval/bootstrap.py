@@ -7,7 +7,7 @@ rows. Every metric of a table sees the same draws, which makes differences paire
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,14 +25,11 @@ FEW_CLUSTERS = 10  # below: an interval with a warning
 TOO_FEW_CLUSTERS = 5  # below: none
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A bootstrap interval of one statistic."""
 
     low: float
     high: float
-    level: float
-    method: str  # "percentile" or "bca"
 
 
 def draw_clusters(clusters: int, draws: int = DRAWS, seed: int = SEED, at_once: int = DRAWS) -> Iterator[Array]:
@@ -100,7 +97,7 @@ def percentile_interval(values: Array, level: float = LEVEL) -> Interval:
         InputError: if a value is NaN; leave undefined draws out and count them.
     """
     low, high = np.quantile(_defined(values), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high), level, "percentile")
+    return Interval(float(low), float(high))
 
 
 def bca_interval(values: Array, estimate: float, left_out: Array, level: float = LEVEL) -> Interval:
@@ -118,7 +115,7 @@ def bca_interval(values: Array, estimate: float, left_out: Array, level: float =
     bias, acceleration = bca_constants(_defined(values), estimate, _defined(left_out))
     z = bias + norm.ppf([(1 - level) / 2, (1 + level) / 2])
     low, high = np.quantile(values, norm.cdf(bias + z / (1 - acceleration * z)))
-    return Interval(float(low), float(high), level, "bca")
+    return Interval(float(low), float(high))
 
 
 def bca_constants(values: Array, estimate: float, left_out: Array) -> tuple[float, float]:

@@ -49,10 +49,6 @@ class Summary:
     worst_picture: str | None
     note: str | None  # why there is no interval, or what it rests on
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -87,10 +83,6 @@ class Comparison:
         if self.low is not None and self.low <= 0:
             return f"{self.metric}: no clear difference, {first} is closer than {second} {on}, {mean}"
         return f"{self.metric}: {first} is closer than {second} {on}, {mean}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values, with the sentence."""
-        return {"words": self.sentence, **asdict(self)}
 
 
 class Candidates:
@@ -133,13 +125,9 @@ class Candidates:
     def as_dict(self) -> dict[str, Any]:
         """Give what every candidate reaches, and how they compare, as plain values."""
         return {
-            "candidates": [found.as_dict() for found in self.summaries()],
-            "comparisons": [found.as_dict() for found in self.comparisons()],
+            "candidates": list(map(asdict, self.summaries())),
+            "comparisons": [{"words": found.sentence, **asdict(found)} for found in self.comparisons()],
         }
-
-
-def _numbered(names: Iterable[str]) -> dict[str, int]:
-    return {name: number for number, name in enumerate(dict.fromkeys(names))}
 
 
 def summary(grid: Grid, candidate: str) -> Summary:
@@ -150,8 +138,7 @@ def summary(grid: Grid, candidate: str) -> Summary:
     if not len(values):
         return Summary(grid.quantity, candidate, 0, None, None, None, None, None, None, "no value")
     worst = int(np.argmax(values) if grid.lower_is_better else np.argmin(values))
-    interval, note = _interval(values)
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    (low, high), note = _interval(values)
     middle, mean = float(np.median(values)), float(values.mean())
     picture = grid.pictures[there[worst]]
     return Summary(grid.quantity, candidate, len(values), mean, low, high, middle, float(values[worst]), picture, note)
@@ -180,8 +167,7 @@ def _compare(grid: Grid, names: tuple[str, str], rates: Mapping[str, float | Non
         gains = np.where(both[:, 0] == both[:, 1], 0.0, both[:, 1] - both[:, 0])
     first, second = names if not gains.mean() < 0 else names[::-1]
     gains = gains if first == names[0] else -gains
-    interval, note = _interval(gains)
-    low, high = (None, None) if interval is None else (interval.low, interval.high)
+    (low, high), note = _interval(gains)
     closer = int((gains > 0).sum())
     mean = float(gains.mean())
     return Comparison(
@@ -189,13 +175,13 @@ def _compare(grid: Grid, names: tuple[str, str], rates: Mapping[str, float | Non
     )
 
 
-def _interval(values: Array) -> tuple[Interval | None, str | None]:
+def _interval(values: Array) -> tuple[Interval | tuple[None, None], str | None]:
     """The interval of a mean over pictures, and what to say about it."""
     if endless := int(np.isinf(values).sum()):
-        return None, f"infinite for {endless} of {len(values)} pictures"
+        return (None, None), f"infinite for {endless} of {len(values)} pictures"
     note = clusters_warning(len(values), "pictures")
     if note is not None and note.startswith("no interval"):
-        return None, note
+        return (None, None), note
     return percentile_interval(row_mean_draws(values, DRAWS, SEED)), note
 
 

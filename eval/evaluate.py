@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pim.core.device import choose
-from pim.core.metric import Metric
 from pim.datasets.dataset import Dataset
 from pim.errors import UsageError
 from pim.eval.analysis import AnalysisOptions
@@ -80,7 +79,17 @@ def evaluate(
     here = engine is None or isinstance(engine, InThisProcess)  # actors elsewhere move metrics to their own device
     chosen = load_metrics(metrics, options.device if here else None, align)
     folder = folder_of(asked, run)
-    scoring = _Scoring(asked, chosen, selection, options, analysis or AnalysisOptions(IntervalOptions()), engine, watch)
+    summed_up = analysis or AnalysisOptions(IntervalOptions())
+
+    def outcome(dataset: Dataset, place: Path, treatment: Treatment) -> Outcome:
+        plan = plan_of(dataset, treatment, selection.keep())
+        request = {"source": asked.as_dict(), "selection": vars(selection), "treatment": vars(treatment)}
+
+        def shown(total: int, done: int) -> AbstractContextManager[Advance]:
+            return watch(dataset.name, total, done=done)
+
+        return evaluate_plan(place, plan, chosen, request, options, summed_up, shown, engine)
+
     outcomes: list[Outcome] = []
     flipped: list[Flips] = []
     for dataset in datasets(asked):
@@ -88,9 +97,9 @@ def evaluate(
         place = folder / dataset.name if asked.name == "bapps" else folder
         side = dataset.protocol_side if resize is None else resize or None
         if not shifts or dataset.kind != "two_afc":
-            outcomes.append(scoring.outcome(dataset, place, Treatment(side)))
+            outcomes.append(outcome(dataset, place, Treatment(side)))
             continue
-        each = {s: scoring.outcome(dataset, place / f"shift-{s}", Treatment(side, s)) for s in (0, *shifts)}
+        each = {s: outcome(dataset, place / f"shift-{s}", Treatment(side, s)) for s in (0, *shifts)}
         outcomes += each.values()
         from pim.eval.flips import flips
 
@@ -103,32 +112,3 @@ def evaluate(
 def folder_of(asked: RatedSet, run: str | Path | None) -> Path:
     """Where the values of a data set are kept."""
     return Path("runs") / asked.name if run is None else Path(run)
-
-
-@dataclass(frozen=True)
-class _Scoring:
-    """What is the same for all parts of a data set."""
-
-    asked: RatedSet
-    metrics: Sequence[Metric]
-    selection: Selection
-    options: RunOptions
-    analysis: AnalysisOptions
-    engine: Engine | None
-    watch: Progress
-
-    def outcome(self, dataset: Dataset, folder: Path, treatment: Treatment) -> Outcome:
-        """Score and analyse one part under one treatment."""
-        plan = plan_of(dataset, treatment, self.selection.keep())
-        noted = {"selection": vars(self.selection), "treatment": vars(treatment)}
-        request = {"source": self.asked.as_dict(), **noted}
-        return evaluate_plan(
-            folder,
-            plan,
-            self.metrics,
-            request,
-            self.options,
-            self.analysis,
-            lambda total, done: self.watch(dataset.name, total, done=done),
-            self.engine,
-        )

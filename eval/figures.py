@@ -121,8 +121,7 @@ class Collected:
         self, section: str, part: str, statistic: str, metric: str, estimate: Estimate, n: int, references: int | None
     ) -> None:
         """Add one statistic."""
-        interval = estimate.interval
-        low, high = (None, None) if interval is None else (interval.low, interval.high)
+        low, high = estimate.interval or (None, None)
         figure = Figure(section, part, statistic, metric, estimate.value, low, high, n, references, estimate.note)
         self.measured.append(Measured(figure, estimate))
 
@@ -148,7 +147,7 @@ def compare(
             change = difference(first.estimate, second.estimate)
             if change is None or first.figure.n != second.figure.n:
                 continue
-            low, high = (None, None) if change.interval is None else (change.interval.low, change.interval.high)
+            low, high = change.interval or (None, None)
             names = (first.figure.metric, second.figure.metric)
             found.append(
                 Comparison(section, part, statistic, *names, change.value, low, high, change.p, None, first.figure.n)

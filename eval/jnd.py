@@ -53,24 +53,20 @@ def _category(rows: Rows, mask: Mask, metric: str, distances: Array, found: Coll
     return result
 
 
-def average_precision(distance: Array, same: Array) -> float:
-    """Area under precision against recall of finding the pairs that people call the same.
+def average_precision_draws(distance: Array, same: Array, weights: Array) -> Array:
+    """Area under precision against recall of finding the pairs that people call the same, under weightings of the rows.
 
     Args:
         distance: (n,); negate a similarity.
         same: Share of people who answered "same", (n,), in [0, 1].
+        weights: (B, n), how often each row counts.
 
     Returns:
-        In [0, 1], higher is better; a constant metric has the mean of `same`. NaN if nobody said "same".
+        (B,) in [0, 1], higher is better; a constant metric has the mean of `same`. NaN if nobody said "same".
 
     Raises:
         InputError: if lengths differ, a distance is NaN, or a share lies outside [0, 1].
     """
-    return float(average_precision_draws(distance, same, np.ones((1, len(distance))))[0])
-
-
-def average_precision_draws(distance: Array, same: Array, weights: Array) -> Array:
-    """The area for every weighting (B, n) of the rows: (B,)."""
     distance, same = _checked(distance, same)
     order = np.argsort(distance, kind="stable")
     ordered = distance[order]

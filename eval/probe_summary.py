@@ -107,7 +107,7 @@ def _mean(images: list[str], logs: Array, options: IntervalOptions) -> Ratio:
     value = float(np.exp(np.mean(logs)))
     if found.interval is None:
         return Ratio(value, None, None)
-    low, high = np.exp([found.interval.low, found.interval.high])
+    low, high = np.exp(found.interval)
     return Ratio(value, float(low) * (1 - ROUNDING), float(high) * (1 + ROUNDING))
 
 

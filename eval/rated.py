@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
-from pim.errors import DataError, UsageError, did_you_mean
+from pim.errors import DataError, UsageError, check_known
 
 if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset, Record
@@ -60,8 +60,7 @@ class RatedSet:
         Raises:
             UsageError: naming it.
         """
-        if self.name not in NAMES:
-            raise UsageError(f"unknown data set {self.name!r}; {did_you_mean(self.name, NAMES)}")
+        check_known("unknown data set", [self.name], NAMES)
         for field in fields(self):
             owners = _OWNERS.get(field.name, NAMES)
             if self.name not in owners and getattr(self, field.name) != field.default:

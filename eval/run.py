@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -36,10 +36,10 @@ TOLERANCE_ELSEWHERE = 1e-4  # GPUs choose their algorithms by batch size
 
 
 class Advance(Protocol):
-    """Called as pairs get done."""
+    """To be called as work gets done."""
 
     def __call__(self, count: int = 1, note: str = "") -> None:
-        """Count more pairs as done."""
+        """Count more items as done; the note is shown behind them, such as a loss."""
 
 
 Watch = Callable[[int, int], AbstractContextManager[Advance]]  # number of pairs, and of those done before
@@ -115,7 +115,8 @@ def _missing(store: Store, metric: int, ids: Sequence[int], keep_failed: bool) -
 
 def _job(pairs: Sequence[PlannedPair], missing: tuple[frozenset[int], ...], options: RunOptions) -> Job:
     """What is left of the waves of the whole plan."""
-    every = waves([pair.reference.name for pair in pairs], _batch_size(pairs, options))
+    most = per_batch(pairs, options.opening, BATCH_PIXELS.get(options.device, BATCH_PIXELS_ELSEWHERE))
+    every = waves([pair.reference.name for pair in pairs], min(options.batch_size, most))
     wanted = set[int]().union(*missing)
     left = tuple(wave for wave in every if not wanted.isdisjoint(wave))
     return Job(left, pairs, missing, recurring(pairs), options.opening, options.device)
@@ -138,15 +139,12 @@ def _compute(results: Iterator[Scored], job: Job, writer: _Writer, advance: Adva
         writer.commit()  # also when stopped: what is computed is kept
 
 
-def _batch_size(pairs: Sequence[PlannedPair], options: RunOptions) -> int:
-    """How many pairs to compute together, from the size of the first picture that opens."""
-    limit = BATCH_PIXELS.get(options.device, BATCH_PIXELS_ELSEWHERE)
+def per_batch(pairs: Sequence[PlannedPair], opening: OpenOptions, pixels: int) -> int:
+    """How many pairs of so many pixels to compute together, by the size of the first picture that opens."""
     for pair in pairs[:OPENED_FOR_SIZE]:
-        try:
-            pixels = pair.reference.open(options.opening).pixels
-        except PimError:
-            continue
-        return max(1, min(options.batch_size, limit * 3 // pixels.size))
+        with suppress(PimError):
+            height, width, _ = pair.reference.open(opening).pixels.shape
+            return max(1, pixels // int(height * width))
     return 1
 
 

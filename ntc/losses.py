@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from pim.core.metric import Metric
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.errors import InputError, UsageError, check_known
 from pim.loss import Distortion as Perceptual
 
 Distortion = Callable[[Tensor, Tensor], Tensor]  # reference, distorted (N, 3, H, W) in [0, 1] -> (N,)
@@ -54,8 +54,7 @@ class PerceptualRateDistortion(nn.Module):
         super().__init__()
         if not 0 < lmbda < math.inf:
             raise UsageError(f"lmbda must be above 0; got {lmbda}")
-        if return_type not in ("all", *KEYS):
-            raise UsageError(f"unknown return_type {return_type!r}; {did_you_mean(return_type, ('all', *KEYS))}")
+        check_known("unknown return_type", [return_type], ("all", *KEYS))
         self.distortion = distortion if isinstance(distortion, Perceptual) else Perceptual(distortion)
         self.lmbda = lmbda
         self.return_type = return_type

@@ -25,7 +25,10 @@ def quantise(y: Tensor, mean: Tensor | float = 0.0) -> Tensor:
 
 
 def straight_through(y: Tensor, mean: Tensor | float = 0.0) -> Tensor:
-    """What the decoder sees, `quantise(y, mean) + mean`, with the gradient of y."""
+    """What the decoder sees, `quantise(y, mean) + mean`, with the gradient of y.
+
+    From means uniform in [-1/2, 1/2) for each latent the error is independent of y, as if noise was added ("dither").
+    """
     return y + (quantise(y, mean) + mean - y).detach()
 
 
@@ -33,14 +36,6 @@ def add_noise(y: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Add noise that is uniform in [-1/2, 1/2): its density is the pmf of rounded y, made smooth."""
     noise = torch.rand(y.shape, generator=generator, dtype=y.dtype, device=y.device)
     return y + noise - 0.5
-
-
-def dithered(y: Tensor, offset: Tensor) -> Tensor:
-    """Universal quantisation: round(y - u) + u with an offset u, of the shape of y, that the decoder knows; gradient 1.
-
-    With u uniform in [-1/2, 1/2) the error is uniform and independent of y, exactly as if noise was added.
-    """
-    return straight_through(y, offset)
 
 
 def soft_round(x: Tensor, alpha: Tensor | float) -> Tensor:

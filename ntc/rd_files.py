@@ -102,22 +102,14 @@ def find(text: str) -> CodedFiles:
             raise UsageError(f"--files {text}: the pattern needs {mark} exactly once")
     groups: dict[str, dict[str, list[Path]]] = {}
     shape = _shape(pattern)
-    for path in sorted(_candidates(pattern)):
+    wild = Path(re.sub(r"\{(setting|name)\}", "*", pattern))
+    for path in sorted(Path(wild.anchor).glob(str(wild.relative_to(wild.anchor)))):
         if (found := shape.fullmatch(path.as_posix())) and path.is_file() and not path.name.startswith("."):
             groups.setdefault(found["setting"], {}).setdefault(found["name"], []).append(path)
     if not groups:
         raise UsageError(f"--files {text}: no file fits {pattern}")
     settings = sorted(groups, key=_natural)
     return CodedFiles(name, {s: {n: _coded(paths) for n, paths in groups[s].items()} for s in settings})
-
-
-def _candidates(pattern: str) -> list[Path]:
-    path = Path(re.sub(r"\{(setting|name)\}", "*", pattern))
-    return (
-        list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-        if path.anchor
-        else list(Path().glob(str(path)))
-    )
 
 
 def _shape(pattern: str) -> re.Pattern[str]:

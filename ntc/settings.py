@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from ntc.models.latents import Proxy, Rounding
 from pim.errors import UsageError
@@ -53,7 +52,3 @@ class CodecTraining:
         """What stands for rounding at a step: soft rounding grows steeper over the first quarter."""
         done = min(1.0, 4 * step / self.steps)
         return Proxy(self.rounding, 1 + (self.alpha - 1) * done)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return dataclasses.asdict(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,11 @@ from pim._version import VERSION
 from pim.errors import TrainingError
 from pim.pim.training.upkeep import (
     Checkpoint,
+    check_finite,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
+    set_rate,
     update_average,
     write_log,
 )
@@ -76,7 +78,7 @@ class Run:
         """As JSON, for the checkpoint."""
         return json.dumps(
             {
-                "settings": self.settings.to_dict(),
+                "settings": asdict(self.settings),
                 "network": self.config.to_dict(),
                 "patches": self.patches.fingerprint,
                 "start": None if self.start is None else store.load(self.start).codec.freeze().hex(),
@@ -170,9 +172,9 @@ class _Loop:
         return reached
 
     def _train_step(self) -> dict[str, float]:
-        rate = learning_rate(self.step, self.settings)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        of = self.settings
+        rate = learning_rate(self.step, of.steps, of.learning_rate, of.warm_up, of.final_rate)
+        set_rate(self.optimiser, rate)
         if self.step % CENTRE_EVERY == 0:
             self.codec.factorised.centre()
         rng = generator(self.settings.seed, self.step)
@@ -184,11 +186,7 @@ class _Loop:
         lambdas = lambdas_at(self.run.config, levels).to(self.device)
         each = rates + lambdas * self.distortion(images, coded.image)
         loss = (each * fair(self.run.config, lambdas)).mean()
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {self.step}; a smaller learning rate usually helps "
-                f"(the last good state is in {self.run.checkpoint_file})"
-            )
+        check_finite(loss, self.step, self.run.checkpoint_file)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.codec.parameters(), self.settings.clip)
@@ -205,20 +203,18 @@ class _Loop:
         }
 
     def _save(self) -> None:
-        state, average = ({n: t.detach().cpu() for n, t in s.items()} for s in (self.codec.state_dict(), self.average))
-        save_checkpoint(
-            self.run.checkpoint_file,
-            Checkpoint(self.identity, self.step, state, self.optimiser.state_dict(), average, self.log),
-        )
+        weights, state = self.codec.state_dict(), self.optimiser.state_dict()
+        checkpoint = Checkpoint(self.identity, self.step, weights, state, self.average, self.log)
+        save_checkpoint(self.run.checkpoint_file, checkpoint)
         write_log(self.run.output.with_suffix(".log.csv"), self.log)
 
     def _story(self, reached: list[Quality]) -> dict[str, Any]:
         patches = self.run.patches
         return {
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
             "patches": len(self.pixels),
             "sources": [name for name, held_out in zip(patches.names, patches.held_out, strict=True) if not held_out],
-            "patch_settings": {n: getattr(patches.settings, n) for n in patches.settings.__slots__},
+            "patch_settings": asdict(patches.settings),
             "held_out": [
                 {"level": q.level, "bits_per_pixel": round(q.bits_per_pixel, 4), "psnr": round(q.psnr, 3)}
                 for q in reached

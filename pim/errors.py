@@ -14,7 +14,8 @@ Every message is one line: what was wrong, where, what was expected, what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class PimError(Exception):
@@ -49,6 +50,15 @@ class UsageError(PimError, ValueError):
     exit_code = 2
 
 
+@contextmanager
+def os_errors_as(kind: type[PimError], what: str, then: str = "") -> Iterator[None]:
+    """Raise errors of the system as this kind: what could not be done, why, and what to do then."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{what}: {error.strerror or error}{then}") from error
+
+
 def lacking(name: str, there: Iterable[str]) -> str:
     """Write the tail of a message about a heading that is not there: which to rename, or all that are there.
 
@@ -58,6 +68,14 @@ def lacking(name: str, there: Iterable[str]) -> str:
     names = list(there)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"rename {near[0]!r} if that is it" if near else f"it has {', '.join(names)}"
+
+
+def check_known(what: str, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse a name that is not known, as a UsageError: what is wrong, the name, and `did_you_mean`."""
+    there = list(known)
+    for name in names:
+        if name not in there:
+            raise UsageError(f"{what} {name!r}; {did_you_mean(name, there)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

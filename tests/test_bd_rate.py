@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from pim.errors import InputError
-from pim.eval.bd_rate import Curve, bd_quality, bd_rate
+from pim.eval.bd_rate import Curve, bd_rate
 
 JOINT, SCALE, MEAN_SCALE = "minnen-2018-neurips-opt-mse", "balle-2018-iclr-opt-mse", "minnen-2018-neurips-no-context"
 PUBLISHED = [  # reference, test, column: percent of bits by cubic, PCHIP, Akima, on the published points of Kodak
@@ -139,16 +139,6 @@ def test_what_is_no_curve_is_refused(rate, quality, message) -> None:
 def test_curves_without_common_quality_are_refused() -> None:
     with pytest.raises(InputError, match="no quality in common: a from 26 to 37 and b from 46 to 57"):
         bd_rate(Curve.through("a", RATE, QUALITY), Curve.through("b", RATE, QUALITY + 20))
-
-
-def test_quality_at_equal_rate_is_the_mean_difference_over_the_common_rates() -> None:
-    reference = Curve.through("a", RATE, QUALITY)
-    assert bd_quality(reference, Curve.through("b", RATE, QUALITY + 0.7)) == pytest.approx(0.7)
-    slope = Curve.through("c", [1.0, math.e**2], [30.0, 32.0])
-    steeper = Curve.through("d", [math.e, math.e**3], [31.0, 37.0])  # common: ln rate from 1 to 2
-    assert bd_quality(slope, steeper) == pytest.approx(32.5 - 31.5)
-    with pytest.raises(InputError, match="no rate in common: a from 0.1 to 1.1 and b from 2 to 22"):
-        bd_quality(reference, Curve.through("b", 20 * RATE, QUALITY))
 
 
 def test_points_without_loss_and_interpolations_that_fall_are_told() -> None:

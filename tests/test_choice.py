@@ -50,7 +50,7 @@ def test_the_loss_is_the_likelihood_written_out(some):
     for a, b, h in zip(some.first, some.second, some.share, strict=True):
         p = 1 / (1 + np.exp(-(some.quantities[a] @ weights - some.quantities[b] @ weights)))
         expected.append(-h * np.log(p) - (1 - h) * np.log(1 - p))
-    assert np.allclose(losses(some, weights), expected, rtol=1e-12)
+    assert np.allclose(losses(some.log_odds(weights), some.share), expected, rtol=1e-12)
     assert np.isclose(mean_loss(some, weights), np.average(expected, weights=some.votes), rtol=1e-12)
 
 

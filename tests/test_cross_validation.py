@@ -127,7 +127,7 @@ def test_a_known_head_is_found_again(recovered):
 def test_a_prior_that_is_right_is_kept(recovered):
     bench, by_layer = recovered
     forms = fit_forms(bench.choices, LAYOUT, TRUE, bench.split, "channel")
-    assert choose(forms).form.name == "prior"
+    assert choose(forms)[0].name == "prior"
     assert np.allclose(forms["prior"].weights, TRUE, atol=0.1)
     assert forms["prior"].loss < by_layer["prior"].loss - 0.01
 
@@ -135,25 +135,25 @@ def test_a_prior_that_is_right_is_kept(recovered):
 def test_what_the_prior_lacks_is_learned_from_the_ratings(recovered):
     bench, _ = recovered
     prior = TRUE * LAYOUT.mask(("relu1_1",))  # without the two other layers that count
-    chosen = choose(fit_forms(bench.choices, LAYOUT, prior, bench.split, "layer")).form
+    chosen = choose(fit_forms(bench.choices, LAYOUT, prior, bench.split, "layer"))[0]
     assert chosen.name == "layer"
     assert np.allclose(chosen.weights, TRUE, atol=0.1)
 
 
 def test_a_head_by_layer_is_not_given_up_for_nothing(recovered):
     bench, forms = recovered
-    chosen = choose(forms)  # all channels of a layer are alike, so the channel form gains nothing
-    assert chosen.form.name == "layer"
-    assert chosen.held_out.shape == (5, LAYOUT.size)
+    chosen, held_out = choose(forms)  # all channels of a layer are alike, so the channel form gains nothing
+    assert chosen.name == "layer"
+    assert held_out.shape == (5, LAYOUT.size)
 
 
 def test_channels_that_differ_are_worth_their_weights():
     weights = TRUE * np.tile([0.0, 2.0], 8)
     bench = bench_of(simulated(weights, photos=24, triplets=40, votes=10, seed=6))
     forms = fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "channel")
-    chosen = choose(forms)
-    assert chosen.form.name == "channel"
-    assert np.array_equal(chosen.held_out, forms["channel"].path.held_out()[0])
+    chosen, held_out = choose(forms)
+    assert chosen.name == "channel"
+    assert np.array_equal(held_out, forms["channel"].path.held_out()[0])
 
 
 def test_shuffled_answers_give_no_advantage():

@@ -16,7 +16,7 @@ from pim.eval.judgements import PlannedPair
 from pim.images.opener import OpenOptions
 from pim.scoring.pictures import FilePicture
 from vggmetric.fitting.arrays import opened
-from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
+from vggmetric.fitting.quantities import Collecting, collect, keys, stamp
 
 
 class Counting:
@@ -54,7 +54,7 @@ def pairs(tmp_path: Path) -> list[PlannedPair]:
 
 def run(source: Counting, pairs: list[PlannedPair], folder: Path, **changed) -> np.ndarray:
     how = replace(Collecting(folder / "kept"), **changed)
-    return collect(source, pairs, keys(pairs, Stamps()), how, lambda count=1, note="": None)
+    return collect(source, pairs, keys(pairs, stamp), how, lambda count=1, note="": None)
 
 
 def expected(pairs: list[PlannedPair]) -> np.ndarray:

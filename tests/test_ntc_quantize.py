@@ -76,7 +76,7 @@ def test_rounding_is_from_the_mean_with_ties_to_even_and_passes_gradients_straig
 def test_dithered_rounding_errs_like_uniform_noise_whatever_it_rounds():
     y = torch.full((20000,), 0.3)
     u = torch.rand(20000, generator=torch.Generator().manual_seed(7)) - 0.5
-    error = q.dithered(y, u) - y
+    error = q.straight_through(y, u) - y
     assert error.abs().max() <= 0.5
     assert float(error.mean()) == pytest.approx(0, abs=0.01)
     assert float(error.var()) == pytest.approx(1 / 12, rel=0.03)

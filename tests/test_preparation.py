@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -172,7 +173,7 @@ def test_the_second_window_of_a_pair_is_displaced_by_up_to_the_shift() -> None:
     settings = TrainSettings(batch=200, per_source=200, window=24)
     pair = np.stack([picture, picture])
     for shift in (0, 3):
-        bare = TrainSettings(**{**settings.bare().to_dict(), "shift": shift})
+        bare = TrainSettings(**{**asdict(settings.bare()), "shift": shift})
         x, y = batches.pairs_at(crops_with(pair, 200), bare, batches.TRAIN, 2, 200, "cpu")  # type: ignore[arg-type]
         corners = [(side[:, :2].flatten(2).min(2).values * 255).round() for side in (x, y)]
         moved = corners[1] - corners[0]

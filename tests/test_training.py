@@ -339,8 +339,7 @@ def test_impossible_settings_are_refused():
 
 
 def test_the_learning_rate_rises_then_falls_to_its_floor():
-    settings = TrainSettings(steps=100, warm_up=0.1, final_rate=0.01, learning_rate=1.0)
-    rates = [learning_rate(step, settings) for step in range(100)]
+    rates = [learning_rate(step, 100, 1.0, 0.1, 0.01) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
     assert rates.index(max(rates)) in (9, 10)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pim.core.weights import NETWORKS, cache_folder, network_file, read_header
-from pim.errors import MetricUnavailable, UsageError, WeightsError, did_you_mean
+from pim.errors import MetricUnavailable, WeightsError, check_known
 
 VARIABLE = "PIM_VGG16_WEIGHTS"  # names a file that is tried first, and passed over where it holds another backbone
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the weights of oxford, as Keras fetches them
@@ -87,8 +87,7 @@ def named(name: str) -> Backbone:
     if RANDOM.fullmatch(name):
         known = BACKBONES["tv1k"]
         return Backbone(name, "random weights, for tests and controls", known.mean, known.std)
-    if name not in BACKBONES:
-        raise UsageError(f"unknown backbone {name!r}; {did_you_mean(name, [*BACKBONES, 'rand0'])}")
+    check_known("unknown backbone", [name], [*BACKBONES, "rand0"])
     return BACKBONES[name]
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.errors import InputError, UsageError, check_known
 from pim.pim.networks import Modules
 from vggmetric import winograd
 
@@ -88,10 +88,7 @@ class Network(nn.Module):
             InputError: if the image is too small for the deepest tap.
         """
         last = self.taps[-1] if last is None else last
-        if last not in self.taps:
-            raise UsageError(
-                f"no tap {last!r} in {len(self.convolutions)} convolutions; {did_you_mean(last, self.taps)}"
-            )
+        check_known(f"{len(self.convolutions)} convolutions have no tap", [last], self.taps)
         check_size(image, last)
         found = (_laid_out(image) - self.mean) / self.std
         yield "pixels", found

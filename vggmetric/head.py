@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from pim.core import weights
-from pim.errors import UsageError, WeightsError, did_you_mean
+from pim.errors import UsageError, WeightsError, check_known
 from pim.metrics.others import VGGS
 from vggmetric.backbone import named
 from vggmetric.embedding import EPS, Norm
@@ -51,9 +51,7 @@ class Head:
         """Order the taps as they are computed, and refuse impossible values."""
         _check_settings(self)
         known = TAPS[: named(self.backbone).convolutions + 1]
-        for tap in self.weights:
-            if tap not in known:
-                raise UsageError(f"{self.backbone} has no tap {tap!r}; {did_you_mean(tap, known)}")
+        check_known(f"{self.backbone} has no tap", self.weights, known)
         ordered = {tap: _weights(tap, self.weights[tap]) for tap in known if tap in self.weights}
         if not any(bool(values.any()) for values in ordered.values()):
             raise UsageError("a head needs a weight above 0")
@@ -136,8 +134,7 @@ def locate(name: str | Path) -> Path:
     if str(name).endswith(".safetensors"):
         return Path(name)
     known = shipped()
-    if name not in known:
-        raise UsageError(f"unknown head {name!r}; {did_you_mean(str(name), known)}")
+    check_known("unknown head", [str(name)], known)
     return known[str(name)]
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from pim.core import weights
 from pim.core.files import sha256_of
-from pim.errors import WeightsError
+from pim.errors import WeightsError, os_errors_as
 from vggmetric.backbone import BACKBONES, RANDOM, Backbone, find, named
 from vggmetric.features import CHANNELS, TAPS, Network, Pool
 
@@ -85,10 +85,8 @@ def read(backbone: Backbone, path: Path) -> dict[str, Tensor]:
     Raises:
         WeightsError: if the file cannot be read, is another, or does not fit; it is left as it is.
     """
-    try:
+    with os_errors_as(WeightsError, f"cannot read {path}"):
         tensors = _read_ours(backbone, path) if _is_ours(path) else _read_published(backbone, path)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
     return _checked(tensors, backbone, path)
 
 

@@ -27,7 +27,7 @@ from numpy.random import PCG64, Generator
 from pim.datasets.corruptions import blur, digital, noise, spatter, weather
 from pim.datasets.corruptions.constants import IMAGENET_C, TINY_IMAGENET_C, Constants, Table
 from pim.datasets.corruptions.pixels import Bytes, Params, Shape
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.errors import InputError, UsageError, check_known
 
 SEVERITIES = (1, 2, 3, 4, 5)
 SMALLEST = 32  # pixels of the shorter side
@@ -154,15 +154,13 @@ def corrupt(
 
 
 def _benchmark(recipe: Recipe) -> _Benchmark:
-    if recipe.table not in _BENCHMARKS:
-        raise UsageError(f"unknown table of corruptions {recipe.table!r}; {did_you_mean(recipe.table, _BENCHMARKS)}")
+    check_known("unknown table of corruptions", [recipe.table], _BENCHMARKS)
     return _BENCHMARKS[recipe.table]
 
 
 def _constants(corruption: str, severity: int, shape: Shape, recipe: Recipe) -> Constants:
     benchmark = _benchmark(recipe)
-    if corruption not in benchmark.constants:
-        raise UsageError(f"unknown corruption {corruption!r}; {did_you_mean(corruption, benchmark.constants)}")
+    check_known("unknown corruption", [corruption], benchmark.constants)
     if severity not in SEVERITIES:
         raise UsageError(f"severity must be 1 to 5; got {severity}")
     if min(shape) < SMALLEST:

@@ -16,7 +16,7 @@ from ntc.bounds import lower_bound
 from ntc.models.exchange import Coding, Exchange
 from ntc.models.fixedpoint import MEAN_BITS, grid, round_to
 from ntc.prior import FactorisedDensity
-from ntc.quantize import add_noise, dithered, soft_round, soft_round_conditional_mean, straight_through
+from ntc.quantize import add_noise, soft_round, soft_round_conditional_mean, straight_through
 from pim.errors import UsageError
 
 Rounding = Literal["noise", "mixed", "straight", "dither", "soft"]
@@ -42,7 +42,7 @@ class Proxy:
         if self.rounding == "straight":
             return straight_through(y, mean)
         if self.rounding == "dither":
-            return dithered(y, torch.rand_like(y) - 0.5)
+            return straight_through(y, torch.rand_like(y) - 0.5)
         if self.rounding == "soft":
             return add_noise(soft_round(y - mean, self.alpha)) + mean
         return add_noise(y)

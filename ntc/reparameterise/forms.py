@@ -45,7 +45,7 @@ class Reparameterisation(nn.Module):
 
     def right_inverse(self, weight: Tensor) -> Tensor:
         """The latents of given weights, in units of the weights, (M, G)."""
-        return self.analysis(weight)
+        return weight.reshape(-1, 1)
 
     def bits(self, original: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Code length of the latents with uniform noise in place of rounding, a scalar, in bits."""
@@ -56,10 +56,6 @@ class Reparameterisation(nn.Module):
     def integers(self, original: Tensor) -> Tensor:
         """The rounded latents, (M, G), int32."""
         return (original * torch.exp(-self.log_step)).round().to(torch.int32)
-
-    def analysis(self, weight: Tensor) -> Tensor:
-        """From weights to the matrix of latents."""
-        return weight.reshape(-1, 1)
 
     def synthesis(self, values: Tensor) -> Tensor:
         """From the matrix of latents to weights."""
@@ -83,7 +79,7 @@ class FourierForm(Reparameterisation):
         super().__init__(shape, height * width)
         self.register_buffer("basis", real_fourier_basis(height, width), persistent=False)
 
-    def analysis(self, weight: Tensor) -> Tensor:
+    def right_inverse(self, weight: Tensor) -> Tensor:
         """From kernels (O, I, H, W) to coefficients (O * I, H * W)."""
         return weight.reshape(-1, self.basis.shape[0]) @ self.basis.T
 
@@ -146,11 +142,13 @@ def reparameterise(
 
     `choose` gives the form for a parameter from its name and value; None leaves it as it is.
     """
-    for name, owner, attribute, weight in list(_parameters(module)):
+    for name, weight in list(module.named_parameters(remove_duplicate=False)):
         form = choose(name, weight)
         if form is not None:
             weight.grad = None  # of another shape than the latents
-            parametrize.register_parametrization(owner, attribute, form.to(weight.device, weight.dtype))
+            owner, _, attribute = name.rpartition(".")
+            form.to(weight.device, weight.dtype)
+            parametrize.register_parametrization(module.get_submodule(owner), attribute, form)
 
 
 def reparameterised(module: nn.Module) -> Iterator[Tensors]:
@@ -185,9 +183,3 @@ def set_steps(module: nn.Module, relative: float) -> None:
     for found in reparameterised(module):
         power = float(found.original.square().mean().sqrt())
         found.form.log_step.fill_(math.log(max(relative * power, SMALLEST)))
-
-
-def _parameters(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, nn.Parameter]]:
-    for prefix, owner in module.named_modules():
-        for attribute, weight in owner.named_parameters(recurse=False):
-            yield f"{prefix}.{attribute}".lstrip("."), owner, attribute, weight

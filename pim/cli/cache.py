@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.common import Row, destination, json_text, table
-from pim.errors import PimError, UsageError, did_you_mean
+from pim.cli.common import Row, table
+from pim.errors import PimError, check_known, os_errors_as
 
 EXAMPLES = """\b
 Examples:
@@ -21,8 +21,7 @@ Examples:
 
 def cache(
     clear: Annotated[
-        list[str] | None,
-        typer.Option("--clear", metavar="NAME", show_default=False, help="Delete this entry, or all. Repeatable."),
+        list[str] | None, typer.Option(metavar="NAME", help="Delete this entry, or all. Repeatable.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,
@@ -38,12 +37,8 @@ def cache(
     if clear:
         _clear(folder, clear)
     rows = [_row(entry) for entry in _entries(folder)]
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"folder": str(folder), "entries": rows}))
-        else:
-            stream.write(table(rows, form) if rows else "")
+    document = {"folder": str(folder), "entries": rows}
+    common.show(form, target, document, table(rows, "csv"), table(rows, "text"))
     common.note(f"{sum(float(str(row['MB'])) for row in rows):.1f} MB in {folder}")
 
 
@@ -61,12 +56,8 @@ def _row(entry: Path) -> Row:
 
 def _clear(folder: Path, names: list[str]) -> None:
     there = {entry.name: entry for entry in _entries(folder)}
-    for name in names:
-        if name != "all" and name not in there:
-            raise UsageError(f"{folder} holds no {name!r}; {did_you_mean(name, [*there, 'all'])}")
+    check_known(f"{folder} holds no", names, [*there, "all"])
     for name, entry in there.items():
         if name in names or "all" in names:
-            try:
+            with os_errors_as(PimError, f"cannot delete {entry}"):
                 shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-            except OSError as error:
-                raise PimError(f"cannot delete {entry}: {error.strerror}") from error

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -19,6 +19,7 @@ from pim.errors import PimError, UsageError
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
+    from pim.eval.run import Advance
     from pim.images.opener import OpenOptions
 
 EXIT_INTERRUPTED = 130
@@ -48,19 +49,16 @@ Metrics = Annotated[
         "--metric",
         "-m",
         metavar="NAME",
-        show_default=False,
         autocompletion=_complete_metric,
         help="A name from `pim metrics`, a .safetensors file, package.module:callable or file.py:callable. Repeatable.",
     ),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute; auto takes a GPU where there is one.")]
 Format = Annotated[
-    FormatName | None,
-    typer.Option("--format", show_default=False, help="By default what the ending of --output says, else text."),
+    FormatName | None, typer.Option("--format", help="By default what the ending of --output says, else text.")
 ]
 Output = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", show_default=False, help="Write there, whole or not at all."),
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there, whole or not at all.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Start of all random numbers.")]
 Workers = Annotated[int, typer.Option("--workers", min=0, help="How many prepare images ahead; 0 for none.")]
@@ -71,19 +69,14 @@ Background = Annotated[
     typer.Option(
         "--background",
         metavar="COLOR",
-        show_default=False,
         help="Put transparent images on white, black or #rrggbb; without it they are refused.",
     ),
 ]
-Frame = Annotated[
-    int | None,
-    typer.Option("--frame", min=0, metavar="N", show_default=False, help="Which picture of a file with several."),
-]
+Frame = Annotated[int | None, typer.Option("--frame", min=0, metavar="N", help="Which picture of a file with several.")]
 Align = Annotated[
     bool | None,
     typer.Option(
         "--align/--no-align",
-        show_default=False,
         help="Find displacement and change of tone, take both back, and charge for them instead; by default pim does.",
     ),
 ]
@@ -92,7 +85,6 @@ SaveAligned = Annotated[
     typer.Option(
         "--save-aligned",
         metavar="FOLDER",
-        show_default=False,
         help="Save both pictures as they were compared, where displacement or tone was taken back.",
     ),
 ]
@@ -211,11 +203,12 @@ def note(message: str, quiet: bool = False) -> None:
         print(f"pim: {message}", file=sys.stderr, flush=True)
 
 
-class Advance(Protocol):
-    """To be called as work gets done."""
+def use_threads(count: int) -> None:
+    """Let torch use so many threads; 0: all."""
+    if count:
+        import torch
 
-    def __call__(self, count: int = 1, note: str = "") -> None:
-        """Count more items as done; the note is shown behind them, such as a loss."""
+        torch.set_num_threads(count)
 
 
 def progress(
@@ -231,14 +224,10 @@ def progress(
         quiet: Show nothing.
     """
     if quiet or (total is not None and total < 2):
-        return contextlib.nullcontext(_silent)
+        return contextlib.nullcontext(lambda count=1, note="": None)
     from pim.cli.progress import shown
 
     return shown(label, total, unit, done)
-
-
-def _silent(count: int = 1, note: str = "") -> None:
-    """Show nothing."""
 
 
 @contextlib.contextmanager
@@ -269,6 +258,28 @@ def _is_binary(path: Path) -> bool:
             return b"\0" in stream.read(4096)
     except OSError:
         return False
+
+
+def show(form: FormatName | None, target: Path | None, document: Mapping[str, Any], csv: str, text: str) -> None:
+    """Write the one of three forms of a result that is asked for."""
+    chosen = chosen_format(form, target)
+    with destination(target) as stream:
+        stream.write(json_text(document) if chosen == "json" else csv if chosen == "csv" else text)
+
+
+@contextlib.contextmanager
+def stoppable(kept: str, checkpoint: Path | None = None) -> Iterator[None]:
+    """Say on Ctrl-C what is kept and that the command goes on; or, where there is no checkpoint yet, that nothing is.
+
+    Raises:
+        Interrupted: on Ctrl-C.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        there = checkpoint is None or checkpoint.exists()
+        said = f"{kept}, the same command goes on" if there else "nothing is kept yet"
+        raise Interrupted(f"stopped; {said}") from None
 
 
 def short(value: float) -> str:
@@ -327,11 +338,18 @@ def json_text(document: Mapping[str, Any]) -> str:
     return json.dumps(finite(document), indent=2, allow_nan=False) + "\n"
 
 
+def csv_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
+    """Those columns of rows as CSV with a heading."""
+    return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+
+
 def table(rows: Sequence[Row], form: str) -> str:
-    """Rows of equal keys, at least one, as aligned text with a heading, or as CSV."""
+    """Rows of equal keys as aligned text with a heading, or as CSV; nothing without rows."""
+    if not rows:
+        return ""
     columns = list(rows[0])
     if form == "csv":
-        return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+        return csv_table(columns, rows)
     lines = [columns, *([_text_cell(row[column]) for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     return "".join(

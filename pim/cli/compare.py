@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import csv_line, destination, json_text, one_line, short
+from pim.cli.common import csv_table, one_line, short
 from pim.scoring.pairs import from_files
 
 EXAMPLES = """\b
@@ -42,9 +42,9 @@ class Verdict:
 
 
 def compare(
-    reference: Annotated[str, typer.Argument(metavar="REF", show_default=False, help="The reference.")],
-    a: Annotated[str, typer.Argument(metavar="A", show_default=False, help="A distorted image.")],
-    b: Annotated[str, typer.Argument(metavar="B", show_default=False, help="Another one.")],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="The reference.")],
+    a: Annotated[str, typer.Argument(metavar="A", help="A distorted image.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     metric: common.Metrics = None,
     align: common.Align = None,
     save_aligned: common.SaveAligned = None,
@@ -74,16 +74,9 @@ def compare(
             save(pair)
     first, second = (pair.values for pair in found)
     verdicts = [Verdict(m.name, first[m.name], second[m.name], m.lower_is_better) for m in metrics]
-    form = common.chosen_format(form, target)
     records = [_record(verdict, (reference, a, b)) for verdict in verdicts]
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"records": records}))
-        elif form == "csv":
-            stream.write(csv_line(COLUMNS))
-            stream.writelines(csv_line(record[column] for column in COLUMNS) for record in records)
-        else:
-            stream.writelines(_sentence(verdict, a, b) for verdict in verdicts)
+    text = "".join(_sentence(verdict, a, b) for verdict in verdicts)
+    common.show(form, target, {"records": records}, csv_table(COLUMNS, records), text)
 
 
 def _record(verdict: Verdict, names: tuple[str, str, str]) -> dict[str, Any]:

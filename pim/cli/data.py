@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pim.cli import common
-from pim.cli.common import Row, destination, json_text, one_line, progress, table
+from pim.cli.common import Row, one_line, progress, table
 from pim.cli.progress import downloading
 from pim.errors import DataError, UsageError
 
@@ -67,16 +67,9 @@ def where(
     from pim.datasets.sources import SOURCES, source
 
     found = [source(name)] if name else list(SOURCES.values())
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"sources": [asdict(item) for item in found]}))
-        elif form == "csv":
-            stream.write(table([_source_row(item) for item in found], form))
-        elif name is None:
-            stream.write(table([_source_brief(item) for item in found], form))
-        else:
-            stream.write(_source_story(found[0]))
+    document = {"sources": [asdict(item) for item in found]}
+    text = _source_story(found[0]) if name else table(list(map(_source_brief, found)), "text")
+    common.show(form, target, document, table(list(map(_source_row, found)), "csv"), text)
 
 
 @app.command("get", epilog=_GET_EXAMPLES)
@@ -87,7 +80,7 @@ def get(
         list[str] | None, typer.Option("--part", metavar="PART", help="Fetch this part only. May be repeated.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option("--sha256", metavar="HEX", help="What the file must have; for a single part.")
+        str | None, typer.Option(metavar="HEX", help="What the file must have; for a single part.")
     ] = None,
     keep: Annotated[bool, typer.Option("--keep-archive", help="Keep the archive after unpacking it.")] = False,
     quiet: common.Quiet = False,
@@ -109,11 +102,9 @@ def get(
     if sha256 is not None and len(chosen) != 1:
         raise UsageError(f"--sha256 is for one file; choose one with --part {' or '.join(f.part for f in found.files)}")
     common.note(f"{found.title}. Terms: {found.terms}. See {found.page}")
-    try:
+    with common.stoppable(f"what came is kept in {folder}"):
         for file in chosen:
             _get(file, folder, sha256, keep, quiet)
-    except KeyboardInterrupt:
-        raise common.Interrupted(f"stopped; what came is kept in {folder}, the same command continues") from None
     common.note(f"done; look at it with: pim data check {name} {folder}", quiet)
 
 
@@ -154,15 +145,10 @@ def check(
     for dataset in datasets(asked):
         with progress(f"check {dataset.name}", len(dataset), unit="rows", quiet=quiet) as advance:
             checked.append(check_pictures(dataset, decode, progress=advance))
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"datasets": [_dataset_record(dataset) for dataset in checked]}))
-        elif form == "csv":
-            rows = [row for dataset in checked for row in _finding_rows(dataset)]
-            stream.write(table(rows or [_finding_row(checked[0], Finding("note", "nothing to say", 0))], form))
-        else:
-            stream.writelines(_dataset_story(dataset) for dataset in checked)
+    rows = [row for dataset in checked for row in _finding_rows(dataset)]
+    rows = rows or [_finding_row(checked[0], Finding("note", "nothing to say", 0))]
+    document = {"datasets": [_dataset_record(dataset) for dataset in checked]}
+    common.show(form, target, document, table(rows, "csv"), "".join(map(_dataset_story, checked)))
     if any(dataset.problems or not len(dataset) for dataset in checked):
         raise typer.Exit(1)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from pim.cli import common
-from pim.cli.common import csv_line, destination, json_text, one_line, progress
+from pim.cli.common import csv_table, destination, one_line, progress
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
+    from pim.eval.analysis import MetricValues
     from pim.eval.evaluate import Evaluation
+    from pim.eval.judgements import About, Judgement
     from pim.eval.scoring import Engine
 
 EXAMPLES = """\b
@@ -41,20 +44,16 @@ def evaluate(
     run: Annotated[
         Path | None,
         typer.Option(
-            "--run",
             metavar="DIR",
             help="Keep every value there, and continue what is there; by default runs/ and the name of the data set.",
         ),
     ] = None,
     subset: common.Subsets = None,
     distortion: common.Distortions = None,
-    level: Annotated[
-        list[int] | None, typer.Option("--level", metavar="N", help="Only this level. May be repeated.")
-    ] = None,
+    level: Annotated[list[int] | None, typer.Option(metavar="N", help="Only this level. May be repeated.")] = None,
     resize: Annotated[
         int | None,
         typer.Option(
-            "--resize",
             metavar="PX",
             min=0,
             help="Resize to this shorter side; 0 for none. By default none, and 64 for bapps, as its authors did.",
@@ -66,33 +65,30 @@ def evaluate(
     images: common.Images = None,
     higher_is_better: common.Direction = None,
     shift: Annotated[
-        list[int] | None,
-        typer.Option("--shift", metavar="PX", min=1, max=3, help="bapps: also count rank flips, shifted so far."),
+        list[int] | None, typer.Option(metavar="PX", min=1, max=3, help="bapps: also count rank flips, shifted so far.")
     ] = None,
     clean: common.Clean = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="imagenet-c: PATH holds clean pictures; corrupt them on the fly.")
     ] = False,
     corruption: Annotated[
-        list[str] | None, typer.Option("--corruption", metavar="NAME", help="With --generate: only this one.")
+        list[str] | None, typer.Option(metavar="NAME", help="With --generate: only this one.")
     ] = None,
-    frost_dir: Annotated[
-        Path | None, typer.Option("--frost-dir", metavar="DIR", help="With --generate: the frost pictures.")
-    ] = None,
+    frost_dir: Annotated[Path | None, typer.Option(metavar="DIR", help="With --generate: the frost pictures.")] = None,
     tiny: Annotated[bool, typer.Option("--tiny", help="imagenet-c: it is Tiny-ImageNet-C, 64 x 64.")] = False,
     prepared: Annotated[
         bool, typer.Option("--prepared", help="imagenet-c: the clean pictures are cropped to 224 x 224 already.")
     ] = False,
-    draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")] = 2000,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap draws of an interval.")] = 2000,
     bca: Annotated[bool, typer.Option("--bca", help="Correct intervals for bias and skewness.")] = False,
-    fit: Annotated[int, typer.Option("--fit", min=4, max=5, help="Parameters of the logistic curve.")] = 4,
+    fit: Annotated[int, typer.Option(min=4, max=5, help="Parameters of the logistic curve.")] = 4,
     rescore: Annotated[bool, typer.Option("--rescore", help="Compute again what is already there.")] = False,
     keep_failed: Annotated[bool, typer.Option("--keep-failed", help="Do not try failed pairs again.")] = False,
     verify: Annotated[bool, typer.Option("--verify", help="Know files by content, not by size and time.")] = False,
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
     values: Annotated[
-        Path | None, typer.Option("--values", metavar="FILE", help="Also write the value of every row, as CSV.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the value of every row, as CSV.")
     ] = None,
     form: common.Format = None,
     target: common.Output = None,
@@ -100,13 +96,11 @@ def evaluate(
     batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
     engine: Annotated[
-        EngineName,
-        typer.Option("--engine", help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray])."),
+        EngineName, typer.Option(help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray]).")
     ] = "local",
     actors: Annotated[
         int | None,
         typer.Option(
-            "--actors",
             metavar="N",
             min=1,
             help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",
@@ -130,7 +124,6 @@ def evaluate(
     from pim.eval.session import analyse_again
 
     options = AnalysisOptions(IntervalOptions(draws=draws, seed=seed, bca=bca), fit_parameters=fit)
-    form = common.chosen_format(form, target)
     if name == "run":
         _show(Evaluation((analyse_again(path, options),)), form, target, values)
         return
@@ -162,7 +155,7 @@ def evaluate(
     with _chosen_engine(engine, actors, workers) as chosen:
         metrics = common.load_metrics(metric, "cpu" if far else device, align)
         common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
-        try:
+        with common.stoppable(f"what is done is kept in {folder_of(asked, run)}"):
             result = evaluate_set(
                 asked,
                 metrics,
@@ -176,9 +169,6 @@ def evaluate(
                 engine=chosen,
                 watch=functools.partial(progress, quiet=quiet),
             )
-        except KeyboardInterrupt:
-            kept = f"what is done is kept in {folder_of(asked, run)}"
-            raise common.Interrupted(f"stopped; {kept}, the same command continues") from None
     _show(result, form, target, values)
 
 
@@ -198,30 +188,28 @@ def _chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterat
         yield engine
 
 
-def _show(result: Evaluation, form: common.FormatName, target: Path | None, values: Path | None) -> None:
+def _show(result: Evaluation, form: common.FormatName | None, target: Path | None, values: Path | None) -> None:
     """Print tables, write single values where they are wanted, and name failures and constant metrics."""
     from pim.eval import tables
 
     analyses = [outcome.analysis for outcome in result.outcomes]
     failures = list(dict.fromkeys(failure for outcome in result.outcomes for failure in outcome.failures))
     if values is not None:
-        with destination(values) as stream:
-            stream.write(csv_line(tables.VALUE_COLUMNS))
-            for run in (outcome.run for outcome in result.outcomes):
-                lines = tables.value_rows(run.about, run.judgements, run.values)
-                stream.writelines(csv_line(line.values()) for line in lines)
-    with destination(target) as stream:
-        if form == "json":
-            documents = [tables.document(analysis) for analysis in analyses]
-            stream.write(json_text({"analyses": documents, "flips": [vars(f) for f in result.flips]}))
-        elif form == "csv":
-            stream.write(csv_line(tables.FIGURE_COLUMNS))
-            rows = [row for analysis in analyses for row in tables.records(analysis)]
-            stream.writelines(csv_line(row[column] for column in tables.FIGURE_COLUMNS) for row in rows)
-        else:
-            parts = [tables.text(analysis) for analysis in analyses]
-            stream.write("\n".join([*parts, *([tables.flip_text(result.flips)] if result.flips else [])]))
+        runs = (outcome.run for outcome in result.outcomes)
+        write_values(values, ((run.about, run.judgements, run.values) for run in runs))
+    document = {"analyses": list(map(tables.document, analyses)), "flips": [vars(f) for f in result.flips]}
+    rows = chain.from_iterable(map(tables.records, analyses))
+    text = [*map(tables.text, analyses), *([tables.flip_text(result.flips)] if result.flips else [])]
+    common.show(form, target, document, csv_table(tables.FIGURE_COLUMNS, rows), "\n".join(text))
     _complain(failures, [line for analysis in analyses for line in analysis.constant])
+
+
+def write_values(path: Path, runs: Iterable[tuple[About, Sequence[Judgement], Sequence[MetricValues]]]) -> None:
+    """Write what metrics said about every judgement of some data sets, as CSV."""
+    from pim.eval import tables
+
+    with destination(path) as stream:
+        stream.write(csv_table(tables.VALUE_COLUMNS, chain.from_iterable(tables.value_rows(*run) for run in runs)))
 
 
 def _complain(failures: Sequence[str], constant: Sequence[str]) -> None:

@@ -32,17 +32,14 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 
 
 def map(
-    reference: Annotated[str, typer.Argument(metavar="REF", show_default=False, help="The reference, or a folder.")],
-    distorted: Annotated[
-        str, typer.Argument(metavar="DIST", show_default=False, help="The distorted image, or a folder of them.")
-    ],
+    reference: Annotated[str, typer.Argument(metavar="REF", help="The reference, or a folder.")],
+    distorted: Annotated[str, typer.Argument(metavar="DIST", help="The distorted image, or a folder of them.")],
     target: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
-            show_default=False,
             help="The picture (.png, .jpg, .webp, .tif, .bmp), or the bare values as .npy, float32: (H, W), "
             "with --layers (1 + layers, H, W), the whole first. For folders a folder, which gets .png files.",
         ),
@@ -61,7 +58,6 @@ def map(
         typer.Option(
             "--max",
             metavar="VALUE",
-            show_default=False,
             help="The value of the brightest colour, to compare maps; by default the largest value of each map.",
         ),
     ] = None,

@@ -6,7 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from pim.cli import common
-from pim.cli.common import Row, destination, json_text, table
+from pim.cli.common import Row, table
 
 if TYPE_CHECKING:
     from pim.metrics.registry import MetricStatus
@@ -36,18 +36,12 @@ def metrics(form: common.Format = None, target: common.Output = None) -> None:
     from pim.metrics.registry import DEFAULT, list_metrics
 
     found = list_metrics()
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            records = [{**status.as_dict(), "default": status.info.name == DEFAULT} for status in found]
-            stream.write(json_text({"metrics": records}))
-        elif form == "csv":
-            stream.write(table([_row(status) for status in found], form))
-        else:
-            about = [f"{status.info.name}: {_about(status)}" for status in found]
-            lines = "".join(textwrap.fill(text, WIDTH, subsequent_indent="  ") + "\n" for text in about)
-            jobs = table([dict(zip(("for", "metric", "as", "weak at"), job, strict=True)) for job in JOBS], form)
-            stream.write("\n".join([table([_brief(status) for status in found], form), lines, jobs]))
+    records = [{**status.as_dict(), "default": status.info.name == DEFAULT} for status in found]
+    about = [f"{status.info.name}: {_about(status)}" for status in found]
+    lines = "".join(textwrap.fill(text, WIDTH, subsequent_indent="  ") + "\n" for text in about)
+    jobs = table([dict(zip(("for", "metric", "as", "weak at"), job, strict=True)) for job in JOBS], "text")
+    text = "\n".join([table(list(map(_brief, found)), "text"), lines, jobs])
+    common.show(form, target, {"metrics": records}, table(list(map(_row, found)), "csv"), text)
 
 
 def _row(status: MetricStatus) -> Row:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import Row, csv_line, destination, json_text, one_line, progress, table
+from pim.cli.common import Row, one_line, progress, table
 from pim.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,29 +42,24 @@ def probe(
     image: Annotated[
         str, typer.Argument(metavar="IMAGE", help="A picture, or a table (.csv) with columns image,x,y,w,h[,label].")
     ],
-    box: Annotated[
-        list[str] | None, typer.Option("--box", metavar="X,Y,W,H", help="In pixels. May be repeated.")
-    ] = None,
+    box: Annotated[list[str] | None, typer.Option(metavar="X,Y,W,H", help="In pixels. May be repeated.")] = None,
     metric: common.Metrics = None,
     control: Annotated[
-        str | None,
-        typer.Option("--control", metavar="NAME", help="A metric without knowledge of content, to compare with."),
+        str | None, typer.Option(metavar="NAME", help="A metric without knowledge of content, to compare with.")
     ] = None,
     distortion: Annotated[
-        list[str] | None, typer.Option("--distortion", metavar="NAME", help="noise, jpeg or blur; by default all.")
+        list[str] | None, typer.Option(metavar="NAME", help="noise, jpeg or blur; by default all.")
     ] = None,
     scramble: Annotated[
         Literal["turn", "tiles", "phases", "none"],
         typer.Option(
-            "--scramble",
             help="Control of content: upside down (faces), tiles of 8 px permuted (text), or random phases under the "
-            "same spectrum.",
+            "same spectrum."
         ),
     ] = "turn",
     loosen: Annotated[
         float,
         typer.Option(
-            "--loosen",
             min=1,
             max=10,
             help="Let control boxes be so many times further away than 20 % in brightness and 25 % in texture.",
@@ -72,13 +67,13 @@ def probe(
     ] = 1.0,
     against: Annotated[
         Literal["alike", "flat", "texture"],
-        typer.Option("--against", help="Control boxes: the like, or the flattest or most textured of the picture."),
+        typer.Option(help="Control boxes: the like, or the flattest or most textured of the picture."),
     ] = "alike",
     layers: Annotated[
         bool, typer.Option("--layers", help="For a metric on VGG-16: what every layer says, too.")
     ] = False,
     picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="FILE", help="Draw the box and its control boxes (.png).")
+        Path | None, typer.Option(metavar="FILE", help="Draw the box and its control boxes (.png).")
     ] = None,
     sensitive: Annotated[
         Path | None,
@@ -124,7 +119,7 @@ def probe(
         common.note(f"{one_line(refusal.image)} {refusal.box}, {refusal.distortion}: {NOT_SHOWN}: {refusal.reason}")
     several = len({t.image for t in targets}) > 1
     found = of_images(responses, control_name, IntervalOptions(seed=seed)) if several else of_boxes(responses)
-    _print(found, responses, refusals, costs, several, common.chosen_format(form, target), target)
+    _print(found, responses, refusals, costs, several, form, target)
     if refusals and not responses:
         raise typer.Exit(1)
 
@@ -244,24 +239,19 @@ def _print(
     refusals: Sequence[Refusal],
     costs: Mapping[str, float],
     several: bool,
-    form: common.FormatName,
+    form: common.FormatName | None,
     target: Path | None,
 ) -> None:
-    with destination(target) as stream:
-        if form == "json":
-            refused = [{**asdict(r), "box": str(r.box)} for r in refusals]
-            raw = [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses]
-            document = {"summaries": [asdict(s) for s in found], "responses": raw, "refused": refused}
-            stream.write(json_text(document | {"sensitivity": dict(costs)}))
-        elif form == "csv":
-            rows = [_row(summary, several) for summary in found]
-            stream.write(csv_line(rows[0]) if rows else "")
-            stream.writelines(csv_line(row.values()) for row in rows)
-        elif found:
-            stream.write(table([_row(summary, several) for summary in found], "text"))
-            stream.write(textwrap.fill(ABOUT_MANY if several else ABOUT_ONE, WIDTH) + "\n")
-        if form == "text":
-            stream.writelines(f"{_cost(name, cost)}\n" for name, cost in costs.items())
+    rows = [_row(summary, several) for summary in found]
+    about = textwrap.fill(ABOUT_MANY if several else ABOUT_ONE, WIDTH) + "\n" if rows else ""
+    document = {
+        "summaries": [asdict(s) for s in found],
+        "responses": [{**asdict(r), "box": str(r.box), "ratio": r.ratio} for r in responses],
+        "refused": [{**asdict(r), "box": str(r.box)} for r in refusals],
+        "sensitivity": dict(costs),
+    }
+    text = "".join([table(rows, "text"), about, *(f"{_cost(*item)}\n" for item in costs.items())])
+    common.show(form, target, document, table(rows, "csv"), text)
 
 
 def _row(summary: Summary, several: bool) -> Row:

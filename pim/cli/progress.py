@@ -6,8 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from pim.cli.common import Advance, progress
+from pim.cli.common import progress
+
+if TYPE_CHECKING:
+    from pim.eval.run import Advance
 
 EVERY = 30.0  # seconds between lines
 

@@ -32,7 +32,7 @@ def report(
         Path, typer.Option("--output", "-o", metavar="FILE", help="The page, written whole or not at all.")
     ] = Path("report.html"),
     images: Annotated[
-        int, typer.Option("--images", metavar="N", min=0, max=24, help="Pairs to show per run, with their maps.")
+        int, typer.Option(metavar="N", min=0, max=24, help="Pairs to show per run, with their maps.")
     ] = 6,
     no_images: Annotated[
         bool, typer.Option("--no-images", help="Show no pairs; then nothing but the run folders is read.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -48,7 +49,7 @@ def _take_over(context: typer.Context, name: str | None) -> str | None:
         raise UsageError(f"--like {name}: the file does not say how it was trained")
     taken = {**PIMConfig.from_dict(header.config).to_dict(), **settings}
     options = {option.name for option in context.command.params}
-    usual = {**PIMConfig().to_dict(), **_DEFAULT.to_dict(), **GONE, "band_weights": taken.get("band_weights")}
+    usual = {**PIMConfig().to_dict(), **asdict(_DEFAULT), **GONE, "band_weights": taken.get("band_weights")}
     foreign = {key: value for key, value in taken.items() if key not in options and value != usual.get(key)}
     if foreign:
         raise UsageError(f"--like {name}: it has settings that pim train has no option for: {foreign}")
@@ -63,7 +64,6 @@ def train(
         list[Path] | None,
         typer.Argument(
             metavar="VIDEOS...",
-            show_default=False,
             help="Video files, folders of videos, folders of frames. A manifest.csv with columns file and split "
             "(train or valid) in a folder of videos decides which are held out.",
         ),
@@ -71,18 +71,12 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The weights, .safetensors.")] = Path(
         "pim.safetensors"
     ),
-    crops_file: Annotated[
-        Path | None, typer.Option("--crops", show_default=False, help="Packed crops instead of videos.")
-    ] = None,
-    pack: Annotated[
-        Path | None,
-        typer.Option("--pack", show_default=False, help="Only write the crops there, for another machine."),
-    ] = None,
+    crops_file: Annotated[Path | None, typer.Option("--crops", help="Packed crops instead of videos.")] = None,
+    pack: Annotated[Path | None, typer.Option(help="Only write the crops there, for another machine.")] = None,
     like: Annotated[
         str | None,
         typer.Option(
             metavar="METRIC",
-            show_default=False,
             is_eager=True,
             callback=_take_over,
             help="A PIM, such as pim or a file, whose settings are the defaults of all options below but --seed.",
@@ -223,9 +217,11 @@ def train(
         common.note(f"{len(crops)} crops of {len(crops.names)} sources", quiet)
         print(pack)
         return
+    from pim.core.device import train_in_float32
     from pim.pim.training.loop import steps_done, train
 
-    _prepare_torch(threads)
+    train_in_float32()
+    common.use_threads(threads)
     run = partial(train, crops, output, config, settings, device=common.chosen_device(device))
     with common.alone_with(output):
         done = steps_done(crops, output, config, settings, half)
@@ -241,35 +237,24 @@ def _collect(videos: list[Path], settings: CropSettings, held_out: float, quiet:
     from pim.datasets.frames import collect, find_sources
 
     sources = find_sources(videos, held_out, settings.seed)
-    try:
-        with progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance:
-            return collect(sources, settings, cache_folder() / "crops", advance, common.note)
-    except KeyboardInterrupt:
-        raise common.Interrupted("stopped; crops of finished videos are kept, the same command goes on") from None
-
-
-def _prepare_torch(threads: int) -> None:
-    import torch
-
-    from pim.core.device import train_in_float32
-
-    train_in_float32()
-    if threads:
-        torch.set_num_threads(threads)
+    with (
+        common.stoppable("crops of finished videos are kept"),
+        progress("cutting crops", len(sources), unit="sources", quiet=quiet) as advance,
+    ):
+        return collect(sources, settings, cache_folder() / "crops", advance, common.note)
 
 
 def _run(train: Callable[..., Outcome], output: Path, done: int, steps: int, quiet: bool) -> None:
-    try:
-        with progress("training", steps, unit="steps", done=done, quiet=quiet) as advance:
+    kept = output.with_suffix(".ckpt")
+    with (
+        common.stoppable(f"{kept} is kept", kept),
+        progress("training", steps, unit="steps", done=done, quiet=quiet) as advance,
+    ):
 
-            def watch(now: Progress) -> None:
-                advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
+        def watch(now: Progress) -> None:
+            advance(now.fresh, f"bound {now.information:.2f} nats, weakest band {now.weakest:.2f}")
 
-            outcome = train(watch=watch)
-    except KeyboardInterrupt:
-        kept = output.with_suffix(".ckpt")
-        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
-        raise common.Interrupted(f"stopped; {said}") from None
+        outcome = train(watch=watch)
     _report(outcome, quiet)
 
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import csv_line, destination, json_text, one_line
+from pim.cli.common import csv_table, one_line
 from pim.cli.progress import downloading
-from pim.errors import PimError, UsageError, WeightsError
+from pim.errors import PimError, UsageError, WeightsError, os_errors_as
 
 app = typer.Typer(help="List and check weight files, compress them, and get the backbone of the VGG metrics.")
 
@@ -34,23 +34,15 @@ def list_(form: common.Format = None, target: common.Output = None) -> None:
     ]
     if not records:
         common.note("this installation holds no weight files")
-    form = common.chosen_format(form, target)
-    with destination(target) as stream:
-        if form == "json":
-            stream.write(json_text({"weights": records}))
-        elif form == "csv":
-            columns = ("name", "path", "sha256", "kind", "format", "licence", "config", "training")
-            stream.write(csv_line(columns))
-            stream.writelines(csv_line(_flat(record[column]) for column in columns) for record in records)
-        else:
-            stream.writelines(_story(record) for record in records)
+    columns = ("name", "path", "sha256", "kind", "format", "licence", "config", "training")
+    rows = [{column: _flat(record[column]) for column in columns} for record in records]
+    common.show(form, target, {"weights": records}, csv_table(columns, rows), "".join(map(_story, records)))
 
 
 @app.command("check", epilog="\b\nExample:\n  pim weights check")
 def check(
     files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE...", show_default=False, help="Weight files; without any, those of the package."),
+        list[Path] | None, typer.Argument(metavar="FILE...", help="Weight files; without any, those of the package.")
     ] = None,
 ) -> None:
     """Read weight files to the end and build their networks.
@@ -95,11 +87,8 @@ def get(
 
     backbone = named(name)
     common.note(f"{what}, {backbone.title}; licence {backbone.licence}", quiet)
-    try:
-        with downloading(backbone.file, backbone.size, quiet) as moved:
-            path = fetched(name, half=half, keep=keep, progress=moved)
-    except KeyboardInterrupt:
-        raise common.Interrupted("stopped; what came is kept, the same command continues") from None
+    with common.stoppable("what came is kept"), downloading(backbone.file, backbone.size, quiet) as moved:
+        path = fetched(name, half=half, keep=keep, progress=moved)
     print(one_line(str(path)))
 
 
@@ -144,10 +133,9 @@ def expand(
     if output.suffix != ".safetensors":
         raise UsageError(f"--output must end in .safetensors; got {output}")
     common.keep_inputs(output, [str(source)])
-    try:
-        header, tensors = compressed_weights.expand(source.read_bytes())
-    except OSError as error:
-        raise WeightsError(f"cannot read {source}: {error.strerror or error}") from error
+    with os_errors_as(WeightsError, f"cannot read {source}"):
+        content = source.read_bytes()
+    header, tensors = compressed_weights.expand(content)
     weights.write(output, tensors, header)
     print(output)
 

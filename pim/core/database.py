@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import filelock
 
-from pim.errors import DataError, PimError, UsageError
+from pim.errors import DataError, PimError, UsageError, os_errors_as
 
 WAIT = 30  # seconds for other processes to let go of a file
 
@@ -166,13 +166,12 @@ def alone(lock: Path, refusal: str) -> Iterator[None]:
         PimError: if the folder cannot be written to.
     """
     held = filelock.FileLock(lock.parent.resolve() / lock.name)  # whatever links lead there
-    try:
+    with os_errors_as(PimError, f"cannot work in {lock.parent}"):
         lock.parent.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UsageError(refusal) from error
-    except OSError as error:
-        raise PimError(f"cannot work in {lock.parent}: {error.strerror or error}") from error
+        try:
+            held.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise UsageError(refusal) from error
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from pim.errors import PimError
+from pim.errors import PimError, os_errors_as
 
 
 @contextmanager
@@ -28,27 +28,23 @@ def written_whole(path: str | Path) -> Iterator[BinaryIO]:
         PimError: if the folder cannot be written to or the disk is full; what was there stays.
     """
     target = Path(path)
-    try:
+    with os_errors_as(PimError, f"cannot write {path}"):
         through = _open_through(target)
         if through is None:
             target = Path(os.path.realpath(target))
             handle, temporary = _temporary(target.parent)
-    except OSError as error:
-        raise PimError(f"cannot write {path}: {error.strerror or error}") from error
     if through is not None:
         yield from _passed_on(target, through)
         return
     try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        if target.exists():
-            temporary.chmod(stat.S_IMODE(target.stat().st_mode))
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise PimError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
+        with os_errors_as(PimError, f"cannot write {path}", "; what was there before is kept"):
+            with os.fdopen(handle, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            os.replace(temporary, target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -14,7 +14,7 @@ from importlib import resources, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.errors import WeightsError
+from pim.errors import WeightsError, os_errors_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,14 +43,11 @@ class WeightHeader:
 def read_header(path: str | Path) -> WeightHeader:
     """Read the header of a weight file, without weights or torch; raises WeightsError if it is damaged or foreign."""
     path = Path(path)
-    try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if not 0 < length <= HEADER_LIMIT:
-                raise WeightsError(f"{path} is not a safetensors file, or its header is damaged")
-            raw = stream.read(length)
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from error
+    with os_errors_as(WeightsError, f"cannot read {path}"), path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= HEADER_LIMIT:
+            raise WeightsError(f"{path} is not a safetensors file, or its header is damaged")
+        raw = stream.read(length)
     try:
         outer = json.loads(raw.decode("utf-8"))
         inner = json.loads(outer["__metadata__"][KEY])
@@ -73,15 +70,11 @@ def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
 
 def write(path: str | Path, tensors: dict[str, Tensor], header: WeightHeader) -> None:
     """Write a weight file, whole or not at all; raises PimError if it cannot be written."""
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise WeightsError("writing weights needs the package safetensors: pip install safetensors") from error
-    from pim.core.files import written_whole
+    from safetensors.torch import save
 
-    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, {KEY: header.to_json()})
-    with written_whole(path) as stream:
-        stream.write(content)
+    from pim.core.files import write_bytes
+
+    write_bytes(path, save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, {KEY: header.to_json()}))
 
 
 def shipped() -> dict[str, Path]:

@@ -11,7 +11,6 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from types import ModuleType
@@ -47,19 +46,18 @@ class CustomMetric(Metric):
 
     def __init__(self, function: Callable[..., Any], source: str) -> None:
         super().__init__()
-        found = _probe(function)
+        self._function = function
+        self._call, lower_is_better = _probe(function)
         self.info = MetricInfo(
             name=_attribute(function, "name", str, source),
             summary=f"your own metric {source}",
-            lower_is_better=_attribute(function, "lower_is_better", bool, found.lower_is_better),
+            lower_is_better=_attribute(function, "lower_is_better", bool, lower_is_better),
             value_range=(-inf, inf),
             symmetric=False,  # not promised
-            differentiable=found.call is _of_batch,
+            differentiable=self._call is _of_batch,
             licence="yours",
             source=source,
         )
-        self._function = function
-        self._call = found.call
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         try:
@@ -72,16 +70,8 @@ class CustomMetric(Metric):
         return ensure_finite(values, self.info, [f"pair {i + 1} of {count}" for i in range(count)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """How a function wants to be called, and which way it counts."""
-
-    call: Callable[[Callable[..., Any], Tensor, Tensor], Tensor]
-    lower_is_better: bool
-
-
-def _probe(function: Callable[..., Any]) -> _Found:
-    """Try the ways to call a function on a picture and itself; what fails in all of them fails when it is used."""
+def _probe(function: Callable[..., Any]) -> tuple[Callable[[Callable[..., Any], Tensor, Tensor], Tensor], bool]:
+    """How a function wants to be called, and whether lower is better; what fails in all ways fails when it is used."""
     noise = torch.rand(2, 3, _PROBE, _PROBE, generator=torch.Generator().manual_seed(0))
     if isinstance(function, nn.Module):
         function.eval()
@@ -91,8 +81,8 @@ def _probe(function: Callable[..., Any]) -> _Found:
                 equal, other = (float(call(function, noise[:1], second[None])[0]) for second in noise)
         except Exception:
             continue
-        return _Found(call, not equal > other)
-    return _Found(_of_batch, True)
+        return call, not equal > other
+    return _of_batch, True
 
 
 def _of_batch(function: Callable[..., Any], reference: Tensor, distorted: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
 from pim.core.files import sha256_of
-from pim.errors import DataError, InputError, PimError
+from pim.errors import DataError, InputError, PimError, os_errors_as
 from pim.images.opener import OpenOptions, open_image
 
 Pixels = NDArray[np.float32]
@@ -44,10 +44,8 @@ def stamp_of(path: Path) -> str:
     Raises:
         InputError: if it is not there.
     """
-    try:
+    with os_errors_as(InputError, f"{path} cannot be read"):
         status = path.stat()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
@@ -158,10 +156,8 @@ class Gallery:
             return encoded
 
     def _encode(self, shown: Shown) -> bytes:
-        try:
+        with os_errors_as(PimError, f"{shown.path} can no longer be read"):
             content = shown.path.read_bytes()
-        except OSError as error:
-            raise PimError(f"{shown.path} can no longer be read: {error.strerror or error}") from error
         if hashlib.sha256(content).hexdigest() != shown.sha256:
             raise PimError(f"{shown.path} has changed since the ratings began; put the old file back")
         pixels = open_image(_NamedBytes(content, shown.path), self._options).pixels

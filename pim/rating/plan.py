@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -38,10 +38,6 @@ class Settings:
         for name in ("catch", "repeats"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise UsageError(f"{name} must be a share from 0 to 0.5; got {getattr(self, name)}")
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     @classmethod
     def merged(cls, stored: dict[str, Any], asked: dict[str, Any]) -> Settings:

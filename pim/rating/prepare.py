@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pim.core.database import Database
@@ -49,7 +49,7 @@ def prepare(file: Database, given: TripletSet, asked: Mapping[str, Any], watch: 
             f"pictures of one triplet must have one size ({len(differ)}): {'; '.join(differ[:NAMED])}{rest}"
         )
     store.keep_set(file, given, facts)
-    store.note(file, "settings", settings.to_dict())
+    store.note(file, "settings", asdict(settings))
     study = Study(file, settings)
     notes = list(given.notes)
     if settings.catch and not study.can_catch:

@@ -72,6 +72,5 @@ def _preference(better: str, worse: str, hits: Counts, total: Counts, groups: ND
     references, low, high = by_reference.shape[1], None, None
     if references >= TOO_FEW_CLUSTERS:
         drawn = np.concatenate([block @ by_reference.T for block in draw_clusters(references)])
-        interval = percentile_interval(drawn[:, 0] / drawn[:, 1])
-        low, high = interval.low, interval.high
+        low, high = percentile_interval(drawn[:, 0] / drawn[:, 1])
     return Preference(better, worse, float(hits.sum() / total.sum()), low, high, int(total.sum()), references)

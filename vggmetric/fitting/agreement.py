@@ -18,7 +18,7 @@ from pim.eval.estimate import Clusters, IntervalOptions, Statistic, estimate, ro
 from pim.eval.figures import AGREED, Collected
 from pim.eval.tables import LOSS
 from pim.eval.two_afc import row_scores
-from vggmetric.fitting.choice import Array
+from vggmetric.fitting.choice import Array, losses
 from vggmetric.fitting.preferences import Ratings
 
 SECTION, CHOICES = "fit", "choices"
@@ -43,7 +43,7 @@ def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptio
     for line, distance in lines.items():
         first, second = distance[preferences.first], distance[preferences.second]
         if loss:
-            add(CHOICES, LOSS, line, row_mean(_losses(ratings, distance), member, votes), len(member))
+            add(CHOICES, LOSS, line, row_mean(losses(first - second, preferences.share), member, votes), len(member))
         add(CHOICES, CHOSEN, line, row_mean(row_scores(first, second, preferences.share), member, votes), len(member))
         _add_ranks(ratings, line, distance, clusters, found)
     return found
@@ -69,11 +69,6 @@ def share(ratings: Ratings, distance: Array) -> float:
     chosen = ratings.preferences
     agreed = row_scores(distance[chosen.first], distance[chosen.second], chosen.share)
     return float(np.average(agreed, weights=chosen.votes))
-
-
-def _losses(ratings: Ratings, distance: Array) -> Array:
-    odds = distance[ratings.preferences.first] - distance[ratings.preferences.second]
-    return np.asarray(np.logaddexp(0, odds) - ratings.preferences.share * odds)
 
 
 def _add_ranks(ratings: Ratings, line: str, distance: Array, clusters: Clusters, found: Collected) -> None:

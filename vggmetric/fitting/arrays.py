@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from pim.core.database import Database, Layout
-from pim.errors import DataError, PimError
+from pim.errors import DataError, PimError, os_errors_as
 from vggmetric.fitting.choice import Array, Choices, Ridge, fit
 
 AT_ONCE = 500  # keys in one question
@@ -75,10 +75,8 @@ def opened(path: Path, length: int, dtype: DTypeLike) -> Iterator[Arrays]:
         DataError: if the file is damaged or something else.
         PimError: if it cannot be written.
     """
-    try:
+    with os_errors_as(PimError, f"cannot write to {path.parent}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise PimError(f"cannot write to {path.parent}: {error.strerror or error}") from error
     with closing(Database(path, _LAYOUT)) as database:
         yield Arrays(database, length, dtype)
 

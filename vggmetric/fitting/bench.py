@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from vggmetric.fitting.choice import Array, Choices
 from vggmetric.fitting.cross_validation import FOLDS, Split
 from vggmetric.fitting.layout import Layout
 from vggmetric.fitting.preferences import Ratings
-from vggmetric.fitting.quantities import Collecting, Stamps, collect, keys
+from vggmetric.fitting.quantities import Collecting, collect, keys, stamp
 from vggmetric.fitting.source import VGGQuantities
 from vggmetric.head import Head
 
@@ -85,9 +86,9 @@ def gather(
     Raises:
         DataError: if a picture cannot be used, or there is too little to fit to.
     """
-    stamps = Stamps()
-    names = [keys(plan.pairs, stamps) for plan in plans]
-    references = {pair.reference.name: stamps(pair.reference) for plan in plans for pair in plan.pairs}
+    stamped = cache(stamp)  # every file is read once
+    names = [keys(plan.pairs, stamped) for plan in plans]
+    references = {pair.reference.name: stamped(pair.reference) for plan in plans for pair in plan.pairs}
     ratings = Ratings.of(plans, references, equal)
     flat = [name for part in names for name in part]
     chosen = ratings.preferences

@@ -80,15 +80,14 @@ class Ridge:
         return np.zeros_like(scale) if self.centre is None else self.centre
 
 
-def losses(choices: Choices, weights: Array) -> Array:
-    """Negative log-likelihood per vote of every choice, (N,), in nats; log 2 is guessing."""
-    odds = choices.log_odds(weights)
-    return np.asarray(np.logaddexp(0, odds) - choices.share * odds)
+def losses(log_odds: Array, share: Array) -> Array:
+    """Negative log-likelihood per vote of choices, in nats, (N,); log 2 is guessing. Both arguments (N,)."""
+    return np.asarray(np.logaddexp(0, log_odds) - share * log_odds)
 
 
 def mean_loss(choices: Choices, weights: Array) -> float:
     """The mean over votes of `losses`."""
-    return float(np.average(losses(choices, weights), weights=choices.votes))
+    return float(np.average(losses(choices.log_odds(weights), choices.share), weights=choices.votes))
 
 
 def scales(choices: Choices) -> Array:
@@ -110,7 +109,7 @@ def objective(choices: Choices, ridge: Ridge, scale: Array) -> Callable[[Array],
 
     def evaluate(weights: Array) -> tuple[float, Array]:
         odds = choices.log_odds(weights)
-        loss = float(choices.votes @ (np.logaddexp(0, odds) - choices.share * odds)) / total
+        loss = float(choices.votes @ losses(odds, choices.share)) / total
         residual = choices.votes * (expit(odds) - choices.share) / total
         # Choices by pictures: gather what every picture gets from its choices, then go to quantities once.
         at_pairs = np.bincount(choices.first, residual, pairs) - np.bincount(choices.second, residual, pairs)

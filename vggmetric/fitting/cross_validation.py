@@ -138,7 +138,9 @@ def follow(
         for place, strength in enumerate(strengths):
             ridge = Ridge(strength, None if centres is None else centres[fold])
             start = weights[place, fold] = solve(train, ridge, scale=scale, start=start)
-            totals = np.bincount(split.photo[inside], test.votes * losses(test, start), len(split.votes))
+            totals = np.bincount(
+                split.photo[inside], test.votes * losses(test.log_odds(start), test.share), len(split.votes)
+            )
             loss[place, split.fold == fold] = (totals / split.votes)[split.fold == fold]
             advance()
     return Path(tuple(strengths), loss, weights, split)

@@ -68,8 +68,7 @@ def fit_head(
     freest: Literal["layer", "channel"] = "layer" if settings.form == "layer" else "channel"
     forms = fit_forms(bench.choices, bench.layout, bench.prior, bench.split, freest, solve=solve, advance=advance)
     if settings.form == "auto":
-        chosen = choose(forms)
-        taken, rows = chosen.form, chosen.held_out
+        taken, rows = choose(forms)
     else:
         taken, rows = forms[freest], forms[freest].path.held_out()[0]
     if not taken.weights.any():

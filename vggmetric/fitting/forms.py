@@ -95,19 +95,14 @@ def _form(
     return Form(name, by_channel, chosen, basis, centre, own, mean_loss(choices, own))
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """The form that is worth its weights, and what it is worth on folds that had no part in that decision."""
-
-    form: Form
-    held_out: Array  # (F, P)
-
-
-def choose(forms: Mapping[FormName, Form]) -> Chosen:
+def choose(forms: Mapping[FormName, Form]) -> tuple[Form, Array]:
     """Take a freer form where it beats the stiffer one by more than one standard error of their difference.
 
     Args:
         forms: In the order in which they are tried, the prior first.
+
+    Returns:
+        The form that is worth its weights; and weights (F, P) of folds that had no part in that decision.
     """
     every = list(forms.values())
     split, losses = every[0].path.split, [form.path.loss[form.chosen] for form in every]
@@ -116,7 +111,7 @@ def choose(forms: Mapping[FormName, Form]) -> Chosen:
     for fold in range(split.folds):
         outside = [split.others(loss, fold) for loss in losses]
         rows[fold] = held_out[_worth(outside, split.without(fold))][fold]
-    return Chosen(every[_worth(losses, split)], rows)
+    return every[_worth(losses, split)], rows
 
 
 def _worth(losses: Sequence[Array], split: Split) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pim.errors import UsageError, did_you_mean
+from pim.errors import check_known
 from vggmetric.fitting.choice import Array
 
 PIXELS = "pixels"
@@ -76,9 +76,7 @@ class Layout:
         groups = self.groups()
         if name in groups:
             return groups[name]
-        if name not in self.layers:
-            known = [*groups, *self.layers]
-            raise UsageError(f"this backbone has no layer or group {name!r}; {did_you_mean(name, known)}")
+        check_known("this backbone has no layer or group", [name], [*groups, *self.layers])
         return (name,)
 
     def mask(self, layers: tuple[str, ...]) -> NDArray[np.bool_]:

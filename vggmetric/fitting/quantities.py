@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pim.errors import DataError, PimError
 from pim.eval.fingerprint import digest
 from pim.eval.judgements import PlannedPair, StampedPicture
-from pim.eval.run import Advance
+from pim.eval.run import Advance, per_batch
 from pim.eval.scoring import Placed, waves
 from pim.images.opener import OpenOptions
 from pim.scoring.engine import of_one_size, together
@@ -46,29 +46,21 @@ class Collecting:
     workers: int = 2
 
 
-class Stamps:
-    """Hashes of pictures by their content; every file is read once."""
+def stamp(picture: StampedPicture) -> str:
+    """The hash of a picture, of its file and of what is done to it.
 
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-
-    def __call__(self, picture: StampedPicture) -> str:
-        """The hash of a picture, of its file and of what is done to it.
-
-        Raises:
-            DataError: if it cannot be read.
-        """
-        if picture.name not in self._known:
-            content = picture.stamp(verify=True)
-            if content.startswith("unreadable"):
-                raise DataError(f"{picture.name} is {content}")
-            self._known[picture.name] = content
-        return self._known[picture.name]
+    Raises:
+        DataError: if it cannot be read.
+    """
+    content = picture.stamp(verify=True)
+    if content.startswith("unreadable"):
+        raise DataError(f"{picture.name} is {content}")
+    return content
 
 
-def keys(pairs: Sequence[PlannedPair], stamps: Stamps) -> list[str]:
-    """What picture pairs are known by, (M,)."""
-    return [f"{stamps(pair.reference)}:{stamps(pair.distorted)}:{_treatment(pair)}" for pair in pairs]
+def keys(pairs: Sequence[PlannedPair], stamp: Callable[[StampedPicture], str]) -> list[str]:
+    """What picture pairs are known by, (M,), from the hashes of their pictures."""
+    return [f"{stamp(pair.reference)}:{stamp(pair.distorted)}:{_treatment(pair)}" for pair in pairs]
 
 
 def collect(
@@ -105,7 +97,8 @@ def _compute(
     how: Collecting,
     advance: Advance,
 ) -> None:
-    every = waves([pair.reference.name for pair in pairs], _together(pairs, how))
+    most = per_batch(pairs, how.opening, BATCH_PIXELS.get(how.device, BATCH_PIXELS_ELSEWHERE))
+    every = waves([pair.reference.name for pair in pairs], most)
     left = [wave for wave in every if missing.intersection(wave)]  # whole, so that batches are always the same
     batches = (Batch(tuple(Placed(place, pairs[place]) for place in wave)) for wave in left)
     failed: list[str] = []
@@ -122,16 +115,6 @@ def _compute(
         told = "; ".join(failed[:NAMED])
         more = f"; and {len(failed) - NAMED} more" if len(failed) > NAMED else ""
         raise DataError(f"{len(failed)} of {len(pairs)} picture pairs cannot be used: {told}{more}")
-
-
-def _together(pairs: Sequence[PlannedPair], how: Collecting) -> int:
-    """How many pairs to compute together, from the size of the first picture."""
-    limit = BATCH_PIXELS.get(how.device, BATCH_PIXELS_ELSEWHERE)
-    try:
-        height, width, _ = pairs[0].reference.open(how.opening).pixels.shape
-    except PimError:
-        return 1
-    return max(1, limit // int(height * width))
 
 
 def _quantities(

@@ -10,7 +10,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import one_line, progress
-from pim.errors import InputError, PimError, UsageError
+from pim.errors import InputError, PimError, UsageError, os_errors_as
 
 COMPRESS_EXAMPLES = """\b
 Examples:
@@ -26,18 +26,16 @@ QUALITY_STEPS = 2.55  # of the 256 in a file, per unit of --quality
 LARGEST_FILE = 1 << 30  # bytes
 
 Codec = Annotated[
-    str | None,
-    typer.Option("--codec", metavar="NAME", show_default=False, help="A codec that ships, or a .safetensors file."),
+    str | None, typer.Option("--codec", metavar="NAME", help="A codec that ships, or a .safetensors file.")
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Replace files that exist.")]
 Threads = Annotated[int, typer.Option("--threads", min=0, help="Of the CPU; 0: all.")]
 
 
 def compress(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures to code.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Pictures to code.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="By default IMAGE.pntc, beside it."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default IMAGE.pntc, beside it.")
     ] = None,
     quality: Annotated[
         int, typer.Option(min=0, max=100, help="0: fewest bits; 100: most. Codecs for one rate ignore it.")
@@ -64,7 +62,7 @@ def compress(
     from pim.core.files import write_bytes
     from pim.images.opener import open_image
 
-    use_threads(threads)
+    common.use_threads(threads)
     loaded = load_codec(find(codec), common.chosen_device(device)).codec
     _note_slow_coder(quiet)
     opening = common.open_options(background, frame, max_pixels)
@@ -81,12 +79,9 @@ def compress(
 
 
 def decompress(
-    coded: Annotated[
-        list[str], typer.Argument(metavar="FILES...", show_default=False, help="Made by pim ntc compress.")
-    ],
+    coded: Annotated[list[str], typer.Argument(metavar="FILES...", help="Made by pim ntc compress.")],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", show_default=False, help="By default FILE.png, beside it."),
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="By default FILE.png, beside it.")
     ] = None,
     codec: Codec = None,
     force: Force = False,
@@ -109,7 +104,7 @@ def decompress(
     from ntc.store import find_by_id
     from pim.core.files import write_bytes
 
-    use_threads(threads)
+    common.use_threads(threads)
     where = common.chosen_device(device)
     _note_slow_coder(quiet)
 
@@ -128,14 +123,6 @@ def decompress(
         return f"{pixels.shape[1]} x {pixels.shape[0]} pixels"
 
     _each(pairs, "decompress", work, quiet=quiet)
-
-
-def use_threads(count: int) -> None:
-    """Let torch use so many threads; 0: all."""
-    if count:
-        import torch
-
-        torch.set_num_threads(count)
 
 
 def _targets(inputs: Sequence[str], output: Path | None, suffix: str, force: bool) -> list[tuple[str, Path]]:
@@ -187,11 +174,8 @@ def _each(pairs: Sequence[tuple[str, Path]], label: str, work: Callable[[str, Pa
 
 def _read(name: str) -> bytes:
     """A whole file, if it can be one of ours."""
-    try:
-        with open(name, "rb") as stream:
-            data = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror or error}") from error
+    with os_errors_as(InputError, "cannot be read"), open(name, "rb") as stream:
+        data = stream.read(LARGEST_FILE + 1)
     if len(data) > LARGEST_FILE:
         raise InputError(f"is larger than {LARGEST_FILE} bytes; no coded image is")
     return data

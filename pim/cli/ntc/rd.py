@@ -10,7 +10,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import destination, one_line, progress
 from pim.cli.ntc import rd_output
-from pim.errors import PimError, UsageError, did_you_mean
+from pim.errors import PimError, UsageError, check_known
 from pim.scoring.folders import image_files
 
 if TYPE_CHECKING:
@@ -34,33 +34,25 @@ DEFAULT_METRICS = ("psnr", "ms-ssim", "pim")
 
 def rd(
     images: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="IMAGES...", show_default=False, help="Pictures, or folders of them, to code."),
+        list[str] | None, typer.Argument(metavar="IMAGES...", help="Pictures, or folders of them, to code.")
     ] = None,
     codec: Annotated[
         list[str] | None,
         typer.Option(
-            "--codec",
             metavar="[NAME=]FILE",
-            show_default=False,
             help="A learned codec that ships, or a file; those of one NAME make one curve. May be repeated.",
         ),
     ] = None,
     anchor: Annotated[
         list[str] | None,
         typer.Option(
-            "--anchor",
-            metavar="NAME",
-            show_default=False,
-            help="jpeg, webp, avif, jpeg2000 or none; by default the first two. May be repeated.",
+            metavar="NAME", help="jpeg, webp, avif, jpeg2000 or none; by default the first two. May be repeated."
         ),
     ] = None,
     files: Annotated[
         list[str] | None,
         typer.Option(
-            "--files",
             metavar="NAME=FOLDER",
-            show_default=False,
             help="Files that another codec made: a folder for each setting, or a pattern with {setting} and {name}. "
             "May be repeated.",
         ),
@@ -68,25 +60,15 @@ def rd(
     curve: Annotated[
         list[Path] | None,
         typer.Option(
-            "--curve",
-            metavar="CSV",
-            show_default=False,
-            help="Points that were measured before: columns codec, bpp and metrics. May be repeated.",
+            metavar="CSV", help="Points that were measured before: columns codec, bpp and metrics. May be repeated."
         ),
     ] = None,
     only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="CODEC", show_default=False, help="Of the tables, take this codec alone."),
+        list[str] | None, typer.Option(metavar="CODEC", help="Of the tables, take this codec alone.")
     ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option("--against", metavar="CODEC", show_default=False, help="Whose bits are 100 %; the first one's."),
-    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="CODEC", help="Whose bits are 100 %; the first one's.")] = None,
     metric: common.Metrics = None,
-    plot: Annotated[
-        Path | None,
-        typer.Option("--plot", metavar="FILE", show_default=False, help="Draw the curves, .svg, .png or .pdf."),
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the curves, .svg, .png or .pdf.")] = None,
     background: common.Background = None,
     frame: common.Frame = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
@@ -110,9 +92,11 @@ def rd(
     points, failed = rd_output.stored(curve or [], only, common.note), 0
     infos = dict(rd_output.known(points))
     if images:
+        from ntc.rd_files import find
+
         metrics = common.load_metrics(metric or DEFAULT_METRICS, device)
         learned = _learned(codec, [m.name for m in metrics])
-        coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *_coded(files)]
+        coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *map(find, files or [])]
         opening = common.open_options(background, frame, max_pixels)
         measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
         names = {point.codec for point in measured}
@@ -148,16 +132,8 @@ def _anchors(names: list[str] | None) -> list[Coder]:
     from ntc.rd import ANCHORS
 
     chosen = list(dict.fromkeys(names or ANCHOR_NAMES))
-    for name in chosen:
-        if name not in (*ANCHORS, "none"):
-            raise UsageError(f"unknown anchor {name!r}; {did_you_mean(name, (*ANCHORS, 'none'))}")
+    check_known("unknown anchor", chosen, (*ANCHORS, "none"))
     return [ANCHORS[name] for name in chosen if name != "none"]
-
-
-def _coded(patterns: list[str] | None) -> list[CodedFiles]:
-    from ntc.rd_files import find
-
-    return [find(pattern) for pattern in patterns or []]
 
 
 def _learned(names: list[str] | None, metrics: Sequence[str]) -> list[Coder]:

@@ -9,18 +9,19 @@ from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pim.cli.common import csv_line, json_text, table
-from pim.errors import InputError, UsageError, did_you_mean
+from pim.cli.common import csv_table, json_text, table
+from pim.errors import InputError, UsageError, check_known, did_you_mean
 
 if TYPE_CHECKING:
     from ntc.rd import Coder
     from ntc.rd_cache import RateCache
     from ntc.rd_files import CodedFiles
-    from pim.cli.common import Advance, FormatName
+    from pim.cli.common import FormatName
     from pim.core.info import MetricInfo
     from pim.core.metric import Metric
     from pim.eval.bd_rate import Curve
     from pim.eval.rate_curves import RatePoint
+    from pim.eval.run import Advance
     from pim.images.opener import OpenOptions
 
 Tell = Callable[[str], None]
@@ -37,9 +38,7 @@ def stored(tables: Sequence[Path], only: Sequence[str] | None, tell: Tell) -> li
 
     found = [(path, point) for path in tables for point in read(path, tell)]
     names = list(dict.fromkeys(point.codec for _, point in found))
-    for name in only or []:
-        if name not in names:
-            raise UsageError(f"no table has the codec {name!r}; {did_you_mean(name, names)}")
+    check_known("no table has the codec", only or [], names)
     return renamed([(path.stem, point) for path, point in found if not only or point.codec in only], (), tell)
 
 
@@ -147,7 +146,7 @@ class Result:
         columns = ["codec", "setting", "images", "bpp", *self.infos]
         rows = [_row(point, columns) for point in self.points]
         if form == "csv":
-            return csv_line(columns) + "".join(csv_line(row[column] for column in columns) for row in rows)
+            return csv_table(columns, rows)
         rates = self.bd_rates()
         if form == "json":
             return json_text({"points": rows, "bd_rate": rates})

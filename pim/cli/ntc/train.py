@@ -32,7 +32,6 @@ def train(
         list[Path],
         typer.Argument(
             metavar="IMAGES...",
-            show_default=False,
             help="Pictures, folders of pictures, videos, folders of videos. A manifest.csv with columns file and "
             "split (train or valid) in a folder of videos decides which are held out.",
         ),
@@ -62,9 +61,7 @@ def train(
     rounding: Annotated[
         Literal["noise", "mixed", "straight", "dither", "soft"], typer.Option(help="What stands for rounding.")
     ] = "mixed",
-    start: Annotated[
-        Path | None, typer.Option("--start", show_default=False, help="Go on from a codec of the same shape.")
-    ] = None,
+    start: Annotated[Path | None, typer.Option(help="Go on from a codec of the same shape.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,
@@ -111,7 +108,7 @@ def train(
         seed=seed,
     )
     cutting = PatchSettings(window, per_source, smallest_reduction, largest_reduction, seed=seed)
-    coding.use_threads(threads)
+    common.use_threads(threads)
     where = common.chosen_device(device)
     perceptual = _perceptual(distortion, window)
     patches = _collect(images, cutting, held_out, quiet)
@@ -169,18 +166,16 @@ def _collect(images: list[Path], settings: PatchSettings, held_out: float, quiet
 def _run(run: Run, distortion: Distortion, device: str, save_every: float, quiet: bool) -> None:
     from ntc.training import train
 
-    try:
-        done = run.steps_done()
-        with progress("training", run.settings.steps, unit="steps", done=done, quiet=quiet) as advance:
+    done = run.steps_done()
+    with (
+        common.stoppable(f"{run.checkpoint_file} is kept", run.checkpoint_file),
+        progress("training", run.settings.steps, unit="steps", done=done, quiet=quiet) as advance,
+    ):
 
-            def watch(now: Progress) -> None:
-                advance(now.fresh, f"{now.bits_per_pixel:.3f} bits per pixel, {now.psnr:.2f} dB")
+        def watch(now: Progress) -> None:
+            advance(now.fresh, f"{now.bits_per_pixel:.3f} bits per pixel, {now.psnr:.2f} dB")
 
-            reached = train(run, distortion, device=device, save_every=save_every, watch=watch)
-    except KeyboardInterrupt:
-        kept = run.checkpoint_file
-        said = f"{kept} is kept, the same command goes on" if kept.exists() else "nothing is kept yet"
-        raise common.Interrupted(f"stopped; {said}") from None
+        reached = train(run, distortion, device=device, save_every=save_every, watch=watch)
     for result in reached:
         weight = run.config.lambdas[int(result.level)]
         common.note(

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import csv_line, destination, json_text, progress
+from pim.cli.common import csv_table, progress
 from pim.cli.vgg import fitting
 from pim.eval.rated import Selection
 
@@ -24,15 +24,13 @@ def ablate(
     layer: Annotated[
         list[str] | None,
         typer.Option(
-            "--layer",
             metavar="LAYER",
-            show_default=False,
             help="A layer or group to do without; by default pixels and block1 to block5 in turn. May be repeated.",
         ),
     ] = None,
     each: Annotated[bool, typer.Option("--each", help="Do without every single layer in turn.")] = False,
     form: Annotated[
-        Literal["layer", "channel"], typer.Option("--form", help="A weight for each layer, or for each channel.")
+        Literal["layer", "channel"], typer.Option(help="A weight for each layer, or for each channel.")
     ] = "layer",
     prior: fitting.Prior = None,
     norm: fitting.Norm = "unit",
@@ -80,15 +78,8 @@ def ablate(
     total = (len(groups) + 1) * fits_needed(form, bench.split.folds)
     with fitting.kept(setting.folder), progress("fitting", total, unit="fits", quiet=quiet) as advance:
         found = ablate(bench, groups, form, intervals, advance=advance)
-    chosen = common.chosen_format(form_of_text, target)
-    with destination(target) as stream:
-        if chosen == "json":
-            stream.write(json_text(found.as_dict(bench)))
-        elif chosen == "csv":
-            columns = [column for column in FIGURE_COLUMNS if column not in ("dataset", "level", "published", "source")]
-            stream.write(csv_line(["way", *columns]))
-            for way, collected in (("dropped", found.dropped), ("refitted", found.refitted)):
-                rows = [vars(m.figure) for m in collected.measured]
-                stream.writelines(csv_line([way, *(row[column] for column in columns)]) for row in rows)
-        else:
-            stream.write(ablation_text(found, bench, form))
+    columns = [column for column in FIGURE_COLUMNS if column not in ("dataset", "level", "published", "source")]
+    ways = {"dropped": found.dropped, "refitted": found.refitted}
+    rows = [{"way": way, **vars(m.figure)} for way, collected in ways.items() for m in collected.measured]
+    text = ablation_text(found, bench, form)
+    common.show(form_of_text, target, found.as_dict(bench), csv_table(["way", *columns], rows), text)

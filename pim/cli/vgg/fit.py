@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pim.cli import common
-from pim.cli.common import Advance, csv_line, destination, json_text, progress
+from pim.cli.common import destination, json_text, progress
+from pim.cli.evaluate import write_values
 from pim.cli.vgg import fitting
 from pim.errors import UsageError
 from pim.eval.rated import Selection
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pim.eval.analysis import Analysis, MetricValues
     from pim.eval.estimate import IntervalOptions
     from pim.eval.judgements import Plan
+    from pim.eval.run import Advance
     from vggmetric.fitting.bench import Bench
     from vggmetric.fitting.fit import Fit, FitSettings
     from vggmetric.fitting.source import VGGQuantities
@@ -35,37 +37,29 @@ Examples:
 
 def fit(
     paths: fitting.Paths,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", show_default=False, help="The head, .safetensors.")
-    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The head, .safetensors.")],
     backbone: fitting.Backbone = "tv1k",
     form: Annotated[
         Literal["layer", "channel", "auto"],
         typer.Option(
-            "--form",
             help="A factor for each layer of the prior, a weight for each channel, or whichever held-out photos are "
-            "better with; the prior is kept where neither beats it.",
+            "better with; the prior is kept where neither beats it."
         ),
     ] = "auto",
     norm: fitting.Norm = "unit",
     pool: fitting.Pool = "max",
     prior: fitting.Prior = None,
     without: Annotated[
-        list[str] | None,
-        typer.Option("--without", metavar="LAYER", show_default=False, help="Leave a layer or block1 to block5 out."),
+        list[str] | None, typer.Option(metavar="LAYER", help="Leave a layer or block1 to block5 out.")
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(
-            "--metric", "-m", metavar="NAME", show_default=False, help="Also compare with this metric. May be repeated."
-        ),
+        typer.Option("--metric", "-m", metavar="NAME", help="Also compare with this metric. May be repeated."),
     ] = None,
     trained_on: Annotated[
         list[str] | None,
         typer.Option(
-            "--trained-on",
             metavar="NAME",
-            show_default=False,
             help="The data set that a table is a part of, such as tid2013: pim eval will say that it is no blind test.",
         ),
     ] = None,
@@ -78,14 +72,9 @@ def fit(
     folds: fitting.Folds = 5,
     equal: fitting.Equal = False,
     draws: fitting.Draws = 2000,
-    resamples: Annotated[
-        int, typer.Option("--resamples", min=0, help="Of photos, for standard errors of the layers' shares.")
-    ] = 200,
+    resamples: Annotated[int, typer.Option(min=0, help="Of photos, for standard errors of the layers' shares.")] = 200,
     cache: fitting.Cache = None,
-    values: Annotated[
-        Path | None,
-        typer.Option("--values", metavar="FILE", show_default=False, help="Also write held-out distances, as CSV."),
-    ] = None,
+    values: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write held-out distances, as CSV.")] = None,
     form_of_text: Annotated[Literal["text", "json"], typer.Option("--format", help="Of what is printed.")] = "text",
     background: common.Background = None,
     max_pixels: common.MaxPixels = common.MAX_PIXELS,
@@ -206,11 +195,7 @@ def _write(
     analyses = [tables.document(analysis) for _, _, analysis in compared]
     write_text(output.with_suffix(".json"), json_text({**document(fitted, bench), "analyses": analyses}))
     if values is not None:
-        with destination(values) as stream:
-            stream.write(csv_line(tables.VALUE_COLUMNS))
-            for plan, found, _ in compared:
-                rows = tables.value_rows(plan.about, plan.judgements, found)
-                stream.writelines(csv_line(row.values()) for row in rows)
+        write_values(values, ((plan.about, plan.judgements, found) for plan, found, _ in compared))
 
 
 def _print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import progress
-from pim.errors import DataError, UsageError, did_you_mean
+from pim.errors import DataError, UsageError, check_known
 
 if TYPE_CHECKING:
     from pim.datasets.dataset import Dataset
@@ -31,7 +31,6 @@ Paths = Annotated[
     list[str],
     typer.Argument(
         metavar="RATINGS...",
-        show_default=False,
         help="Tables of opinions, forced choices or quadruples, folders of known data sets, or NAME=FOLDER.",
     ),
 ]
@@ -51,7 +50,6 @@ Prior = Annotated[
     typer.Option(
         "--prior",
         metavar="HEAD",
-        show_default=False,
         help="The head to start from: lpips-vgg, a .safetensors file, or uniform for all layers alike; "
         "by default vgg where its backbone is used.",
     ),
@@ -60,10 +58,7 @@ Folds = Annotated[int, typer.Option("--folds", min=2, help="With fewer than 20 p
 Equal = Annotated[
     bool, typer.Option("--equal-sets", help="Let all data sets weigh the same, instead of by their votes.")
 ]
-Cache = Annotated[
-    Path | None,
-    typer.Option("--cache", metavar="DIR", show_default=False, help="Where quantities are kept."),
-]
+Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Where quantities are kept.")]
 Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")]
 
 
@@ -179,13 +174,9 @@ def solver(bench: Bench, setting: Setting) -> Iterator[Solver]:
         yield Remembering(store, f"{bench.content} {setting.backbone} {setting.norm} {setting.pool}")
 
 
-@contextmanager
-def kept(folder: Path) -> Iterator[None]:
+def kept(folder: Path) -> AbstractContextManager[None]:
     """Say on Ctrl-C what is kept."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise common.Interrupted(f"stopped; what is done is kept in {folder}, the same command continues") from None
+    return common.stoppable(f"what is done is kept in {folder}")
 
 
 def plans(asked: Asked) -> list[Plan]:
@@ -211,8 +202,7 @@ def _read(text: str, asked: Asked) -> Dataset:
 
     name, equals, rest = text.partition("=")
     if equals and not Path(text).exists():
-        if name not in FOLDERS:
-            raise UsageError(f"unknown data set {name!r}; {did_you_mean(name, FOLDERS)}")
+        check_known("unknown data set", [name], FOLDERS)
         return _choices(name, Path(rest).expanduser(), asked)
     path = Path(text).expanduser()
     if path.is_dir():

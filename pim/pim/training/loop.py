@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -28,9 +28,11 @@ from pim.pim.training.parallel import Team, join
 from pim.pim.training.settings import TrainSettings
 from pim.pim.training.upkeep import (
     Checkpoint,
+    check_finite,
     learning_rate,
     load_checkpoint,
     save_checkpoint,
+    set_rate,
     update_average,
     write_log,
 )
@@ -142,7 +144,6 @@ class _Run:
             check_sources(self.train_crops)  # now, not after hours
         self.output = output
         self.checkpoint_file = output.with_suffix(".ckpt")
-        self.log_file = output.with_suffix(".log.csv")
         self.identity = identity(crops, config, settings, half)
         torch.manual_seed(settings.seed)
         self.network = TrainingNetwork(config, half=half)
@@ -196,16 +197,12 @@ class _Run:
         return outcome
 
     def _train_step(self) -> dict[str, float]:
-        rate = learning_rate(self.step, self.settings)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        of = self.settings
+        rate = learning_rate(self.step, of.steps, of.learning_rate, of.warm_up, of.final_rate)
+        set_rate(self.optimiser, rate)
         terms, bound = self._bound(self.train_crops, self.settings, batches.TRAIN, self.step)
         loss = -bound.mean()
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"the loss became {loss.item()} at step {self.step}; a smaller learning rate usually helps "
-                f"(the last good state is in {self.checkpoint_file})"
-            )
+        check_finite(loss, self.step, self.checkpoint_file)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.team.average_gradients(self.network)
@@ -255,20 +252,19 @@ class _Run:
         return Progress(self.step, fresh, self.settings.steps, -row["loss"], min(bands), row["pairs_per_second"])
 
     def _save(self) -> None:
-        state = {name: t.detach().cpu() for name, t in self.network.state_dict().items()}
-        average = {name: t.detach().cpu() for name, t in self.average.items()}
-        optimiser = self.optimiser.state_dict()
-        save_checkpoint(self.checkpoint_file, Checkpoint(self.identity, self.step, state, optimiser, average, self.log))
-        write_log(self.log_file, self.log)
+        weights, state = self.network.state_dict(), self.optimiser.state_dict()
+        checkpoint = Checkpoint(self.identity, self.step, weights, state, self.average, self.log)
+        save_checkpoint(self.checkpoint_file, checkpoint)
+        write_log(self.output.with_suffix(".log.csv"), self.log)
 
     def _write(self, outcome: Outcome) -> None:
         tensors = self.network.pim.state_dict()
         used = sorted({self.train_crops.names[i] for i in self.train_crops.source})
         story = {
-            "settings": self.settings.to_dict(),
+            "settings": asdict(self.settings),
             "crops": len(self.train_crops),
             "sources": used,
-            "crop_settings": {n: getattr(self.train_crops.settings, n) for n in self.train_crops.settings.__slots__},
+            "crop_settings": asdict(self.train_crops.settings),
             "bound_held_out": [round(v, 4) for v in outcome.bound],
             "bound_held_out_bare": [round(v, 4) for v in outcome.bare],
             "steps": self.step,
@@ -289,5 +285,5 @@ def steps_done(crops: Crops, output: str | Path, config: PIMConfig, settings: Tr
 
 def identity(crops: Crops, config: PIMConfig, settings: TrainSettings, half: bool) -> str:
     """What a run is, as JSON: a checkpoint goes on only in the same run."""
-    run = {"settings": settings.to_dict(), "network": config.to_dict(), "crops": crops.fingerprint}
+    run = {"settings": asdict(settings), "network": config.to_dict(), "crops": crops.fingerprint}
     return json.dumps(run | {"half": half, "version": VERSION})

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from pim.errors import UsageError
 
@@ -63,8 +62,4 @@ class TrainSettings:
 
     def bare(self) -> TrainSettings:
         """The same without any jitter between the frames of a pair."""
-        return dataclasses.replace(self, gain=0.0, offset=0.0, noise=0.0, chroma_noise=0.0, shift=0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return dataclasses.asdict(self)
+        return replace(self, gain=0.0, offset=0.0, noise=0.0, chroma_noise=0.0, shift=0)

@@ -8,43 +8,38 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from pim.core.files import write_bytes, write_text
 from pim.errors import TrainingError
 
 
-class Schedule(Protocol):
-    """The settings of a learning rate."""
-
-    @property
-    def steps(self) -> int:
-        """Steps in all."""
-
-    @property
-    def learning_rate(self) -> float:
-        """At its peak."""
-
-    @property
-    def warm_up(self) -> float:
-        """Share of the steps in which it rises; then it falls as a cosine."""
-
-    @property
-    def final_rate(self) -> float:
-        """Share of the peak that is left at the end."""
-
-
-def learning_rate(step: int, settings: Schedule) -> float:
-    """The rate of a step: linear rise, then half a cosine down to a share of the peak."""
-    rise = settings.warm_up * settings.steps
+def learning_rate(step: int, steps: int, peak: float, warm_up: float, final: float) -> float:
+    """The rate of a step: linear rise in a share of the steps, then half a cosine down to a share of the peak."""
+    rise = warm_up * steps
     if step < rise:
-        return settings.learning_rate * (step + 1) / rise
-    done = (step - rise) / max(1.0, settings.steps - rise)
-    low = settings.final_rate
-    return settings.learning_rate * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * done)))
+        return peak * (step + 1) / rise
+    done = (step - rise) / max(1.0, steps - rise)
+    return peak * (final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def set_rate(optimiser: Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def check_finite(loss: Tensor, step: int, checkpoint: Path) -> None:
+    """Refuse to go on with a loss that is not finite: TrainingError."""
+    if not torch.isfinite(loss):
+        raise TrainingError(
+            f"the loss became {loss.item()} at step {step}; a smaller learning rate usually helps "
+            f"(the last good state is in {checkpoint})"
+        )
 
 
 def update_average(average: dict[str, Tensor], network: nn.Module, step: int, decay: float) -> None:
