@@ -157,7 +157,8 @@ def draw(curves: dict[float, dict[Rule, Array]], best: dict[float, float], about
     for number, (spread, rules) in enumerate(curves.items()):
         parts += _panel(number * PANEL, spread, rules, best[spread])
     font = 'font-family="sans-serif" font-size="12"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" {font}>'
+    size = f'width="{width}" height="{HEIGHT}" viewBox="0 0 {width} {HEIGHT}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
     return "\n".join([head, f'<rect width="{width}" height="{HEIGHT}" fill="white"/>', *parts, "</svg>\n"])
 
 

@@ -4,10 +4,10 @@
     python benchmarks/agreement.py table
     python benchmarks/agreement.py draw inference.json
 
-`store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, and
-keeps their headline numbers in results/agreement.json; `table` prints them; `draw` makes of them and of the output of
-inference.py the picture docs/images/agreement_vs_cost.svg. Pooled agreement is SRCC over all rows, or
-the share of answers for choices; the mean counts every set alike.
+`store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, keeps
+their headline numbers in results/agreement.json and draws docs/images/agreement.svg; `table` prints them and draws it
+again; `draw` makes of them and of the output of inference.py the picture docs/images/agreement_vs_cost.svg. Pooled
+agreement is SRCC over all rows, or the share of answers for choices; the mean counts every set alike.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import agreement_picture
 from agreement_vs_cost import Point, draw
 
 from pim.core.files import write_text
 from pim.metrics.registry import DEFAULT
 
-PICTURE = Path(__file__).parents[1] / "docs" / "images" / "agreement_vs_cost.svg"
+PICTURES = Path(__file__).parents[1] / "docs" / "images"
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
 SETS = {"tid2013": "TID2013 part", "raid": "RAID part", "sr": "super-resolution", "jpeg": "JPEG encoders"}
 POOLED, WITHIN = ("all", ("SRCC", "2AFC")), ("mean of types", ("SRCC",))
@@ -104,13 +105,13 @@ def main() -> None:
             sets.setdefault(name, {}).update(headline(Path(path)))
         about = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "sets": sets}
         write_text(RESULTS, json.dumps(about, indent=1) + "\n")
-        return
     stored = json.loads(RESULTS.read_text(encoding="utf-8"))
     if arguments.what == "draw":
         (path,) = arguments.results
         found = points(stored, json.loads(Path(path).read_text(encoding="utf-8")), arguments.case)
         title = f"mean agreement over {len(SETS)} sets, pairs of {arguments.case.rpartition('x')[0]} pixels"
-        write_text(PICTURE, draw(found, "SRCC, or share of answers", title))
+        write_text(PICTURES / "agreement_vs_cost.svg", draw(found, "SRCC, or share of answers", title))
+    write_text(PICTURES / "agreement.svg", agreement_picture.draw(stored["sets"], SETS))
     print(table(stored))
 
 

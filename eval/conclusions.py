@@ -52,8 +52,13 @@ def _sentences(ranked: Sequence[Figure], comparisons: Sequence[Comparison]) -> I
             yield f"Not certainly behind: {', '.join(alike)}."
         elif ranked[1].metric in differences:
             yield f"{_ahead(differences[ranked[1].metric], ranked[1])}"
-    if best.references is not None and best.references < FEW_REFERENCES:
-        yield f"With {best.references} references this is uncertain; more references say more than more rows."
+    yield from uncertain(best.references)
+
+
+def uncertain(references: int | None, called: str = "references") -> Iterator[str]:
+    """Warn of so few references that intervals over them say little; nothing of many, or if rows were drawn."""
+    if references is not None and references < FEW_REFERENCES:
+        yield f"With {references} {called} this is uncertain; more {called} say more than more rows."
 
 
 def _of(best: Figure, comparisons: Sequence[Comparison]) -> Iterator[Comparison]:

@@ -108,6 +108,7 @@ def test_tables_say_what_was_held_out_and_compare_with_other_metrics(cli, table,
     ):
         assert text in ran.out, text
     assert "rand7 has random weights" in ran.err
+    assert "With 4 photos this is uncertain" in ran.out
     with values.open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     metrics = {row["metric"] for row in rows}

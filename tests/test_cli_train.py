@@ -29,7 +29,7 @@ def test_train_writes_weights_that_score_and_prints_their_path(cli, footage, tmp
     ran = cli("train", footage, *TINY, "-o", target)
     assert ran.code == 0, ran.err
     assert ran.out.strip() == str(target)
-    assert "held-out pairs" in ran.err
+    assert "1024 pairs of 1 held-out video" in ran.err
     assert PIM.load(target).config.filters == (3, 2)
     scored = cli("score", footage / "one" / "0.png", footage / "one" / "5.png", "-m", target)
     assert float(scored.out.split("\t")[0]) > 0

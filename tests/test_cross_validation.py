@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from vggmetric.fitting import agreement
 from vggmetric.fitting.arrays import Remembering, opened
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.choice import Choices, Ridge, fit
+from vggmetric.fitting.conclusions import conclude
 from vggmetric.fitting.cross_validation import Split, clearly_better, follow, one_standard_error
 from vggmetric.fitting.forms import choose, fit_forms, fits_needed
 from vggmetric.fitting.layout import Layout
@@ -219,3 +221,28 @@ def test_layers_have_names_groups_and_columns():
     weights = np.array([1.0, 2.0, 3.0, 4.0])
     assert np.allclose(quantities @ LAYOUT.spread(weights), pooled @ weights, rtol=1e-6)
     assert LAYOUT.without(["pixels", "relu1_2"]) == Layout(("relu1_1", "relu2_1"), (4, 5))
+
+
+@pytest.mark.parametrize(
+    ("photos", "shuffled", "said"),
+    [
+        (60, False, r"beats toy on held-out photos: it gains 0\.\d+ \[0\.\d+, 0\.\d+\]"),
+        (6, True, r"is not shown to beat toy on held-out photos: it gains -?0\.\d+ \[.*\]"),
+    ],
+)
+def test_a_fit_says_whether_it_beats_its_prior(photos: int, shuffled: bool, said: str) -> None:
+    bench = bench_of(simulated(TRUE, photos=photos, triplets=12, votes=8, seed=5, shuffled=shuffled))
+    forms = fit_forms(bench.choices, LAYOUT, bench.prior, bench.split, "layer")
+    lines = {name: bench.distances(forms[name].path.held_out()[0]) for name in ("layer", "prior")}
+    found = conclude(agreement.measure(bench.ratings, lines, IntervalOptions(draws=300)), "layer", "toy")
+    assert re.fullmatch(f"The fitted head {said} nats per vote\\.", found[0])
+    assert f"({12 * photos} choices); toy with " in found[1]
+    assert (found[2:] != []) == (photos < 10)
+
+
+def test_a_prior_that_nothing_speaks_against_is_kept() -> None:
+    bench = bench_of(simulated(TRUE, photos=12, triplets=4, votes=4, seed=5))
+    measured = agreement.measure(bench.ratings, {"prior": bench.choices.distances(TRUE)}, IntervalOptions(draws=300))
+    kept, agrees = conclude(measured, "prior", "toy")
+    assert kept.startswith("Nothing in these ratings speaks against toy")
+    assert re.fullmatch(r"It agrees with [\d.]+ \[[\d.]+, [\d.]+\] percent of .* \(48 choices\)\.", agrees)

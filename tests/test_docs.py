@@ -2,20 +2,26 @@
 
 - ```python blocks of a document run in order, in one namespace, in a folder that holds examples/ and
   my.safetensors. A block whose first line is `# NAME.py` becomes that file instead.
-- Lines `pim ...` of ```sh and ```console blocks run if they use examples/ or no files at all; of the others
-  (training, data sets) only the words are checked.
+- Lines `pim ...` of ```sh and ```console blocks run if they use examples/, folders that are there (originals/,
+  jpeg30/, webp30/), or no files at all; of the others (training, data sets) only the words are checked.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
+import agreement_picture
 import pytest
 import typer.core
+from agreement import SETS
+from story_codecs import write_folders
 
 import pim
 import vggmetric
@@ -26,6 +32,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/**/*.md", "benchmarks/*.md", "tests/golden/*.md", "*/pretrained/*.md")
     for path in ROOT.glob(pattern)
 )
+TUTORIALS = set(ROOT.glob("docs/tutorial-*.md"))  # typed by tests of their own
 WITHOUT_FILES = ("metrics", "weights list", "weights check", "data where", "--help", "--version")
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
@@ -65,10 +72,20 @@ def desk(tmp_path: Path, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """The current folder of a reader."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(tiny_pim, tmp_path / "my.safetensors")
+    write_folders([ROOT / "examples" / name for name in ("reference.png", "distorted.png")], tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+def has_files(words: list[str]) -> bool:
+    """Whether all that a command reads is on the desk, or it reads nothing."""
+    line = " ".join(words)
+    if "examples/" in line or line.startswith(WITHOUT_FILES):
+        return True
+    read = [word for before, word in pairwise(words) if word.endswith("/") and before != "-o"]
+    return bool(read) and all(Path(folder).is_dir() for folder in read)
 
 
 def save_files(path: Path, folder: Path) -> None:
@@ -88,7 +105,7 @@ def test_the_python_of_a_document_runs(path: Path, desk: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path)], ids=called)
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if commands(path) and path not in TUTORIALS], ids=called)
 def test_the_commands_of_a_document_run_or_are_at_least_right(
     path: Path, desk: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,9 +113,14 @@ def test_the_commands_of_a_document_run_or_are_at_least_right(
     for words in commands(path):
         line = " ".join(words)
         with monkeypatch.context() as here:
-            if "examples/" not in line and not line.startswith(WITHOUT_FILES):
+            if not has_files(words):
                 here.setattr(typer.core.TyperCommand, "invoke", lambda self, context: None)
             assert cli(*words).code == 0, f"pim {line}"  # type: ignore[attr-defined]
+
+
+def test_every_command_of_the_readme_that_needs_no_data_of_ones_own_runs(desk: Path) -> None:
+    left_out = [words for words in commands(ROOT / "README.md") if not has_files(words)]
+    assert left_out == []
 
 
 def test_the_check_of_commands_sees_one_that_does_not_exist(tmp_path: Path, cli: Cli) -> None:
@@ -130,6 +152,20 @@ def test_every_golden_file_has_a_row_that_tells_its_origin() -> None:
     folder = ROOT / "tests" / "golden"
     rows = re.findall(r"^\| `(\w+)` \|", (folder / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(rows) == sorted(path.stem for path in folder.glob("*.npz"))
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("docs/images/*.svg")), ids=called)
+def test_a_picture_has_a_size_of_its_own(path: Path) -> None:
+    root = ElementTree.parse(path).getroot()
+    box = [float(number) for number in root.attrib["viewBox"].split()]
+    assert [float(root.attrib[side]) for side in ("width", "height")] == box[2:]
+
+
+def test_the_picture_of_agreement_is_that_of_the_stored_results() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "agreement.json").read_text(encoding="utf-8"))
+    picture = (ROOT / "docs" / "images" / "agreement.svg").read_text(encoding="utf-8")
+    assert picture == agreement_picture.draw(stored["sets"], SETS)
+    assert f"of {len(agreement_picture.panels(stored['sets'])['raid'])} metrics" in (ROOT / "README.md").read_text()
 
 
 def test_readers_find_what_they_look_for() -> None:

@@ -18,6 +18,7 @@ from pim.core import device, weights
 from pim.datasets.crops import Crops, CropSettings, save_crops
 from pim.errors import TrainingError, UsageError
 from pim.pim.training import batches, loop
+from pim.pim.training.conclusions import conclude
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.settings import TrainSettings
 from pim.pim.training.upkeep import Checkpoint, learning_rate, load_checkpoint, save_checkpoint
@@ -46,6 +47,27 @@ def crops():
     return Crops(np.stack(pairs), np.array(source, np.int32), zeros, zeros + 1, names, held_out, settings)
 
 
+def outcome(before, after, sources):
+    return loop.Outcome(after, after, before, 1024, 256, sources, 1.0)
+
+
+def test_a_run_says_what_it_reached_and_how_sure_that_is():
+    raised, few, people = conclude(outcome([0.5, 1.0], [2.0, 3.0], 2))
+    assert "on 1024 pairs of 2 held-out videos from 0.75 to 2.50 nats, of 5.55 that are possible." in raised
+    assert few.startswith("With 2 held out this is uncertain")
+    assert "nothing about people" in people
+    assert not any("uncertain" in said for said in conclude(outcome([0.5], [2.0], 9)))
+    assert conclude(outcome([0.5, 0.0], [2.0, 0.01], 9))[1].startswith("Bands 2 (1 is the coarsest) carry almost no")
+
+
+def test_a_run_that_gained_nothing_says_so():
+    none = conclude(outcome([1.5], [1.5], 1))[0]
+    assert none.startswith("Training did not raise the bound on 1024 pairs of 1 held-out video:")
+    assert conclude(outcome([], [], 0)) == [
+        "No video was held out, so nothing is known about other footage; add videos, or set --held-out."
+    ]
+
+
 def final(path):
     return path.read_bytes()
 
@@ -56,6 +78,9 @@ def test_training_raises_the_bound_on_held_out_sources(crops, tmp_path):
     assert np.mean(long.bound) > np.mean(short.bound) + 0.3
     assert max(long.bound) <= math.log(loop.VALIDATION_BATCH) + 0.01
     assert long.pairs == loop.VALIDATION_BATCHES * loop.VALIDATION_BATCH
+    assert (long.sources, long.batch) == (2, loop.VALIDATION_BATCH)
+    assert long.before == short.before  # of the same start, however long the run
+    assert f"from {np.mean(long.before):.2f} to {np.mean(long.bound):.2f} nats, of 5.55" in conclude(long)[0]
 
 
 def test_the_weights_tell_their_story_and_load(crops, tmp_path):

@@ -259,15 +259,14 @@ def _run(train: Callable[..., Outcome], output: Path, done: int, steps: int, qui
 
 
 def _report(outcome: Outcome, quiet: bool) -> None:
-    if not outcome.bound:
-        common.note("no source was held out, so the bound was not validated", quiet)
-        return
-    mean = sum(outcome.bound) / len(outcome.bound)
-    bands = " ".join(f"{value:.2f}" for value in outcome.bound)
-    common.note(
-        f"bound on {outcome.pairs} held-out pairs: {mean:.2f} nats, by band (coarsest first) {bands}; "
-        f"without jitter {sum(outcome.bare) / len(outcome.bare):.2f} nats",
-        quiet,
-    )
-    if outcome.dead:
-        common.note(f"bands {outcome.dead} carry almost no information; train longer or with other settings")
+    from pim.pim.training.conclusions import conclude
+
+    if outcome.bound:
+        bands = " ".join(f"{value:.2f}" for value in outcome.bound)
+        common.note(
+            f"bound by band (coarsest first): {bands} nats; without jitter, mean: "
+            f"{sum(outcome.bare) / len(outcome.bare):.2f}",
+            quiet,
+        )
+    for sentence in conclude(outcome):
+        common.note(sentence, quiet)

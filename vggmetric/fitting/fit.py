@@ -18,6 +18,7 @@ from pim.eval.fingerprint import versions
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.choice import Array, Ridge, fit
+from vggmetric.fitting.conclusions import conclude
 from vggmetric.fitting.cross_validation import Path, Solver
 from vggmetric.fitting.forms import Form, FormName, choose, fit_forms
 from vggmetric.fitting.source import VGGQuantities
@@ -50,6 +51,11 @@ class Fit:
     measured: Collected  # their agreement
     shares: Mapping[str, float]  # of every layer in the distance of a mean pair
     share_errors: Mapping[str, float]  # standard errors over photos; empty if it was not refitted to drawn photos
+
+    @property
+    def line(self) -> str:
+        """Which of the lines is that of the head."""
+        return HEAD if HEAD in self.lines else self.taken
 
 
 def fit_head(
@@ -158,6 +164,7 @@ def document(fitted: Fit, bench: Bench) -> dict[str, Any]:
     comparisons = compare(fitted.measured.measured, list(fitted.lines), agreement.headlines(bench.ratings))
     return {
         "story": dict(fitted.head.story),
+        "conclusion": " ".join(conclude(fitted.measured, fitted.line, bench.prior_name)),
         "taken": fitted.taken,
         "paths": {name: _path(form.path, bench, form) for name, form in fitted.forms.items()},
         "agreement": as_records([m.figure for m in fitted.measured.measured]),

@@ -10,6 +10,7 @@ from pim.eval.tables import aligned, cell, comparison_foot, comparison_lines, pi
 from vggmetric.fitting import agreement
 from vggmetric.fitting.ablation import Ablation
 from vggmetric.fitting.bench import Bench
+from vggmetric.fitting.conclusions import conclude
 from vggmetric.fitting.cross_validation import clearly_better
 from vggmetric.fitting.fit import Fit
 
@@ -30,6 +31,7 @@ def text(fitted: Fit, bench: Bench) -> str:
         f"{_agreement(fitted.measured)}{EXPLAINED}\n",
         _differences(compared, fitted.measured.draws) + "\n",
         _shares(fitted),
+        "".join(f"{sentence}\n" for sentence in conclude(fitted.measured, fitted.line, bench.prior_name)),
     ]
     return "\n".join(parts)
 

@@ -149,13 +149,30 @@ class Result:
             return csv_table(columns, rows)
         rates = self.bd_rates()
         if form == "json":
-            return json_text({"points": rows, "bd_rate": rates})
+            return json_text({"points": rows, "bd_rate": rates, "conclusions": self.conclusions(rates)})
         head = table(rows, "text")
         if not rates:
             return head
         said = f"BD-rate: percent of bits against {rates[0]['against']} at equal quality; negative is fewer"
         cells = [{**row, "notes": "; ".join(row["notes"])} for row in rates]
-        return f"{head}\n{said}\n{table(cells, 'text')}"
+        return f"{head}\n{said}\n{table(cells, 'text')}\n" + "".join(f"{line}\n" for line in self.conclusions(rates))
+
+    def conclusions(self, rates: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Say for every metric which codec needs the fewest bits, by the rows of `bd_rates`."""
+        pictures = min((point.images for point in self.points), default=0)
+        mean = f", in the mean of {pictures} pictures" if pictures else ""
+        said = []
+        for metric in dict.fromkeys(row["metric"] for row in rates):
+            known = [row for row in rates if row["metric"] == metric and row["pchip"] is not None]
+            best = min(known, key=lambda row: row["pchip"], default=None)
+            if best is None:
+                continue
+            if best["pchip"] >= 0:
+                said.append(f"At equal {metric} no codec needs fewer bits than {best['against']}{mean}.")
+                continue
+            fewer = f"{-best['pchip']:.1f} % fewer than {best['against']}{mean}"
+            said.append(f"At equal {metric} {best['codec']} needs the fewest bits, {fewer}.")
+        return said
 
     def draw(self, path: Path) -> None:
         """Draw all curves into an .svg, .png or .pdf file."""

@@ -63,7 +63,10 @@ class Outcome:
 
     bound: list[float]  # nats per band on held-out clips, with the jitter of training
     bare: list[float]  # the same without jitter
-    pairs: int  # held-out pairs behind the two
+    before: list[float]  # `bound` of the network before its first step
+    pairs: int  # held-out pairs behind the three
+    batch: int  # of these, told apart at a time; the bound is at most its logarithm
+    sources: int  # that were held out
     seconds: float  # of this process
 
     @property
@@ -145,18 +148,12 @@ class _Run:
         self.output = output
         self.checkpoint_file = output.with_suffix(".ckpt")
         self.identity = identity(crops, config, settings, half)
-        torch.manual_seed(settings.seed)
-        self.network = TrainingNetwork(config, half=half)
         self.average: dict[str, Tensor] = {}
         self.step, self.log = 0, list[dict[str, float]]()
         self.found = load_checkpoint(self.checkpoint_file, self.identity)
-        if self.found is None:
-            half_of, cpu = settings.start_crops // 2, torch.device("cpu")
-            start = batches.pairs_at(self.train_crops, settings, batches.START, 0, half_of, cpu)
-            start_from_data(self.network, torch.cat(start), settings.seed)
-        else:
+        self.network = self._untrained()
+        if self.found is not None:
             self.network.load_state_dict(self.found.network)
-        self.network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate)
         if self.found is not None:
             self.optimiser.load_state_dict(self.found.optimiser)
@@ -165,6 +162,14 @@ class _Run:
         elif settings.average:
             self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
         self.forward = torch.compile(self.network) if compiled else self.network
+
+    def _untrained(self) -> TrainingNetwork:
+        settings, cpu = self.settings, torch.device("cpu")
+        torch.manual_seed(settings.seed)
+        network = TrainingNetwork(self.config, half=self.half)
+        start = batches.pairs_at(self.train_crops, settings, batches.START, 0, settings.start_crops // 2, cpu)
+        start_from_data(network, torch.cat(start), settings.seed)
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def execute(self, watch: Callable[[Progress], None], save_every: float) -> Outcome:
         """All steps that are left, then validation and the weight file."""
@@ -185,16 +190,20 @@ class _Run:
                 saved = now
         if self.average:
             self.network.load_state_dict(self.average)
-        outcome = Outcome(
-            self._validate(self.settings),
-            self._validate(self.settings.bare()),
-            VALIDATION_BATCHES * VALIDATION_BATCH if len(self.held_out) else 0,
-            time.monotonic() - began,
-        )
+        outcome = self._outcome(began)
         if self.team.leads:
             self._save()
             self._write(outcome)
         return outcome
+
+    def _outcome(self, began: float) -> Outcome:
+        bound, bare = self._validate(self.settings), self._validate(self.settings.bare())
+        trained, self.forward = self.forward, self._untrained()
+        before = self._validate(self.settings)
+        self.forward = trained
+        batch, sources = self._validation_batch(), len(set(self.held_out.source.tolist()))
+        pairs = VALIDATION_BATCHES * batch if sources else 0
+        return Outcome(bound, bare, before, pairs, batch, sources, time.monotonic() - began)
 
     def _train_step(self) -> dict[str, float]:
         of = self.settings
@@ -233,10 +242,13 @@ class _Run:
         """Bound per band on held-out sources, nats; empty without any."""
         if not len(self.held_out):
             return []
-        larger = replace(settings, batch=max(settings.batch, VALIDATION_BATCH // self.team.size * self.team.size))
+        larger = replace(settings, batch=self._validation_batch())
         rows = [self._bound(self.held_out, larger, batches.VALIDATE, i)[1] for i in range(VALIDATION_BATCHES)]
         mean: list[float] = self.team.mean(torch.stack(rows).mean((0, 2))).cpu().tolist()
         return mean
+
+    def _validation_batch(self) -> int:
+        return max(self.settings.batch, VALIDATION_BATCH // self.team.size * self.team.size)
 
     def _row(
         self, loss: Tensor, bound: Tensor, terms: list[objective.BandTerms], rate: float, norm: float
@@ -266,6 +278,7 @@ class _Run:
             "sources": used,
             "crop_settings": asdict(self.train_crops.settings),
             "bound_held_out": [round(v, 4) for v in outcome.bound],
+            "bound_held_out_untrained": [round(v, 4) for v in outcome.before],
             "bound_held_out_bare": [round(v, 4) for v in outcome.bare],
             "steps": self.step,
             "versions": {"pim": VERSION, "torch": torch.__version__},
