@@ -77,7 +77,8 @@ class Shown:
     """
 
     def __init__(self, path: str, tell: Tell) -> None:
-        self.path, self.times = path, array("d")
+        self.path, self.times, self.size = path, array("d"), (0, 0)  # times of the frames so far, width and height
+        self.damaged = False
         self._tell = tell
         try:
             self.clip = look_at(Path(path))
@@ -109,6 +110,7 @@ class Shown:
                         yield self.lost(before, problem)
                 while promised and promised[0] < time + EQUAL / 2:
                     promised.popleft()
+                self.size = frame.pixels.shape[1], frame.pixels.shape[0]
                 yield FramePicture(self.path, time, frame.pixels, codec=self.clip.codec)
         if problem:
             yield from (self.lost(time, problem) for time in promised)
@@ -120,6 +122,7 @@ class Shown:
 
     def lost(self, time: float, problem: str) -> FramePicture:
         """Give the place of a frame that cannot be used."""
+        self.damaged = True
         return FramePicture(self.path, time, None, problem, self.clip.codec)
 
 
