@@ -175,7 +175,7 @@ def _crops_of(source: Source, settings: CropSettings, tell: Tell) -> dict[str, N
         wanted.setdefault(int(rng.integers(gap, count)), []).append(gap)  # taken when the later frame arrives
     pairs, frames, gaps = [], [], []
     recent: deque[Pixels] = deque(maxlen=settings.largest_gap + 1)
-    for t, (frame, follows) in enumerate(frames_of(source.path, tell)):
+    for t, (frame, follows, *_) in enumerate(frames_of(source.path, tell)):
         if not follows or frame is None or (recent and recent[-1].shape != frame.shape):
             recent.clear()  # what follows a gap, or has another size, starts anew
         if frame is None:

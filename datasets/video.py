@@ -5,7 +5,10 @@ Sources: ITU-T H.273 (code points of matrix, range, primaries, transfer); FFmpeg
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +30,7 @@ _MATRICES: dict[int, Any] = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7:
 _SD_PRIMARIES = (4, 5, 6, 7)  # so near to those of BT.709 that players take them for these
 _SD_TRANSFERS = (4, 5, 7)  # gammas that stand in files, while everybody codes and shows them as BT.709
 _SD_HEIGHT = 576
+_RATE = 25  # frames a second of a file that says nothing
 _LARGEST_ASPECT = 8  # of a pixel; more is damage
 
 
@@ -35,6 +39,22 @@ class Frame(NamedTuple):
 
     pixels: Pixels | None
     follows: bool = True  # directly after the one before
+    time: float | None = None  # in seconds, at which it is shown; None: the file does not say
+    problem: str = ""  # why it cannot be used, as what follows the name of the file
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """What the headers and the packets of a video file say, without decoding."""
+
+    codec: str  # as FFmpeg calls it
+    frames: int
+    bytes: int  # of the video stream alone
+    times: NDArray[np.float64]  # of the frames, ascending, in seconds; empty: the file has none
+    seconds: float  # from the first frame to the end of the last
+    rate: float  # frames a second, in the mean
+    cut: str = ""  # how much is missing at the end, as what follows the name of the file
+    known_until: float = math.inf  # in seconds: of a file that is cut off, frames before that are all there
 
 
 def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
@@ -49,29 +69,21 @@ def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
     """
     av = _av()
     given = lost = 0
-    reason, torn = "", False
+    reason = ""
     with _opened(path) as container:
         stream = _best_stream(container, path)
         try:
-            for packet in container.demux(stream):
+            for frame, time, problem in _decoded(container, stream):
+                reason, pixels = problem or reason, None
                 try:
-                    decoded = packet.decode()
-                except av.FFmpegError as error:
-                    reason, torn = f"is damaged: {_words(error)}", True
-                    lost += 1
-                    yield Frame(None)
-                    continue
-                for frame in decoded:
-                    torn = frame.is_corrupt or (torn and not frame.key_frame)
-                    try:
-                        pixels = None if torn else _rendered(frame, stream)
-                    except InputError as error:
-                        reason, pixels = str(error), None
-                    if pixels is not None and not given:
-                        for note in _notes(frame, stream):
-                            tell(f"{path}: {note}")
-                    given, lost = given + (pixels is not None), lost + (pixels is None)
-                    yield Frame(pixels)
+                    pixels = None if frame is None else _rendered(frame, stream)
+                except InputError as error:
+                    reason = str(error)
+                if pixels is not None and not given:
+                    for note in _notes(frame, stream):
+                        tell(f"{path}: {note}")
+                given, lost = given + (pixels is not None), lost + (pixels is None)
+                yield Frame(pixels, time=time, problem="" if pixels is not None else reason)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = reason or f"is cut off or damaged: {_words(error)}"
             if given:
@@ -82,23 +94,80 @@ def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
         tell(f"{path}: {lost} frames are left out; the file {reason or 'is damaged'}")
 
 
+def _decoded(container: Any, stream: Any) -> Iterator[tuple[Any, float | None, str]]:
+    """Frames and their times; None, and what is wrong, for those that are damaged or predicted from such a one."""
+    av = _av()
+    stream.codec_context.options = {"err_detect": "explode"}  # else what is lost is made up, without a word
+    reason, torn = "", False
+    whole: set[int] = set()  # times of the packets before any damage whose frames are still to come
+    for packet in container.demux(stream):
+        torn = torn or packet.is_corrupt
+        whole |= set() if torn or packet.pts is None else {packet.pts}
+        try:
+            frames = packet.decode()
+        except av.FFmpegError as error:
+            reason, torn = f"is damaged: {_words(error)}", True
+            whole.discard(packet.pts)
+            yield None, None if packet.pts is None else float(packet.pts * packet.time_base), reason
+            continue
+        for frame in frames:
+            before = frame.pts in whole and not frame.is_corrupt
+            whole.discard(frame.pts)
+            if not before:
+                torn = frame.is_corrupt or (torn and not frame.key_frame)
+            yield (frame if before or not torn else None), frame.time, reason or ("is damaged" if torn else "")
+
+
 def count_frames(path: Path) -> int:
     """How many frames a video file has, or says to have: nothing is decoded.
 
     Raises:
         InputError: if it cannot be read.
     """
+    return look_at(path).frames
+
+
+def look_at(path: Path) -> Clip:
+    """Read a video file to its end, without decoding.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
     av = _av()
-    count = 0
+    count = size = 0
+    times, ends = array("d"), array("d")
+    problem, until = "", -math.inf
     with _opened(path) as container:
+        stream = _best_stream(container, path)
         try:
             # The count in the header can be missing or wrong; packets are counted without decoding.
-            for packet in container.demux(_best_stream(container, path)):
-                count += bool(packet.size)
+            for packet in container.demux(stream):
+                count, size = count + bool(packet.size), size + packet.size
+                if packet.pts is not None and not packet.is_discard:
+                    times.append(float(packet.pts * packet.time_base))
+                    ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                    # what is decoded later is shown later than this is decoded
+                    until = float((packet.pts if packet.dts is None else packet.dts) * packet.time_base)
         except (av.FFmpegError, OSError, ValueError) as error:
+            problem = f"is cut off or damaged: {_words(error)}"
             if not count:
                 raise InputError(f"{path} cannot be read as a video: {_words(error)}") from error
-    return count
+        rate = float(stream.average_rate or stream.guessed_rate or _RATE)
+        seconds = max(max(ends), max(times) + 1 / rate) - min(times) if times else count / rate
+        missing = _promised(stream) - seconds if times else 0.0
+        if missing > 1 / rate:
+            problem = problem or f"is cut off: {missing:.3f} s are missing at the end"
+        name = stream.codec_context.name
+    known_until = until if problem else math.inf
+    return Clip(name, count, size, np.sort(np.array(times)), seconds, rate, problem, known_until)
+
+
+def _promised(stream: Any) -> float:
+    """How many seconds of video the header says that there are; 0 if it does not say."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    hours, minutes, seconds = stream.metadata.get("DURATION", "0:0:0").split(":")  # Matroska, for each stream
+    return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def _opened(path: Path) -> Any:

@@ -45,7 +45,8 @@ class ScorePage:
     charts: tuple[Chart, ...]
     worst: tuple[Worst, ...]
     worst_lead: str
-    pictures: Table
+    pictures: Table | None = None  # all of them
+    charts_heading: str = "Distribution"
 
 
 def page(
@@ -80,10 +81,16 @@ def page(
         worst_lead=f"By {metrics[0].name}, one candidate of each picture.",
         pictures=_picture_table(by_name, first),
     )
+    return rendered(shown)
+
+
+def rendered(shown: ScorePage) -> str:
+    """Write HTML that loads nothing; what came from files is escaped."""
     style, script = look.style("pim.eval", "report.css"), look.script("pim.eval", "report.js")
     policy = look.policy(style, script, img="data:")
     template = look.environment("pim.eval").get_template("scores.html")
-    return template.render(page=shown, style=style, script=script, policy=policy, version=VERSION)
+    text: str = template.render(page=shown, style=style, script=script, policy=policy, version=VERSION)
+    return text
 
 
 def _lead(by_name: Mapping[str, Grid], metric: Metric) -> str:

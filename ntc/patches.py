@@ -190,7 +190,7 @@ def _windows_of(piece: _Piece, settings: PatchSettings, tell: Tell) -> list[NDAr
         wanted = np.bincount(rng.integers(0, count, total), minlength=count)
         frames = video_frames(source.path, tell)
     found = []
-    for (frame, _), windows in zip(frames, wanted, strict=False):
+    for (frame, *_), windows in zip(frames, wanted, strict=False):
         if frame is None:
             continue
         height, width = frame.shape[:2]

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pim.scoring.accumulator import Accumulator as Accumulator
     from pim.scoring.distance import distance as distance
     from pim.scoring.engine import score as score
+    from pim.scoring.video import VideoScore as VideoScore
+    from pim.scoring.video import score_video as score_video
 
     __version__: str
 else:
@@ -45,6 +47,8 @@ else:
         "PIM": "pim.pim.model",
         "PIMConfig": "pim.pim.networks",
         "score": "pim.scoring.engine",
+        "score_video": "pim.scoring.video",
+        "VideoScore": "pim.scoring.video",
     }
 
     __all__ = sorted(_HOMES)

@@ -44,7 +44,12 @@ COMMANDS = {
     "cache": "pim.cli.cache:cache",
     "ntc": "pim.cli.ntc:app",
 }
-OUTPUTS = frozenset({"--output", "--report", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"})
+OUTPUTS = frozenset(
+    {
+        *("--output", "--report", "--plot", "--pack", "--values", "--picture", "--sensitivity", "--heatmap"),
+        "--rates",
+    }
+)
 EXIT_PIPE_CLOSED = 141  # what a shell reports for a command that its reader left, as in `pim ... | head`
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from itertools import chain, groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from pim.cli.records import Scored, Settings, describe, versions
 from pim.core.files import write_bytes
@@ -16,8 +17,12 @@ from pim.scoring.engine import Score
 from pim.scoring.pairs import STDIN, Pair
 from pim.scoring.pictures import FilePicture
 
+if TYPE_CHECKING:
+    from pim.scoring.frames import FramePair
+
 Key = tuple[str, ...]
 Scores = Generator[Score[Pair], None, None]
+FrameScores = Generator[Score["FramePair"], None, None]
 
 
 class Journal:
@@ -27,14 +32,18 @@ class Journal:
         target: The output.
         metrics: Those that are asked for; other weights or settings begin anew.
         settings: How values are computed.
+        inputs: What else they depend on, such as files and when these were changed.
     """
 
-    def __init__(self, target: Path, metrics: Sequence[Metric], settings: Settings) -> None:
+    def __init__(
+        self, target: Path, metrics: Sequence[Metric], settings: Settings, inputs: Sequence[object] = ()
+    ) -> None:
         self.path = target.with_name(f".{target.name}.partial")
         about = {
             "metrics": [describe(metric) for metric in metrics],
             "settings": {**settings.as_dict(), "max_pixels": settings.opening.max_pixels},
             "versions": versions(),
+            "inputs": list(inputs),
         }
         self._about = json.dumps(about)
         self.known = self._read()
@@ -57,9 +66,25 @@ class Journal:
                 if key in self.known:
                     scored = self.known[key]
                 else:
-                    stream.write(json.dumps([key, asdict(scored)]) + "\n")
-                    stream.flush()
+                    _write(stream, [(key, scored)])
                 yield pair, scored
+
+    def frames(
+        self, pairs: Iterable[FramePair], compute: Callable[[Iterable[FramePair]], FrameScores]
+    ) -> Generator[tuple[FramePair, Scored], None, None]:
+        """As `scores`, of frames that come one after the other: those of one time are kept, and computed, together."""
+        last = max((int(key[0]) for key in self.known), default=0) - 1  # of the latest, some may not have been kept
+        source = iter(pairs)
+        for pair in source:
+            if pair.number > last:
+                source = chain([pair], source)
+                break
+            yield pair, self.known[_frame_key(pair)]
+        with closing(compute(source)) as scores, self.path.open("a", encoding="utf-8") as stream:
+            for _, members in groupby(scores, key=lambda score: score.pair.number):
+                found = [(score.pair, Scored.of(score)) for score in members]
+                _write(stream, [(_frame_key(pair), scored) for pair, scored in found])
+                yield from found
 
     def remove(self) -> None:
         """Forget everything: the output is there."""
@@ -82,6 +107,15 @@ def can_continue(pairs: Sequence[Pair], metrics: Sequence[Metric]) -> bool:
 
     lasting = all(m.weights_hash is not None or m.name.removesuffix("+align") in built_in() for m in metrics)
     return lasting and not any(STDIN in (pair.reference_path, pair.distorted_path) for pair in pairs)
+
+
+def _write(stream: TextIO, rows: Sequence[tuple[Key, Scored]]) -> None:
+    stream.write("".join(json.dumps([key, asdict(scored)]) + "\n" for key, scored in rows))
+    stream.flush()
+
+
+def _frame_key(pair: FramePair) -> Key:
+    return str(pair.number), pair.distorted
 
 
 def _key(pair: Pair) -> Key:

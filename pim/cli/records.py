@@ -57,7 +57,7 @@ class Scored:
     identical: bool | None
 
     @classmethod
-    def of(cls, score: Score[Pair]) -> Scored:
+    def of(cls, score: Score[Any]) -> Scored:
         """Take the plain values out of a score."""
         from pim.scoring.pictures import SizesDiffer
 

@@ -14,6 +14,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import destination, one_line, progress
 from pim.cli.records import Report, Scored, Settings, Tally
+from pim.cli.video import Asked, check_videos, is_video, score_videos
 from pim.errors import UsageError
 from pim.scoring.pairs import Pair, Pairs, from_files, from_table
 
@@ -30,13 +31,16 @@ Examples:
   pim score examples/reference.png examples/distorted.png
   pim score examples/reference.png examples/*.png -m psnr -m ssim --format csv
   pim score --pairs examples/pairs.csv --format json
+  pim score original.mp4 coded.mp4 --every 10 -o frames.csv --report page.html
 """
 
 
 def score(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="REF DIST...", show_default=False, help="Image files or - for stdin, or folders."),
+        typer.Argument(
+            metavar="REF DIST...", show_default=False, help="Image files or - for stdin, folders, or videos."
+        ),
     ] = None,
     pairs: Annotated[
         Path | None,
@@ -70,6 +74,18 @@ def score(
             help="Write a page too, .html: tables, pictures, maps.",
         ),
     ] = None,
+    every: Annotated[
+        int, typer.Option("--every", min=1, metavar="N", help="Videos: every so many frames of the reference.")
+    ] = 1,
+    rates: Annotated[
+        Path | None,
+        typer.Option(
+            "--rates",
+            metavar="CSV",
+            show_default=False,
+            help="Videos: write rates and means too, which pim ntc rd --curve draws and compares.",
+        ),
+    ] = None,
     device: common.Device = "auto",
     batch_size: common.BatchSize = 1,
     workers: common.Workers = 2,
@@ -78,16 +94,27 @@ def score(
     """Say how far images are from their reference.
 
     Give a reference and any number of distorted images, or a folder of references and one for every
-    candidate, or a table of pairs. Files of folders are paired by path without extension, also where an
-    encoder has added something to the name. Every value is in the direction its metric was published in
+    candidate, or a table of pairs, or a video and what was made of it. Files of folders are paired by path
+    without extension, also where an encoder has added something to the name. Frames of videos are paired by
+    time and judged one by one; how things move is not. Every value is in the direction its metric was published in
     (see pim metrics). As text, a line is value, TAB, name of the distorted image; with several metrics the
-    name of the metric stands between. Folders become tables instead, with sizes, and a comparison in words.
-    With --output an interrupted command goes on where it was.
+    name of the metric stands between. Folders and videos become tables instead. With --output an interrupted
+    command goes on where it was.
     """
     from pim.metrics.registry import check_name
 
     for name in metric or []:
         check_name(name)
+    if paths and is_video(paths[0]):
+        opening, place = common.open_options(background, frame, max_pixels), common.chosen_device(device)
+        useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
+        asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
+        check_videos(paths, asked, {**useless, "--background": background, "--frame": frame})
+        if score_videos(paths, common.load_metrics(metric, device, align), Settings(opening, resize, place), asked):
+            raise typer.Exit(1)
+        return
+    if every > 1 or rates is not None:
+        raise UsageError("--every and --rates are for videos; give the original first, then what was made of it")
     chosen = _pairs(paths or [], pairs, allow_unmatched)
     _check_outputs(target, page, chosen, pairs)
     _tell_left_out(chosen, quiet)
