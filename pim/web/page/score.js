@@ -5,7 +5,7 @@ import { cut, gray, moved } from "./picture.js";
 import { places, register } from "./registration.js";
 import { registerTone, takeBack } from "./tone.js";
 
-const TILE = 2048, HALO = 112; // pixels; multiples of what the coarsest position covers, and at least what it sees
+const TILE = 1024, HALO = 112; // pixels; multiples of what the coarsest position covers, and at least what it sees
 const STRIDES = [16, 8, 4, 4]; // pixels from one position of each band to the next
 const TRIED = 512; // columns at which the largest rectangle may begin or end
 
