@@ -40,6 +40,7 @@ COMMANDS = {
     "probe": "pim.cli.probe:probe",
     "data": "pim.cli.data:app",
     "rate": "pim.cli.rate:app",
+    "web": "pim.cli.web:web",
     "weights": "pim.cli.weights:app",
     "cache": "pim.cli.cache:cache",
     "ntc": "pim.cli.ntc:app",
