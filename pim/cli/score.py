@@ -13,6 +13,7 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import destination, one_line, progress
+from pim.cli.limit import Limit
 from pim.cli.records import Report, Scored, Settings, Tally
 from pim.cli.video import Asked, check_videos, is_video, score_videos
 from pim.errors import UsageError
@@ -86,6 +87,15 @@ def score(
             help="Videos: write rates and means too, which pim ntc rd --curve draws and compares.",
         ),
     ] = None,
+    fail_above: Annotated[
+        float | None,
+        typer.Option(
+            "--fail-above",
+            metavar="X",
+            show_default=False,
+            help="Name the pairs whose distance is above this, and end with exit code 1 if there are any.",
+        ),
+    ] = None,
     device: common.Device = "auto",
     batch_size: common.BatchSize = 1,
     workers: common.Workers = 2,
@@ -121,6 +131,7 @@ def score(
     form = common.chosen_format(form, target)
     opening = common.open_options(background, frame, max_pixels)
     metrics = common.load_metrics(metric, device, align)
+    limit = Limit(fail_above, metrics)
     settings = Settings(opening, resize, common.chosen_device(device))
     from pim.scoring.engine import score as score_pairs
 
@@ -153,6 +164,7 @@ def score(
             for pair, scored in scores:
                 report.add(pair, scored)
                 tally.add(scored)
+                limit.add(pair, scored)
                 if onto is not None:
                     onto.add(pair, scored)
                 advance()
@@ -166,7 +178,7 @@ def score(
     if target is not None or form != "text":
         for sentence in report.conclusions():
             common.note(sentence, quiet)
-    if tally.finish():
+    if tally.finish() | limit.finish():
         raise typer.Exit(1)
 
 
