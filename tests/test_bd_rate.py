@@ -2,81 +2,48 @@
 
 from __future__ import annotations
 
-import csv
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import published_curves
 import pytest
+from conftest import ROOT
 
 from pim.errors import InputError
 from pim.eval.bd_rate import Curve, bd_rate
 
-JOINT, SCALE, MEAN_SCALE = "minnen-2018-neurips-opt-mse", "balle-2018-iclr-opt-mse", "minnen-2018-neurips-no-context"
-PUBLISHED = [  # reference, test, column: percent of bits by cubic, PCHIP, Akima, on the published points of Kodak
-    (SCALE, JOINT, "psnr_rgb", -15.73, -15.53, -15.53),
-    ("jpeg420", JOINT, "psnr_rgb", -59.68, -58.92, -58.92),
-    ("bpg444", JOINT, "psnr_rgb", -8.98, -8.12, -8.13),
-    ("webp", JOINT, "psnr_rgb", -41.36, -41.12, -41.12),
-    ("j2k-kdu5", JOINT, "psnr_rgb", -43.00, -43.07, -43.08),
-    ("j2k-opj5", JOINT, "psnr_rgb", -34.80, -34.70, -34.70),
-    (SCALE, MEAN_SCALE, "psnr_rgb", -10.08, -9.76, -9.87),
-    (MEAN_SCALE, JOINT, "psnr_rgb", -4.85, -4.71, -4.64),
-    ("balle-2017-iclr-opt-mse", SCALE, "psnr_rgb", -18.37, -18.26, -18.26),
-    (JOINT, "minnen-2020-icip", "psnr_rgb", -8.51, -8.69, -8.67),
-    ("bpg420", JOINT, "psnr_rgb", -15.64, None, None),
-    ("bpg420", JOINT, "psnr_y", 4.39, None, None),
-    ("bpg444", JOINT, "psnr_y", -2.70, None, None),
-]
-FACTORISED, HYPERPRIOR = "compressai-bmshj2018-factorized_mse_cuda", "compressai-bmshj2018-hyperprior_mse_cuda"
-MEAN, CONTEXT = "compressai-mbt2018-mean_mse_cuda", "compressai-mbt2018_mse_cuda"
-X265 = "bpg_444_x265_ycbcr"
-COMPRESSAI = [  # by cubic, RGB PSNR
-    (FACTORISED, HYPERPRIOR, -21.15),
-    (FACTORISED, MEAN, -26.70),
-    (FACTORISED, CONTEXT, -33.09),
-    (FACTORISED, "compressai-cheng2020-attn_mse_cuda", -38.46),
-    (HYPERPRIOR, CONTEXT, -14.31),
-    (X265, CONTEXT, -11.53),
-    ("jpeg", CONTEXT, -61.27),
-    (X265, "vtm", -18.07),
-]
-
 
 @pytest.fixture(scope="session")
-def stored(shared: Path):
-    """`stored("tfc", codec, column)`: a published curve."""
-
-    def curve(table: str, codec: str, column: str = "psnr_rgb") -> Curve:
-        with (shared / "data" / "rd_kodak" / f"{table}_kodak.csv").open() as stream:
-            rows = [row for row in csv.DictReader(stream) if row["codec"] == codec and row[column]]
-        return Curve.through(codec, [float(r["bpp"]) for r in rows], [float(r[column]) for r in rows])
-
-    return curve
+def computed(shared: Path) -> list[dict[str, Any]]:
+    return published_curves.compute(shared / "data" / "rd_kodak")
 
 
 @pytest.mark.development_data
-@pytest.mark.parametrize(("reference", "test", "column", "cubic", "pchip", "akima"), PUBLISHED)
-def test_published_comparisons_come_out_within_two_hundredths(
-    stored, reference, test, column, cubic, pchip, akima
-) -> None:
-    found = bd_rate(*(stored("tfc", codec, column) for codec in (reference, test)))
-    assert found.cubic == pytest.approx(cubic, abs=0.02)
-    for value, expected in ((found.pchip, pchip), (found.akima, akima)):
-        assert expected is None or value == pytest.approx(expected, abs=0.02)
+def test_published_comparisons_come_out_within_two_hundredths(computed) -> None:
+    for asked, row in zip(published_curves.COMPARISONS, computed, strict=True):
+        for kind, known in zip(("cubic", "pchip", "akima"), asked.known, strict=True):
+            assert known is None or row[kind] == pytest.approx(known, abs=0.02), (asked.about, asked.metric, kind)
 
 
 @pytest.mark.development_data
-@pytest.mark.parametrize(("reference", "test", "cubic"), COMPRESSAI)
-def test_comparisons_of_compressai_come_out_within_two_hundredths(stored, reference, test, cubic) -> None:
-    assert bd_rate(stored("compressai", reference), stored("compressai", test)).cubic == pytest.approx(cubic, abs=0.02)
+def test_the_interval_is_what_both_curves_reach(computed) -> None:
+    intervals = [(row["low"], row["high"]) for row in computed]
+    assert intervals[0] == (27.11, 40.79)  # against the scale hyperprior
+    assert intervals[2] == (26.80, 45.07)  # against BPG 4:4:4
 
 
 @pytest.mark.development_data
-@pytest.mark.parametrize(("reference", "low", "high"), [(SCALE, 27.11, 40.79), ("bpg444", 26.80, 45.07)])
-def test_the_interval_is_what_both_curves_reach(stored, reference, low, high) -> None:
-    found = bd_rate(stored("tfc", reference), stored("tfc", JOINT))
-    assert (found.low, found.high) == (pytest.approx(low, abs=0.01), pytest.approx(high, abs=0.01))
+def test_the_stored_comparisons_are_those_of_the_published_points(computed) -> None:
+    stored = json.loads(published_curves.RESULTS.read_text(encoding="utf-8"))
+    assert stored == computed  # rounded to 1e-4 percent
+
+
+def test_the_document_shows_the_stored_comparisons() -> None:
+    stored = json.loads(published_curves.RESULTS.read_text(encoding="utf-8"))
+    assert published_curves.table(stored) in (ROOT / "docs" / "rate-distortion.md").read_text(encoding="utf-8")
 
 
 RATE = np.array([0.1, 0.2, 0.35, 0.7, 1.1])
