@@ -22,7 +22,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("pim", "datasets", "eval", "vggmetric", "ntc", "benchmarks", "tests", "examples", "pyproject.toml", ".ci")
+PARTS = (
+    "pim",
+    "datasets",
+    "eval",
+    "vggmetric",
+    "ntc",
+    "benchmarks",
+    "tests",
+    "examples",
+    "docs",
+    "pyproject.toml",
+    ".ci",
+)
 FAILED = 1  # what pytest returns if tests failed; other codes mean that they could not even run
 
 
