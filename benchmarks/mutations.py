@@ -27,6 +27,7 @@ PARTS = (
     "datasets",
     "eval",
     "vggmetric",
+    "vggmetric_weights",
     "ntc",
     "benchmarks",
     "tests",

@@ -17,6 +17,7 @@ import torch
 from skips import pytest_sessionfinish as pytest_sessionfinish  # a hook: pytest finds it here
 
 ROOT = Path(__file__).resolve().parents[1]
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
 GOLDEN = ROOT / "tests" / "golden"
 
 

@@ -9,13 +9,11 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, TORCH
 from torch.export import Dim
 
 from pim import PIM, PIMConfig
 
-VERSION = tuple(int(part) for part in torch.__version__.split(".")[:2])
-needs_any_size = pytest.mark.skipif(VERSION < (2, 10), reason="exporters before torch 2.10 bind an export to its sizes")
 # From 40 pixels: exporters take a plane of one block for something else than a plane of several.
 ANY_SIZE = {0: Dim("n", min=1, max=4096), 2: Dim("h", min=40, max=8192), 3: Dim("w", min=40, max=8192)}
 ROOTS = {"reduction": 2, "detail": True, "scales": 2, "surround": 5, "distance": "root_mean_square"}
@@ -27,7 +25,6 @@ def _metric(**options: float) -> PIM:
     return PIM(PIMConfig(filters=(4, 3), latent=3, **options)).eval().requires_grad_(False)
 
 
-@needs_any_size
 @pytest.mark.parametrize("options", [{}, {"mixtures": 2}, {"reduction": 2}, ROOTS, GROUPED], ids=str)
 def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
     metric = _metric(**options)
@@ -39,7 +36,7 @@ def test_an_exported_metric_takes_any_batch_and_size(options, random_images):
         program(x, y - 1)
 
 
-@pytest.mark.skipif(VERSION < (2, 14), reason="the ONNX exporter of torch 2.10 rounds sizes otherwise; 2.14 is tested")
+@pytest.mark.skipif(TORCH < (2, 14), reason="the ONNX exporter of torch 2.10 rounds sizes otherwise; 2.14 is tested")
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.parametrize("options", [{}, ROOTS, GROUPED], ids=["published", "roots", "grouped"])
