@@ -94,5 +94,5 @@ def test_two_processes_with_unequal_shares_give_the_mean_of_one(tmp_path: Path) 
         alone.update(reference, distorted)
     command = [sys.executable, "-c", TWO, str(Path(__file__).parent), str(tmp_path / "meeting")]
     running = [subprocess.Popen([*command, str(rank)], cwd=ROOT, stdout=subprocess.PIPE) for rank in range(2)]
-    found = [json.loads(process.communicate(timeout=240)[0]) for process in running]
+    found = [json.loads(process.communicate(timeout=240)[0].splitlines()[-1]) for process in running]
     assert found[0] == found[1] == pytest.approx(alone.compute(), rel=1e-9)
