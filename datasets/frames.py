@@ -136,7 +136,8 @@ class _Cache:
             raise DataError(f"{source.path}: the manifest divides the frames of one clip; hold out the whole folder")
         file = self._folder / f"{_part_key(source, settings)}.crops.npz"
         try:
-            return _read_part(file)
+            with file.open("rb") as kept, np.load(kept, allow_pickle=False) as z:
+                return {key: z[key] for key in ("pairs", "frame", "gap")}
         except (OSError, KeyError, ValueError, BadZipFile):
             part = _crops_of(source, settings, self._tell)
         try:
@@ -155,11 +156,6 @@ def _part_key(source: Source, settings: CropSettings) -> str:
     state = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
     text = json.dumps([source.name, state, asdict(settings)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _read_part(path: Path) -> dict[str, NDArray[np.generic]]:
-    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as z:
-        return {key: z[key] for key in ("pairs", "frame", "gap")}
 
 
 def _crops_of(source: Source, settings: CropSettings, tell: Tell) -> dict[str, NDArray[np.generic]]:

@@ -93,8 +93,15 @@ def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
     for line in _doubts(path, wrong, values, rates):
         tell(line)
     return [
-        RatePoint(row["codec"], row.get("setting", ""), int(counts[at] or 0), _there(rates[at]), _present(values, at))
-        for at, (_, row) in enumerate(table.records())
+        RatePoint(
+            row["codec"],
+            row.get("setting", ""),
+            int(count or 0),
+            rate,
+            {name: value for name, value in zip(values, measured, strict=True) if value is not None},
+        )
+        for (_, row), count, rate, *measured in zip(table.records(), counts, rates, *values.values(), strict=True)
+        if rate is not None  # as all are
     ]
 
 
@@ -125,15 +132,6 @@ def _doubts(
     highest = max(rate or 0.0 for rate in rates)
     if highest > RAW:
         yield f"{path} has rates of up to {highest:g} bits per pixel, more than raw pictures; are these other units?"
-
-
-def _there(value: float | None) -> float:
-    assert value is not None
-    return value
-
-
-def _present(values: Mapping[str, Sequence[float | None]], at: int) -> dict[str, float]:
-    return {name: value for name, column in values.items() if (value := column[at]) is not None}
 
 
 def scale_of(name: str) -> MetricInfo | None:

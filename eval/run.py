@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -218,7 +218,8 @@ def _check(
                     known[place] = answers[metrics[number].name]
     for number, values in again.items():
         rows = {place: scores[number][ids[place]] for place in values}
-        typical = float(np.median(_sizes(rows.values())))
+        sizes = [abs(row.value) for row in rows.values() if row.value is not None and math.isfinite(row.value)]
+        typical = float(np.median(sizes or [0.0]))
         wrong = [
             _unsteady(rows[place], value, metrics[number].name, pairs[place])
             for place, value in values.items()
@@ -237,11 +238,6 @@ def _has_value(scores: Mapping[int, Score], pair: int) -> bool:
 def _spread(places: Sequence[int]) -> frozenset[int]:
     """Some of the places, far from each other."""
     return frozenset(places[i * len(places) // CHECKED_ROWS] for i in range(CHECKED_ROWS)) if places else frozenset()
-
-
-def _sizes(scores: Iterable[Score]) -> list[float]:
-    """How large finite values are; 0 if there are none."""
-    return [abs(s.value) for s in scores if s.value is not None and math.isfinite(s.value)] or [0.0]
 
 
 def agrees(value: float | None, again: float | PimError, typical: float, device: str) -> bool:

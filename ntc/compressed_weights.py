@@ -7,7 +7,7 @@ the shipped metrics larger, so weights are coded as they are.
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def compress(path: str | Path, relative_step: float) -> bytes:
     epr.reparameterise(metric, lambda name, weight: epr.ScalarForm(weight.shape))
     set_steps(metric, relative_step)
     training = {**header.training, "relative_step": relative_step}
-    return epr.dumps(metric, {**json.loads(header.to_json()), "training": training})
+    return epr.dumps(metric, {**asdict(header), "training": training})
 
 
 def expand(content: bytes) -> tuple[WeightHeader, dict[str, Tensor]]:

@@ -55,9 +55,7 @@ def load(path: str | Path, device: str = "cpu") -> Stored:
     Raises:
         WeightsError: if the file is missing, damaged, no codec, or its tables do not belong to its weights.
     """
-    header, tensors = weights.read(path)
-    if header.kind != KIND:
-        raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a codec")
+    header, tensors = weights.read(path, KIND, "a codec")
     try:
         config = CodecConfig.from_dict(header.config)
         tables = _read_tables(tensors)

@@ -14,7 +14,7 @@ import ruler as command
 from conftest import ROOT
 
 from pim.core.files import sha256_of
-from pim.core.weights import shipped_file
+from pim.core.weights import shipped
 from pim.metrics.registry import built_in
 from pim.metrics.ruler import JPEG, OTHER, Mark, Ruler, ruler_of, rulers
 from pim.scoring.engine import load_metrics
@@ -54,7 +54,7 @@ def test_values_beyond_the_qualities_are_told_so(lower: bool) -> None:
 @pytest.mark.parametrize("name", rulers())
 def test_stored_marks_belong_to_the_weights_and_are_in_order(name: str) -> None:
     ruler, info = rulers()[name], built_in()[name]
-    weights = None if info.weights is None else shipped_file(info.weights)
+    weights = None if info.weights is None else shipped()[Path(info.weights).stem]
     assert ruler.weights_hash == (None if weights is None else sha256_of(weights)), "run benchmarks/ruler.py again"
     assert (ruler.aligned, ruler.lower_is_better) == (info.aligned, info.lower_is_better)
     assert [(mark.change, mark.amount) for mark in ruler.marks] == list(command.CHANGES)

@@ -105,9 +105,7 @@ class Head:
             WeightsError: if the file is missing, damaged, of an unknown version, not a head, for another
                 version of its backbone, or impossible.
         """
-        header, tensors = weights.read(path)
-        if header.kind != KIND:
-            raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a head for VGG-16 features")
+        header, tensors = weights.read(path, KIND, "a head for VGG-16 features")
         config = dict(header.config)
         try:
             digest = config.pop("backbone_sha256", None)
@@ -140,8 +138,8 @@ def locate(name: str | Path) -> Path:
 
 def shipped() -> dict[str, Path]:
     """Find the heads inside the package, by the names of their metrics."""
-    files = {name: weights.shipped_file(info.weights or "") for name, info in VGGS.items()}
-    return {name: path for name, path in files.items() if path is not None}
+    there = weights.shipped()
+    return {name: there[stem] for name, info in VGGS.items() if (stem := Path(info.weights or "").stem) in there}
 
 
 def _weights(tap: str, values: Tensor) -> Tensor:

@@ -102,9 +102,7 @@ def save(path: str | Path, tensors: dict[str, Tensor], backbone: Backbone, *, ha
 
 
 def _read_ours(backbone: Backbone, path: Path) -> dict[str, Tensor]:
-    header, tensors = weights.read(path)
-    if header.kind != KIND:
-        raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not a backbone")
+    header, tensors = weights.read(path, KIND, "a backbone")
     _check_identity(backbone, str(header.config.get("backbone")), path)
     weights.check_digest(path, header, tensors)
     return tensors

@@ -68,8 +68,9 @@ def where(
 
     found = [source(name)] if name else list(SOURCES.values())
     document = {"sources": [asdict(item) for item in found]}
-    text = _source_story(found[0]) if name else table(list(map(_source_brief, found)), "text")
-    common.show(form, target, document, table(list(map(_source_row, found)), "csv"), text)
+    rows = list(map(_source_row, found))
+    brief = [{"name": row["name"], "parts to get": row["parts"] or "by hand", "title": row["title"]} for row in rows]
+    common.show(form, target, document, table(rows, "csv"), _source_story(found[0]) if name else table(brief, "text"))
 
 
 @app.command("get", epilog=_GET_EXAMPLES)
@@ -145,7 +146,7 @@ def check(
     for dataset in datasets(asked):
         with progress(f"check {dataset.name}", len(dataset), unit="rows", quiet=quiet) as advance:
             checked.append(check_pictures(dataset, decode, progress=advance))
-    rows = [row for dataset in checked for row in _finding_rows(dataset)]
+    rows = [_finding_row(dataset, found) for dataset in checked for found in dataset.findings]
     rows = rows or [_finding_row(checked[0], Finding("note", "nothing to say", 0))]
     document = {"datasets": [_dataset_record(dataset) for dataset in checked]}
     common.show(form, target, document, table(rows, "csv"), "".join(map(_dataset_story, checked)))
@@ -190,10 +191,6 @@ def _source_row(source: Source) -> Row:
     return {"name": source.name, "title": source.title, "size": source.size, "parts": got or None, "page": source.page}
 
 
-def _source_brief(source: Source) -> Row:
-    return {"name": source.name, "parts to get": _source_row(source)["parts"] or "by hand", "title": source.title}
-
-
 def _source_story(source: Source) -> str:
     lines = [source.title, f"  page: {source.page}", f"  terms: {source.terms}", f"  size: {source.size}", "  layout:"]
     lines += [f"    {line}" for line in source.layout]
@@ -225,13 +222,9 @@ def _dataset_record(dataset: Dataset) -> dict[str, Any]:
         "higher_is_better": dataset.higher_is_better,
         "found": dict(dataset.found),
         "expected": dict(dataset.expected),
-        "findings": _finding_rows(dataset),
+        "findings": [_finding_row(dataset, found) for found in dataset.findings],
         "ready": not dataset.problems and len(dataset) > 0,
     }
-
-
-def _finding_rows(dataset: Dataset) -> list[Row]:
-    return [_finding_row(dataset, found) for found in dataset.findings]
 
 
 def _finding_row(dataset: Dataset, found: Finding) -> Row:

@@ -12,7 +12,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import one_line, short
 from pim.errors import InputError, PimError, UsageError, did_you_mean
-from pim.metrics.registry import DEFAULT
+from pim.metrics.registry import DEFAULT, built_in
 from pim.scoring.pairs import from_files
 
 if TYPE_CHECKING:
@@ -82,7 +82,9 @@ def map(
     pairs = _pairs(reference, distorted, target, folders)
     opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric], device)
-    _check_has_map(chosen)
+    if not chosen.info.spatial:
+        able = [name for name, info in built_in().items() if info.spatial]
+        raise UsageError(f"{chosen.name} has no map; {did_you_mean('', able)}")
     how = _How(chosen, common.chosen_device(device), layers, overlay, triptych, highest)
     failed = 0
     with common.progress("map", len(pairs)) as advance:
@@ -140,15 +142,6 @@ def _one(pair: Pair, target: Path, how: _How, opening: OpenOptions) -> None:
     ending = target.suffix.lower()
     drawn = None if ending == ".npy" else _drawn(maps, how, images)
     _write(target, ending, maps, drawn)
-
-
-def _check_has_map(metric: Metric) -> None:
-    """Refuse a metric without maps, and name those that have one."""
-    from pim.metrics.registry import built_in
-
-    if not metric.info.spatial:
-        able = [name for name, info in built_in().items() if info.spatial]
-        raise UsageError(f"{metric.name} has no map; {did_you_mean('', able)}")
 
 
 def _maps(metric: Metric, images: OpenedPair[Pair], device: str, layers: bool) -> dict[str, np.ndarray[Any, Any]]:

@@ -35,10 +35,6 @@ class WeightHeader:
     licence: str = "Apache-2.0"
     format: int = FORMAT
 
-    def to_json(self) -> str:
-        """As it stands in the file."""
-        return json.dumps(asdict(self), sort_keys=True)
-
 
 def read_header(path: str | Path) -> WeightHeader:
     """Read the header of a weight file, without weights or torch; raises WeightsError if it is damaged or foreign."""
@@ -56,9 +52,15 @@ def read_header(path: str | Path) -> WeightHeader:
         raise WeightsError(f"{path} has no readable pim header; was it made by `pim train` or `pim fit`?") from error
 
 
-def read(path: str | Path) -> tuple[WeightHeader, dict[str, Tensor]]:
-    """Read header and tensors of a weight file, on the CPU; raises WeightsError if it is damaged or foreign."""
+def read(path: str | Path, kind: str = "", what: str = "") -> tuple[WeightHeader, dict[str, Tensor]]:
+    """Read header and tensors of a weight file, on the CPU; with `kind`, of that kind only: `what` in words.
+
+    Raises:
+        WeightsError: if it is damaged, foreign or of another kind.
+    """
     header = read_header(path)
+    if kind and header.kind != kind:
+        raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not {what}")
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -74,18 +76,14 @@ def write(path: str | Path, tensors: dict[str, Tensor], header: WeightHeader) ->
 
     from pim.core.files import write_bytes
 
-    write_bytes(path, save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, {KEY: header.to_json()}))
+    story = json.dumps(asdict(header), sort_keys=True)
+    write_bytes(path, save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, {KEY: story}))
 
 
 def shipped() -> dict[str, Path]:
     """The weight files inside the package, by metric name."""
     folder = Path(str(resources.files("pim"))) / "pretrained"
     return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def shipped_file(name: str) -> Path | None:
-    """A weight file inside the package by its file name; None if it is not there."""
-    return shipped().get(Path(name).stem)
 
 
 def network_file(name: str) -> Path | None:

@@ -240,9 +240,9 @@ def _find(name: str) -> Metric:
 
 def _built_in(info: MetricInfo) -> Metric:
     if info.weights is not None:
-        from pim.core.weights import shipped_file
+        from pim.core.weights import shipped
 
-        if shipped_file(info.weights) is None:
+        if Path(info.weights).stem not in shipped():
             raise MetricUnavailable(missing_weights(info))
     made: Metric = resolve(info.home)(info)
     return made
@@ -257,7 +257,7 @@ def _status(info: MetricInfo) -> MetricStatus:
         return MetricStatus(info, missing(info.name), None)
     if info.weights is None:
         return MetricStatus(info, None, None)
-    path = weights.shipped_file(info.weights)
+    path = weights.shipped().get(Path(info.weights).stem)
     if path is None:
         return MetricStatus(info, missing_weights(info), None)
     reason = None if info.backbone is None else resolve(_BACKBONE_MISSING)(info.backbone)

@@ -86,9 +86,7 @@ class PIM(Metric):
         Raises:
             WeightsError: if it is missing, damaged, of an unknown version, or its tensors do not fit its settings.
         """
-        header, tensors = weights.read(path)
-        if header.kind != "pim":
-            raise WeightsError(f"{path} holds weights of kind {header.kind!r}, not of a PIM")
+        header, tensors = weights.read(path, "pim", "of a PIM")
         try:
             config = PIMConfig.from_dict(header.config)
         except UsageError as error:

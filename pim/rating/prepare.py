@@ -27,7 +27,6 @@ class Ready:
 
     study: Study
     gallery: Gallery
-    settings: Settings
     notes: tuple[str, ...]
 
 
@@ -54,7 +53,7 @@ def prepare(file: Database, given: TripletSet, asked: Mapping[str, Any], watch: 
     notes = list(given.notes)
     if settings.catch and not study.can_catch:
         notes.append("no catch trials: every reference is so plain that a coarse copy would pass for it")
-    return Ready(study, Gallery(_shown(file), options), settings, tuple(notes))
+    return Ready(study, Gallery(_shown(file), options), tuple(notes))
 
 
 def access_token(file: Database) -> str:

@@ -45,7 +45,12 @@ def measure(ratings: Ratings, lines: Mapping[str, Array], options: IntervalOptio
         if loss:
             add(CHOICES, LOSS, line, row_mean(losses(first - second, preferences.share), member, votes), len(member))
         add(CHOICES, CHOSEN, line, row_mean(row_scores(first, second, preferences.share), member, votes), len(member))
-        _add_ranks(ratings, line, distance, clusters, found)
+        for number, plan in enumerate(ratings.plans):
+            if plan.about.kind == "opinion":
+                ranked, of_row = _ranks(ratings, number, distance)
+                met = np.unique(of_row)
+                result = estimate(ranked, replace(clusters, member=of_row), met)
+                found.add(SECTION, plan.about.dataset, RANKED, line, result, len(of_row), len(met))
     return found
 
 
@@ -69,15 +74,6 @@ def share(ratings: Ratings, distance: Array) -> float:
     chosen = ratings.preferences
     agreed = row_scores(distance[chosen.first], distance[chosen.second], chosen.share)
     return float(np.average(agreed, weights=chosen.votes))
-
-
-def _add_ranks(ratings: Ratings, line: str, distance: Array, clusters: Clusters, found: Collected) -> None:
-    for number, plan in enumerate(ratings.plans):
-        if plan.about.kind == "opinion":
-            statistic, member = _ranks(ratings, number, distance)
-            used = np.unique(member)
-            result = estimate(statistic, replace(clusters, member=member), used)
-            found.add(SECTION, plan.about.dataset, RANKED, line, result, len(member), len(used))
 
 
 def _ranks(ratings: Ratings, number: int, distance: Array) -> tuple[Statistic, NDArray[np.int64]]:
