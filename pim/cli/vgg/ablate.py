@@ -66,7 +66,7 @@ def ablate(
     names = [*(layer or ()), *(layout.layers if each else ())] or list(layout.groups())
     groups = {name: layout.named(name) for name in names}
     selection = Selection(tuple(subset or ()), tuple(distortion or ()))
-    plans = fitting.plans(fitting.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet))
+    plans = fitting.plans(paths, images, higher_is_better, split, selection, allow_missing, quiet)
     bench = fitting.gather(plans, source, setting)
     from pim.eval.estimate import IntervalOptions
     from pim.eval.tables import FIGURE_COLUMNS

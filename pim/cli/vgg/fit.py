@@ -97,8 +97,7 @@ def fit(
     setting = fitting.Setting(backbone, norm, pool, folds, equal, seed, cache, opening, device, workers, quiet, prior)
     source = fitting.source_of(setting)
     selection = Selection(tuple(subset or ()), tuple(distortion or ()))
-    asked = fitting.Asked(paths, images, higher_is_better, split, selection, allow_missing, quiet)
-    plans = fitting.plans(asked)
+    plans = fitting.plans(paths, images, higher_is_better, split, selection, allow_missing, quiet)
     from pim.eval.estimate import IntervalOptions
     from vggmetric.fitting.fit import FitSettings
 

@@ -35,7 +35,8 @@ Paths = Annotated[
     ),
 ]
 AllowMissing = Annotated[bool, typer.Option("--allow-missing", help="Fit to what is there where files are missing.")]
-Half = Annotated[Literal["train", "val"], typer.Option("--split", help="Of bapps: which part to fit to.")]
+Split = Literal["train", "val"]
+Half = Annotated[Split, typer.Option("--split", help="Of bapps: which part to fit to.")]
 Backbone = Annotated[
     str,
     typer.Option("--backbone", metavar="ID", help="tv1k, oxford, oxford12 (four layers), or rand and a seed."),
@@ -60,19 +61,6 @@ Equal = Annotated[
 ]
 Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Where quantities are kept.")]
 Draws = Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws of an interval.")]
-
-
-@dataclass(frozen=True)
-class Asked:
-    """Which ratings, and which rows of them."""
-
-    paths: Sequence[str]
-    images: Path | None
-    higher_is_better: bool | None
-    split: Literal["train", "val"]
-    selection: Selection
-    allow_missing: bool
-    quiet: bool
 
 
 @dataclass(frozen=True)
@@ -179,7 +167,15 @@ def kept(folder: Path) -> AbstractContextManager[None]:
     return common.stoppable(f"what is done is kept in {folder}")
 
 
-def plans(asked: Asked) -> list[Plan]:
+def plans(
+    paths: Sequence[str],
+    images: Path | None,
+    higher_is_better: bool | None,
+    split: Split,
+    selection: Selection,
+    allow_missing: bool,
+    quiet: bool,
+) -> list[Plan]:
     """The picture pairs and judgements of all data sets, their files looked at.
 
     Raises:
@@ -187,37 +183,31 @@ def plans(asked: Asked) -> list[Plan]:
         ManifestError: if a data set is damaged.
     """
     from pim.eval.judgements import Treatment, plan_of
-    from pim.eval.rated import looked_at
+    from pim.eval.rated import RatedSet, datasets, looked_at
 
     found = []
-    for text in asked.paths:
-        dataset = looked_at(_read(text, asked), asked.allow_missing, partial(progress, quiet=asked.quiet))
-        treatment = Treatment(shorter_side=dataset.protocol_side)
-        found.append(plan_of(dataset, treatment, asked.selection.keep()))
+    for text in paths:
+        name, equals, rest = text.partition("=")
+        if equals and not Path(text).exists():
+            check_known("unknown data set", [name], FOLDERS)
+            dataset = _choices(name, Path(rest).expanduser(), split)
+        elif (path := Path(text).expanduser()).is_dir():
+            dataset = _recognised(path, split)
+        else:
+            dataset = datasets(RatedSet("table", path, images=images, higher_is_better=higher_is_better))[0]
+        dataset = looked_at(dataset, allow_missing, partial(progress, quiet=quiet))
+        found.append(plan_of(dataset, Treatment(shorter_side=dataset.protocol_side), selection.keep()))
     return found
 
 
-def _read(text: str, asked: Asked) -> Dataset:
-    from pim.eval.rated import RatedSet, datasets
-
-    name, equals, rest = text.partition("=")
-    if equals and not Path(text).exists():
-        check_known("unknown data set", [name], FOLDERS)
-        return _choices(name, Path(rest).expanduser(), asked)
-    path = Path(text).expanduser()
-    if path.is_dir():
-        return _recognised(path, asked)
-    return datasets(RatedSet("table", path, images=asked.images, higher_is_better=asked.higher_is_better))[0]
-
-
-def _recognised(path: Path, asked: Asked) -> Dataset:
+def _recognised(path: Path, split: Split) -> Dataset:
     """The data set that a folder holds, whichever it is."""
     from pim.datasets.dataset import ManifestError
 
     found = []
     for name in FOLDERS:
         try:
-            found.append(_choices(name, path, asked))
+            found.append(_choices(name, path, split))
         except ManifestError:
             continue
     if len(found) != 1:
@@ -226,11 +216,11 @@ def _recognised(path: Path, asked: Asked) -> Dataset:
     return found[0]
 
 
-def _choices(name: str, path: Path, asked: Asked) -> Dataset:
+def _choices(name: str, path: Path, split: Split) -> Dataset:
     """The part of a data set that says which of two pictures differs more."""
     from pim.eval.rated import RatedSet, datasets
 
-    rated = RatedSet(name, path, split=asked.split if name == "bapps" else "val")
+    rated = RatedSet(name, path, split=split if name == "bapps" else "val")
     found = [dataset for dataset in datasets(rated) if dataset.kind in ("opinion", "two_afc")]
     if not found:
         raise DataError(f"{path} holds no opinions and no forced choices to fit to")
