@@ -149,7 +149,7 @@ class Page:
 def _code(key: str) -> dict[str, Any]:
     if len(key) == 1 and key.isalnum():
         return {"key": key, "code": f"Key{key.upper()}", "windowsVirtualKeyCode": ord(key.upper())}
-    codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39}
+    codes = {"Tab": 9, "Enter": 13, " ": 32, "End": 35, "Home": 36, "ArrowLeft": 37, "ArrowRight": 39, "ArrowDown": 40}
     return {"key": key, "code": "Space" if key == " " else key, "windowsVirtualKeyCode": codes[key]}
 
 

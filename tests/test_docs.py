@@ -67,12 +67,20 @@ def called(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture(scope="module")
+def coded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of originals and of what codecs made of them."""
+    folder = tmp_path_factory.mktemp("coded")
+    write_folders([ROOT / "examples" / name for name in ("reference.png", "distorted.png")], folder)
+    return folder
+
+
 @pytest.fixture
-def desk(tmp_path: Path, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def desk(tmp_path: Path, coded: Path, tiny_pim: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder of a reader."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(tiny_pim, tmp_path / "my.safetensors")
-    write_folders([ROOT / "examples" / name for name in ("reference.png", "distorted.png")], tmp_path)
+    shutil.copytree(coded, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.syspath_prepend(str(tmp_path))

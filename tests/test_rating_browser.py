@@ -248,6 +248,27 @@ def test_a_mouse_or_finger_that_rests_on_a_picture_shows_the_reference(
     assert shared_tab.run(DONE) == 0
 
 
+def test_a_question_and_a_third_answer_of_ones_own(
+    shared_tab: browser.Page, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    folders, file = pictures(tmp_path, 2, levels=2), tmp_path / "r.sqlite"
+    words = ("--question", f"Which is <b>sharper</b>? {HOSTILE}", "--instructions", "Look at edges.\nTake your time.")
+    server = serve(*folders, "--db", file, "--no-difference", *words)
+    fresh(shared_tab, server)
+    assert "Look at edges." in shared_tab.run("document.querySelector('[data-view=enter]').innerText")
+    assert "there is no third answer" not in shared_tab.run("document.body.innerText")
+    enter(shared_tab, server, "Ann")
+    assert shared_tab.run("document.querySelector('h1').innerText") == f"Which is <b>sharper</b>? {HOSTILE}"
+    buttons = shared_tab.run("all('[data-answer]').map((button) => button.innerText)")
+    assert buttons == ["A", "B", "No difference"]
+    for number, key in enumerate(("n", "ArrowDown", "a"), 1):
+        shared_tab.wait(OPEN_LONG, "there is no question")
+        shared_tab.press(key)
+        shared_tab.wait(f"{DONE} === {number}", "the answer was not taken")
+    assert [right for _, right in answers(file)] == [None, None, 0]
+    assert shared_tab.run("document.title") == "Compare pictures"
+
+
 @pytest.mark.parametrize("width", [320, 768, 1400])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_sticks_out_and_the_theme_follows(

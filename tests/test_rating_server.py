@@ -162,8 +162,8 @@ def test_every_answer_forbids_what_a_page_does_not_need(server: Server) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"right": "yes"}, "right must be true or false"),
-        ({"right": 1}, "right must be true or false"),
+        ({"right": "yes"}, "right must be true, false"),
+        ({"right": 1}, "right must be true, false"),
         ({"milliseconds": -1}, "milliseconds must be a number from 0"),
         ({"milliseconds": True}, "milliseconds must be a number"),
         ({"milliseconds": float("nan")}, "milliseconds must be a number"),

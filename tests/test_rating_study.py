@@ -24,8 +24,10 @@ from pim.core.database import Database
 from pim.errors import DataError, InputError, PimError, UsageError
 from pim.rating import store
 from pim.rating.choosing import LeastJudged, MostInformative, Tally
+from pim.rating.export import choices, votes
 from pim.rating.plan import APART, Settings, apart_in, order_of
 from pim.rating.prepare import Ready, prepare
+from pim.rating.report import report
 from pim.rating.study import Answer, Stale, Standing, Study, UnknownRater
 from pim.rating.triplets import TripletSet, from_folders
 
@@ -54,13 +56,13 @@ def begin(file: Database, asked: TripletSet, **named: Any) -> Ready:
     return prepare(file, asked, named, quiet)
 
 
-def say(study: Study, at: Standing, right: bool, **more: Any) -> Standing:
+def say(study: Study, at: Standing, right: bool | None, **more: Any) -> Standing:
     assert at.trial is not None
     answer = Answer(at.trial.token, f"{next(_numbers):032x}", right, 1000, 0, SCREEN)
     return study.answer(at.rater, Answer(**{**{k: getattr(answer, k) for k in answer.__slots__}, **more}))
 
 
-def finish(study: Study, name: str, side: Callable[[Standing], bool] = lambda at: True) -> Standing:
+def finish(study: Study, name: str, side: Callable[[Standing], bool | None] = lambda at: True) -> Standing:
     at = study.enter(name)
     while at.trial is not None:
         at = say(study, at, side(at))
@@ -148,6 +150,34 @@ def test_a_catch_trial_shows_the_reference_itself_and_its_coarse_copy(file: Data
     assert seen == [True] * 6
     found = [answer.second for answer in store.content(file.path).answers if answer.kind == "catch"]
     assert found == [False] * 6
+
+
+def test_no_difference_is_kept_where_it_is_offered_and_is_half_a_vote(file: Database, asked: TripletSet) -> None:
+    study = begin(file, asked, no_difference=True, repeats=0, catch=0.1).study
+    finish(study, "Ann", lambda at: None)
+    finish(study, "Ben", lambda at: True)
+    content = store.content(file.path)
+    ties = [answer for answer in content.answers if answer.rater == "Ann"]
+    assert {(answer.second, answer.right) for answer in ties} == {(None, None)}
+    assert votes(content, ties).tolist() == [[0, 0, 1]] * 12
+    assert sorted({choice.prefer_b for choice in choices(content, content.answers)}) == [0.25, 0.75]
+    found = report(content)
+    assert (found.answers, found.ties) == (24, 12)
+    assert [(rater.ties, rater.catch.hits, rater.left.n) for rater in found.raters[:1]] == [(14, 0, 0)]
+    assert any(note.startswith("12 answers saw no difference") for note in found.notes)
+    tally = study._count()
+    assert (tally.first + tally.second == 2).all()
+    assert set(tally.first) == {0.5, 1.5}
+
+
+def test_no_difference_is_refused_where_it_is_not_offered(file: Database, asked: TripletSet) -> None:
+    study = begin(file, asked).study
+    with pytest.raises(InputError, match="asks for one of the two"):
+        say(study, study.enter("Ann"), None)
+    with pytest.raises(UsageError, match="no_difference is False, not True"):
+        begin(file, asked, no_difference=True)
+    with pytest.raises(UsageError, match="question may have 120 characters; got 121"):
+        Settings(question="?" * 121)
 
 
 def test_undo_asks_the_last_question_again_once(file: Database, asked: TripletSet) -> None:

@@ -28,6 +28,7 @@ Examples:
   pim rate serve originals/ jpeg/ webp/ ours/ --db ratings.sqlite
   pim rate serve triplets.csv --db ratings.sqlite --choose active --judgements 200
   pim rate serve triplets.csv --db ratings.sqlite --host 0.0.0.0
+  pim rate serve originals/ jpeg/ webp/ --question "Which shows the skin more naturally?" --no-difference
 """
 _EXPORT_EXAMPLES = """\b
 Examples:
@@ -86,6 +87,18 @@ def serve(
         Path, typer.Option("--db", metavar="FILE", help="Keep every answer there, and go on with what is there.")
     ] = Path("ratings.sqlite"),
     images: Images = None,
+    question: Annotated[
+        str | None,
+        typer.Option("--question", metavar="TEXT", show_default=False, help="In place of: which is closer?"),
+    ] = None,
+    instructions: Annotated[
+        str | None,
+        typer.Option("--instructions", metavar="TEXT", show_default=False, help="What raters read before they begin."),
+    ] = None,
+    no_difference: Annotated[
+        bool | None,
+        typer.Option("--no-difference", help="Offer it as a third answer: half a vote for each candidate."),
+    ] = None,
     choose: Annotated[
         Literal["all", "active"] | None,
         typer.Option(
@@ -148,6 +161,9 @@ def serve(
         "seed": seed,
         "background": background,
         "max_pixels": max_pixels,
+        "question": question,
+        "instructions": instructions,
+        "no_difference": no_difference,
     }
     given: TripletSet = read(sources, images)
     with store.serving(file) as kept:

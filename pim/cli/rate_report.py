@@ -41,7 +41,7 @@ def _lines(found: Report) -> Iterator[str]:
     yield from _agreement(found)
     if found.raters:
         yield ""
-        yield table([_brief(rater) for rater in found.raters], "text").rstrip("\n")
+        yield table([_brief(rater, found.ties > 0) for rater in found.raters], "text").rstrip("\n")
         yield ""
         yield from _to_look_at(found)
     for reference in dict.fromkeys(score.reference for score in found.scores):
@@ -77,7 +77,7 @@ def _to_look_at(found: Report) -> Iterator[str]:
         yield f"  {one_line(rater.name)}: {'; '.join(rater.reasons)}"
 
 
-def _brief(rater: Rater) -> Row:
+def _brief(rater: Rater, ties: bool) -> Row:
     return {
         "rater": rater.name + (" (left out)" if rater.excluded else ""),
         "done": f"{rater.done}/{rater.total}",
@@ -85,6 +85,7 @@ def _brief(rater: Rater) -> Row:
         "repeats": _of(rater.repeats),
         "with majority": _of(rater.others),
         "left": _of(rater.left),
+        **({"no difference": rater.ties} if ties else {}),
         "seconds": None if rater.seconds is None else f"{rater.seconds:.1f}",
         "taken back": rater.withdrawn,
     }

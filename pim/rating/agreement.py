@@ -106,7 +106,7 @@ def person_agreement(votes: Counts) -> float | None:
     """How often two raters give the same answer to the same question; None if nobody shares one.
 
     Args:
-        votes: (U, 2); each question with at least two answers counts once.
+        votes: (U, C) of each of C answers; each question with at least two answers counts once.
     """
     values = votes[votes.sum(axis=1) >= 2]
     if not len(values):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pim.rating.bradley_terry import fit, information
 
-Counts = NDArray[np.int64]
+Counts = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 Rule = Literal["all", "active"]
@@ -21,14 +21,14 @@ Rule = Literal["all", "active"]
 class Tally:
     """What has been said of each of T triplets so far."""
 
-    first: Counts  # (T,), how many found the first candidate closer
+    first: Counts  # (T,), how many found the first candidate closer; no difference is half a vote for each
     second: Counts  # (T,)
     pending: Counts  # (T,), how many are looking at it right now
 
     @classmethod
     def empty(cls, triplets: int) -> Tally:
         """Nothing said."""
-        return cls(*(np.zeros(triplets, dtype=np.int64) for _ in range(3)))
+        return cls(*(np.zeros(triplets) for _ in range(3)))
 
 
 class LeastJudged:

@@ -24,7 +24,7 @@ class Choice:
     """What raters said of one triplet."""
 
     triplet: Triplet
-    prefer_b: float  # share that found b closer to the reference, in [0, 1]
+    prefer_b: float  # share that found b closer to the reference, in [0, 1]; no difference is half a vote for each
     n: int  # raters
 
 
@@ -47,20 +47,36 @@ def without(content: Content, excluded: Sequence[str]) -> tuple[Answered, ...]:
 
 
 def votes(content: Content, answers: Iterable[Answered]) -> NDArray[np.int64]:
-    """How many raters chose a and b of every triplet: (T, 2). Repeats and catch trials are not votes."""
-    counts = np.zeros((len(content.triplets), 2), dtype=np.int64)
+    """How many raters chose a, chose b, saw no difference: (T, 3). Repeats and catch trials are not votes."""
+    counts = np.zeros((len(content.triplets), 3), dtype=np.int64)
     for answer in answers:
         if answer.kind == "main" and answer.triplet is not None:
-            counts[answer.triplet, int(answer.second)] += 1
+            counts[answer.triplet, column(answer)] += 1
     return counts
+
+
+def column(answer: Answered) -> int:
+    """Where `votes` counts an answer."""
+    return 2 if answer.second is None else int(answer.second)
+
+
+def wins(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How often a and b were chosen, (T, 2), where no difference, the last column of (T, 3), is half a win for each.
+
+    Wins and half of the ties are what Davidson's model with ties needs to know for its scores.
+
+    Source: Davidson, On extending the Bradley-Terry model to accommodate ties in paired comparison experiments (JASA
+    1970).
+    """
+    return np.asarray(counts[:, :2] + counts[:, 2:] / 2)
 
 
 def choices(content: Content, answers: Iterable[Answered]) -> list[Choice]:
     """The triplets that somebody judged, in the order in which they were given."""
-    counts = votes(content, answers).tolist()
-    return [
-        Choice(triplet, b / (a + b), a + b) for triplet, (a, b) in zip(content.triplets, counts, strict=True) if a + b
-    ]
+    counts = votes(content, answers)
+    asked, chose_b = counts.sum(axis=1).tolist(), wins(counts)[:, 1].tolist()
+    rows = zip(content.triplets, chose_b, asked, strict=True)
+    return [Choice(triplet, b / n, n) for triplet, b, n in rows if n]
 
 
 def summary(content: Content, exported: Sequence[Choice], excluded: Sequence[str]) -> dict[str, Any]:

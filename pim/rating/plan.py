@@ -12,6 +12,7 @@ from pim.rating.choosing import Rule
 
 Kind = Literal["main", "repeat", "catch"]
 
+LONGEST_QUESTION, LONGEST_INSTRUCTIONS = 120, 4000  # characters
 APART = 10  # main trials between a question and its repetition, where there are as many
 
 
@@ -31,6 +32,9 @@ class Settings:
     seed: int = 0
     background: str | None = None  # colour under transparent pixels
     max_pixels: int = 512_000_000
+    question: str = ""  # of one's own, in place of which candidate is closer to the reference
+    instructions: str = ""  # what raters read before they begin, in place of the usual words
+    no_difference: bool = False  # a third answer
 
     def __post_init__(self) -> None:
         if self.choose not in ("all", "active"):
@@ -38,6 +42,9 @@ class Settings:
         for name in ("catch", "repeats"):
             if not 0 <= getattr(self, name) <= 0.5:
                 raise UsageError(f"{name} must be a share from 0 to 0.5; got {getattr(self, name)}")
+        for name, most in (("question", LONGEST_QUESTION), ("instructions", LONGEST_INSTRUCTIONS)):
+            if len(getattr(self, name)) > most:
+                raise UsageError(f"{name} may have {most} characters; got {len(getattr(self, name))}")
 
     @classmethod
     def merged(cls, stored: dict[str, Any], asked: dict[str, Any]) -> Settings:

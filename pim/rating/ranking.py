@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pim.eval.bootstrap import TOO_FEW_CLUSTERS, draw_clusters, percentile_interval
 from pim.rating.bradley_terry import fit
 from pim.rating.choosing import wins_of
+from pim.rating.export import wins as wins_in
 from pim.rating.triplets import Triplet
 
 Counts = NDArray[np.int64]
@@ -23,10 +24,11 @@ class Preference:
 
     better: str
     worse: str
-    share: float  # of the answers about the two, in [0, 1]
+    share: float  # of the answers about the two, in [0, 1]; no difference is half an answer for each
     low: float | None  # 95 % interval over references; None with too few of them
     high: float | None
     answers: int
+    ties: int  # of the answers: no difference
     references: int
 
     def __str__(self) -> str:
@@ -34,6 +36,7 @@ class Preference:
         span = "" if self.low is None or self.high is None else f" [{100 * self.low:.0f}, {100 * self.high:.0f}]"
         sure = self.low is not None and self.low > 0.5
         said = f"{self.better} preferred to {self.worse} in {100 * self.share:.0f} %{span} of {self.answers} answers"
+        said += f", {self.ties} of which saw no difference" if self.ties else ""
         return said if sure else f"{said}, which is not certain"
 
 
@@ -42,7 +45,7 @@ def ranking(triplets: Sequence[Triplet], counts: Counts) -> tuple[Preference, ..
 
     Args:
         triplets: The questions, n.
-        counts: (n, 2), how often the first and the second candidate was chosen.
+        counts: (n, 3), how often the first and the second candidate was chosen, and neither.
 
     Returns:
         One preference fewer than folders that were compared; none where names of candidates have no folder.
@@ -53,24 +56,27 @@ def ranking(triplets: Sequence[Triplet], counts: Counts) -> tuple[Preference, ..
     if len(names) < 2:
         return ()
     first, second = (np.array([names.index(labels[i][side]) for i in asked], np.intp) for side in (0, 1))
-    wins = wins_of(first, second, counts[asked, 0], counts[asked, 1], len(names))
-    order = np.argsort(-fit(wins).mean, kind="stable")
+    chosen, ties = wins_in(counts[asked]), counts[asked, 2]
+    order = np.argsort(-fit(wins_of(first, second, chosen[:, 0], chosen[:, 1], len(names))).mean, kind="stable")
     groups = np.unique([triplets[i].reference for i in asked], return_inverse=True)[1]
     found = []
     for better, worse in zip(order[:-1], order[1:], strict=True):
         forth, back = (first == better) & (second == worse), (first == worse) & (second == better)
-        hits = counts[asked, 0] * forth + counts[asked, 1] * back
+        hits = chosen[:, 0] * forth + chosen[:, 1] * back
         total = counts[asked].sum(axis=1) * (forth | back)
         if total.any():
-            found.append(_preference(names[better], names[worse], hits, total, groups))
+            tied = int(ties[forth | back].sum())
+            found.append(_preference(names[better], names[worse], hits, total, tied, groups))
     return tuple(found)
 
 
-def _preference(better: str, worse: str, hits: Counts, total: Counts, groups: NDArray[np.intp]) -> Preference:
+def _preference(
+    better: str, worse: str, hits: NDArray[np.float64], total: Counts, ties: int, groups: NDArray[np.intp]
+) -> Preference:
     by_reference = np.stack([np.bincount(groups, values) for values in (hits, total)])
     by_reference = by_reference[:, by_reference[1] > 0]
     references, low, high = by_reference.shape[1], None, None
     if references >= TOO_FEW_CLUSTERS:
         drawn = np.concatenate([block @ by_reference.T for block in draw_clusters(references)])
         low, high = percentile_interval(drawn[:, 0] / drawn[:, 1])
-    return Preference(better, worse, float(hits.sum() / total.sum()), low, high, int(total.sum()), references)
+    return Preference(better, worse, float(hits.sum() / total.sum()), low, high, int(total.sum()), ties, references)

@@ -24,7 +24,7 @@ from pim.rating.agreement import (
 )
 from pim.rating.bradley_terry import connected, fit
 from pim.rating.choosing import wins_of
-from pim.rating.export import excluded_names, votes, without
+from pim.rating.export import column, excluded_names, votes, wins, without
 from pim.rating.ranking import Preference, ranking
 from pim.rating.store import Answered, Content
 
@@ -49,7 +49,8 @@ class Rater:
     catch: Share  # catch trials that were passed
     repeats: Share  # repeated questions that were answered as before
     others: Share  # main answers that were those of the majority of the others, where they have one
-    left: Share  # answers that chose what was on the left
+    left: Share  # answers that chose what was on the left, of those that chose
+    ties: int  # answers that saw no difference
     seconds: float | None  # median of main answers
     looks: float | None  # mean number of times that the reference was held over the candidates
     partial: int  # answers for which the pictures did not fit the window, or the page was zoomed
@@ -76,6 +77,7 @@ class Report:
     raters: tuple[Rater, ...]
     excluded: tuple[str, ...]
     answers: int  # main answers that count
+    ties: int  # of these: no difference
     triplets: int
     judged: int  # triplets with an answer
     shared: int  # triplets with two answers or more
@@ -111,6 +113,7 @@ def report(content: Content, exclude: Sequence[str] = ()) -> Report:
         raters=raters,
         excluded=excluded,
         answers=int(counts.sum()),
+        ties=int(counts[:, 2].sum()),
         triplets=len(counts),
         judged=int((asked > 0).sum()),
         shared=int((asked > 1).sum()),
@@ -120,7 +123,7 @@ def report(content: Content, exclude: Sequence[str] = ()) -> Report:
         repeats=total(rater.repeats for rater in kept),
         catch=total(rater.catch for rater in kept),
         scores=tuple(scores),
-        notes=tuple(_notes(content, len(kept), interval is None, loose)),
+        notes=tuple(_notes(content, len(kept), int(counts[:, 2].sum()), interval is None, loose)),
         ranking=ranking(content.triplets, counts),
     )
 
@@ -135,10 +138,11 @@ def _scores(content: Content, counts: Counts) -> tuple[list[CandidateScore], lis
         pairs = [(content.triplets[i].a, content.triplets[i].b) for i in places]
         names = sorted({name for pair in pairs for name in pair})
         first, second = (np.array([names.index(pair[side]) for pair in pairs], dtype=np.intp) for side in (0, 1))
-        wins = wins_of(first, second, counts[places, 0], counts[places, 1], len(names))
-        if not connected(wins):
+        chosen = wins(counts[places])
+        table = wins_of(first, second, chosen[:, 0], chosen[:, 1], len(names))
+        if not connected(table):
             loose.append(reference)
-        fitted, asked = fit(wins), (wins + wins.T).sum(axis=1)
+        fitted, asked = fit(table), (table + table.T).sum(axis=1)
         low, high = fitted.intervals()
         for i in np.argsort(-fitted.mean, kind="stable"):
             line = (float(fitted.mean[i]), float(low[i]), float(high[i]), int(asked[i]))
@@ -146,7 +150,7 @@ def _scores(content: Content, counts: Counts) -> tuple[list[CandidateScore], lis
     return scores, loose
 
 
-def _notes(content: Content, raters: int, no_interval: bool, loose: Sequence[str]) -> Iterator[str]:
+def _notes(content: Content, raters: int, ties: int, no_interval: bool, loose: Sequence[str]) -> Iterator[str]:
     groups = len({triplet.group for triplet in content.triplets})
     if no_interval and groups < FEWEST_GROUPS:
         yield f"no interval of alpha: {groups} groups of triplets, at least {FEWEST_GROUPS} are needed"
@@ -158,6 +162,8 @@ def _notes(content: Content, raters: int, no_interval: bool, loose: Sequence[str
     if loose:
         named = ", ".join(loose[:3]) + (f" and {len(loose) - 3} more" if len(loose) > 3 else "")
         yield f"candidates that no chain of answers joins are only loosely placed to each other ({len(loose)}): {named}"
+    if ties:
+        yield f"{ties} answers saw no difference; each is half an answer for both candidates"
     if raters:
         yield f"intervals of scores take all answers as independent; {raters} raters gave them"
 
@@ -169,7 +175,7 @@ def describe(content: Content, excluded: Sequence[str]) -> tuple[Rater, ...]:
         answers[answer.rater].append(answer)
     counts = {name: votes(content, own) for name, own in answers.items()}
     kept = [name for name in answers if name not in excluded]
-    zero = np.zeros((len(content.triplets), 2), dtype=np.int64)
+    zero = np.zeros((len(content.triplets), 3), dtype=np.int64)
     lines = [
         _line(content, name, own, sum((counts[other] for other in kept if other != name), zero))
         for name, own in answers.items()
@@ -190,10 +196,11 @@ def _line(content: Content, name: str, own: Sequence[Answered], others: Counts) 
         done=len(own),
         total=content.raters[name],
         judged=len(main),
-        catch=Share(sum(not answer.second for answer in catch), len(catch)),
+        catch=Share(sum(answer.second is False for answer in catch), len(catch)),
         repeats=_repeats(own),
         others=_with_majority(main, others),
-        left=Share(sum(not answer.right for answer in own), len(own)),
+        left=Share(sum(answer.right is False for answer in own), sum(answer.right is not None for answer in own)),
+        ties=sum(answer.right is None for answer in own),
         seconds=median(answer.milliseconds for answer in main) / 1000 if main else None,
         looks=sum(answer.looks for answer in own) / len(own) if own else None,
         partial=sum(_is_partial(answer) for answer in own),
@@ -208,10 +215,12 @@ def _repeats(own: Sequence[Answered]) -> Share:
 
 
 def _with_majority(main: Sequence[Answered], others: Counts) -> Share:
+    first, most = np.argmax(others, axis=1), others.max(axis=1, keepdims=True)
+    has_majority = (others == most).sum(axis=1) == 1
     sided = [
-        answer.second == bool(others[answer.triplet, 1] > others[answer.triplet, 0])
+        column(answer) == int(first[answer.triplet])
         for answer in main
-        if answer.triplet is not None and others[answer.triplet, 0] != others[answer.triplet, 1]
+        if answer.triplet is not None and has_majority[answer.triplet]
     ]
     return Share(sum(sided), len(sided))
 

@@ -41,7 +41,8 @@ Call = Callable[[Study, dict[str, Any]], Standing]
 def application(study: Study, gallery: Gallery, access: Access) -> Starlette:
     """The web application of a study."""
     style, script = look.style("pim.rating", "rate.css"), look.script("pim.rating", "rate.js")
-    page = look.environment("pim.rating").get_template("rate.html").render(style=style, script=script, version=VERSION)
+    template = look.environment("pim.rating").get_template("rate.html")
+    page = template.render(style=style, script=script, version=VERSION, settings=study.settings)
     policy = look.policy(style, script, img="'self' data:", connect="'self'")
 
     async def show_page(request: Request) -> Response:
@@ -123,8 +124,8 @@ def _answer(study: Study, body: dict[str, Any]) -> Standing:
     token = _text(body, "answer")
     if not _TOKEN.fullmatch(token):
         raise InputError("answer must be 32 hexadecimal digits")
-    if not isinstance(body.get("right"), bool):
-        raise InputError("right must be true or false")
+    if "right" not in body or not isinstance(body["right"], bool | None):
+        raise InputError("right must be true, false, or null for no difference")
     given = Answer(
         trial=_text(body, "trial"),
         token=token,

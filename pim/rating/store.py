@@ -45,12 +45,12 @@ CREATE TABLE trials (
 CREATE UNIQUE INDEX once ON trials (rater_id, triplet_id, kind) WHERE kind != 'catch';
 CREATE TABLE answers (
     answer_id INTEGER PRIMARY KEY, token TEXT NOT NULL UNIQUE, trial_id INTEGER NOT NULL REFERENCES trials,
-    right INTEGER NOT NULL CHECK (right IN (0, 1)), milliseconds INTEGER NOT NULL, looks INTEGER NOT NULL,
+    right INTEGER CHECK (right IN (0, 1)), milliseconds INTEGER NOT NULL, looks INTEGER NOT NULL,
     screen TEXT NOT NULL, received TEXT NOT NULL, withdrawn TEXT);
 CREATE UNIQUE INDEX one_answer ON answers (trial_id) WHERE withdrawn IS NULL;
 """
 _JOINERS = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"))
-_LAYOUT = Layout(_SCHEMA, 1, "choose another --db", synchronous="FULL")
+_LAYOUT = Layout(_SCHEMA, 2, "choose another --db", synchronous="FULL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ class Answered:
     place: int  # in the order of the rater, from 0
     kind: str
     triplet: int | None  # index into `Content.triplets`; None for a catch trial
-    second: bool  # chose candidate b; in a catch trial: the coarse picture, which is wrong
-    right: bool  # chose what was on the right
+    second: bool | None  # chose candidate b, in a catch trial the coarse picture, which is wrong; None: no difference
+    right: bool | None  # chose what was on the right
     milliseconds: int
     looks: int  # how often the reference was held over the candidates
     screen: Mapping[str, float]
@@ -123,7 +123,7 @@ def content(path: Path) -> Content:
             "WHERE a.withdrawn IS NULL ORDER BY a.answer_id"
         )
         answers = tuple(
-            Answered(name, place, kind, places.get(triplet), bool(second), bool(right), ms, looks, json.loads(s))
+            Answered(name, place, kind, places.get(triplet), _choice(second), _choice(right), ms, looks, json.loads(s))
             for name, place, kind, triplet, second, right, ms, looks, s in rows
         )
         withdrawn = file.rows(
@@ -230,6 +230,10 @@ def new_tokens(count: int) -> list[str]:
 def now() -> str:
     """The time as text."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _choice(stored: int | None) -> bool | None:
+    return None if stored is None else bool(stored)
 
 
 def _some(what: str, cases: Sequence[str], most: int = 5) -> str:

@@ -62,7 +62,7 @@ class Answer:
 
     trial: str  # token
     token: str  # made by the page, once per choice
-    right: bool
+    right: bool | None  # None: no difference
     milliseconds: int  # from all three pictures shown to the choice
     looks: int  # how often the reference was held over the candidates
     screen: Mapping[str, float]  # how the pictures were shown
@@ -85,7 +85,7 @@ class Study:
     """Asks and listens; safe to call from several threads."""
 
     def __init__(self, file: Database, settings: Settings) -> None:
-        self._file, self._settings = file, settings
+        self._file, self.settings = file, settings
         self._turn = threading.RLock()
         self._triplets = store.stored_triplets(file)
         self._places = {triplet: place for place, triplet in enumerate(self._triplets)}
@@ -134,7 +134,7 @@ class Study:
                 waiting = self._asked(number)[-1]
             again = waiting is not None and waiting.withdrawn > 0
             last = asked[done - 1].token if done and not again else None
-            rest = bool(self._settings.rest and waiting and done and done % self._settings.rest == 0)
+            rest = bool(self.settings.rest and waiting and done and done % self.settings.rest == 0)
             shown = None if waiting is None else self._shown(waiting)
             return Standing(rater, name, done, len(order), shown, last, rest)
 
@@ -143,14 +143,17 @@ class Study:
 
         Raises:
             UnknownRater: if there is no such rater.
+            InputError: if it says that there is no difference, which this study does not offer.
             Stale: if the trial is not the one that the rater is at.
         """
+        if answer.right is None and not self.settings.no_difference:
+            raise InputError("this study asks for one of the two: right must be true or false")
         with self._turn:
             known = self._file.rows(
                 "SELECT t.token, a.right FROM answers a JOIN trials t USING (trial_id) WHERE a.token = ?", answer.token
             )
             if known:
-                if known[0] != (answer.trial, int(answer.right)):
+                if known[0] != (answer.trial, answer.right):
                     raise Stale("an answer of this name was given before, to something else")
                 return self.standing(rater)
             current = self.standing(rater).trial
@@ -187,12 +190,12 @@ class Study:
             return self.standing(rater)
 
     def _add_rater(self, name: str) -> None:
-        main = min(self._settings.judgements or len(self._triplets), len(self._triplets))
+        main = min(self.settings.judgements or len(self._triplets), len(self._triplets))
         with self._file.transaction() as sql:
             values = (*store.new_tokens(1), name, store.folded(name), store.now(), "")
             add = "INSERT INTO raters (token, name, folded, created, kinds) VALUES (?, ?, ?, ?, ?)"
             number = int(sql.execute(add, values).lastrowid or 0)
-            order = order_of(main, self._settings, bool(self._catchable), number)
+            order = order_of(main, self.settings, bool(self._catchable), number)
             sql.execute("UPDATE raters SET kinds = ? WHERE rater_id = ?", (order, number))
 
     def _asked(self, rater: int) -> list[_Asked]:
@@ -208,7 +211,7 @@ class Study:
 
     def _ask(self, rater: int, place: int, order: Sequence[Kind]) -> None:
         """Choose the next question of a rater and note it."""
-        rng = np.random.default_rng([self._settings.seed, rater, 2, place])
+        rng = np.random.default_rng([self.settings.seed, rater, 2, place])
         triplet, picture, flipped = None, None, int(rng.integers(2))
         if order[place] == "catch":
             picture = self._catchable[int(rng.integers(len(self._catchable)))].picture
@@ -247,12 +250,18 @@ class Study:
         for counts in (self._tally.first, self._tally.second, self._tally.pending):
             counts[:] = 0
         rows = self._file.rows(
-            "SELECT t.triplet_id, a.right IS NULL, a.right != t.flipped, count(*) FROM trials t LEFT JOIN answers a "
-            "ON a.trial_id = t.trial_id AND a.withdrawn IS NULL WHERE t.kind = 'main' GROUP BY 1, 2, 3"
+            "SELECT t.triplet_id, a.answer_id IS NULL, a.right != t.flipped, count(*) FROM trials t "
+            "LEFT JOIN answers a ON a.trial_id = t.trial_id AND a.withdrawn IS NULL "
+            "WHERE t.kind = 'main' GROUP BY 1, 2, 3"
         )
         for triplet, pending, second, count in rows:
-            counts = self._tally.pending if pending else self._tally.second if second else self._tally.first
-            counts[self._places[triplet]] = count
+            place = self._places[triplet]
+            if pending:
+                self._tally.pending[place] += count
+            else:
+                share = 0.5 if second is None else second
+                self._tally.first[place] += (1 - share) * count
+                self._tally.second[place] += share * count
         return self._tally
 
     def _shown(self, asked: _Asked) -> Trial:

@@ -68,7 +68,7 @@ function tell(text) {
 
 function view(name) {
   for (const section of all("[data-view]")) section.hidden = section.dataset.view !== name;
-  byId("title").textContent = name === "trial" || name === "enter" ? "Which is closer to the reference?" : "Compare pictures";
+  byId("title").textContent = name === "trial" || name === "enter" ? document.body.dataset.question : "Compare pictures";
   byId("progress").hidden = name === "enter";
   byId("leave").hidden = name === "enter";
   document.body.dataset.at = name;
@@ -250,12 +250,12 @@ async function answer(name) {
   hold(false);
   enable();
   const body = {
-    rater: standing.rater, trial: given.token, answer: newToken(), right: name === "right",
+    rater: standing.rater, trial: given.token, answer: newToken(), right: name === "neither" ? null : name === "right",
     milliseconds: Math.round(performance.now() - given.since), looks: given.looks,
     ratio: window.devicePixelRatio, width: window.innerWidth, height: window.innerHeight,
     panes: mode.panes, whole: Number(mode.whole), zoom: window.visualViewport ? window.visualViewport.scale : 1,
   };
-  await proceed("answer", body, `${name === "left" ? "A" : "B"} was noted.`);
+  await proceed("answer", body, `${{ left: "A", right: "B", neither: "No difference" }[name]} was noted.`);
 }
 
 async function undo() {
@@ -314,12 +314,13 @@ document.addEventListener("keydown", (event) => {
 });
 
 function choiceKey(event, key) {
-  const arrows = event.target.classList.contains("frame") && !mode.whole ? {} : { ArrowLeft: "left", ArrowRight: "right" };
-  const chosen = { a: "left", b: "right", ...arrows }[key];
+  const arrows = event.target.classList.contains("frame") && !mode.whole ? {} : { ArrowLeft: "left", ArrowRight: "right", ArrowDown: "neither" };
+  const chosen = { a: "left", b: "right", n: "neither", ...arrows }[key];
   if (key === "s") return turn(side === "left" ? "right" : "left");
-  if (chosen === undefined) return;
+  if (chosen === undefined || !document.querySelector(`[data-answer="${chosen}"]`)) return;
   event.preventDefault();
-  if (trial !== null && trial.open && !trial.seen.has(chosen)) turn(chosen);
+  const unseen = trial !== null && trial.open && ["left", "right"].find((name) => !trial.seen.has(name));
+  if (unseen && (chosen === unseen || chosen === "neither")) turn(unseen);
   else answer(chosen);
 }
 
