@@ -153,19 +153,19 @@ def look_at(path: Path) -> Clip:
             if not count:
                 raise InputError(f"{path} cannot be read as a video: {_words(error)}") from error
         rate = float(stream.average_rate or stream.guessed_rate or _RATE)
-        seconds = max(max(ends), max(times) + 1 / rate) - min(times) if times else count / rate
-        missing = _promised(stream) - seconds if times else 0.0
-        if missing > 1 / rate:
+        end = max(max(ends), max(times) + 1 / rate) if times else count / rate
+        seconds, missing = end - min(times, default=0.0), _promised_end(stream) - end
+        if times and missing > 1 / rate:
             problem = problem or f"is cut off: {missing:.3f} s are missing at the end"
         name = stream.codec_context.name
     known_until = until if problem else math.inf
     return Clip(name, count, size, np.sort(np.array(times)), seconds, rate, problem, known_until)
 
 
-def _promised(stream: Any) -> float:
-    """How many seconds of video the header says that there are; 0 if it does not say."""
+def _promised_end(stream: Any) -> float:
+    """When the video ends by the header, in seconds; 0 if it does not say."""
     if stream.duration is not None:
-        return float(stream.duration * stream.time_base)
+        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
     hours, minutes, seconds = stream.metadata.get("DURATION", "0:0:0").split(":")  # Matroska, for each stream
     return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from pim.eval.report_charts import Axis, Chart, Series, Table, line
 from pim.eval.report_pictures import view
 from pim.eval.score_page import ScorePage, Worst, rendered
 from pim.images.opener import OpenOptions
+from pim.metrics.ruler import ruler_of
 from pim.scoring.frames import FramePair
 from pim.scoring.video import FRAMES_ALONE, PERCENTILES, VideoScore
 
@@ -61,39 +63,64 @@ def page(
         worst: Frames to show, by clip.
         opening: How frames are opened.
     """
+    clips = _named(found)
     failed = [sentence for each in found for sentence in each.failed]
     shown = ScorePage(
-        title=f"{', '.join(each.distorted for each in found)} against {found[0].reference}",
-        lead=f"{sum(len(each.times) for each in found)} pairs of frames; {FRAMES_ALONE}.",
-        sentences=(*(note for each in found for note in each.notes), *failed),
-        tables=tuple(_table(found, metric) for metric in metrics),
-        charts=tuple(_chart(found, metric) for metric in metrics),
+        title=f"{', '.join(clips)} against {os.path.basename(found[0].reference)}",
+        lead=_lead(clips, metrics[0]),
+        sentences=(FRAMES_ALONE, *(note for each in found for note in each.notes), *failed),
+        tables=tuple(_table(clips, metric) for metric in metrics),
+        charts=tuple(_chart(clips, metric) for metric in metrics),
         charts_heading="Over time",
-        worst=tuple(entry for each in found for entry in _worst(each, worst[each.distorted], metrics[0], opening)),
+        worst=tuple(
+            entry
+            for name, each in clips.items()
+            for entry in _worst(name, each, worst[each.distorted], metrics[0], opening)
+        ),
         worst_lead=f"By {metrics[0].name}, at most one frame within a second.",
     )
     return rendered(shown)
 
 
-def _table(found: Sequence[VideoScore], metric: Metric) -> Table:
+def _named(found: Sequence[VideoScore]) -> dict[str, VideoScore]:
+    """The clips by what tells them apart: their paths from the folder that all are in."""
+    paths = [os.path.abspath(each.distorted) for each in found]
+    return {
+        os.path.relpath(path, os.path.commonpath(map(os.path.dirname, paths))): each
+        for path, each in zip(paths, found, strict=True)
+    }
+
+
+def _lead(clips: Mapping[str, VideoScore], metric: Metric) -> str:
+    """What the first metric says, the closest clip first, and what that means."""
+    ruler, sign = ruler_of(metric), 1 if metric.lower_is_better else -1
+    means = {name: each.mean(metric.name) for name, each in clips.items()}
+    said = []
+    for name, mean in sorted(means.items(), key=lambda item: sign * item[1]):
+        if np.isfinite(mean):
+            said.append(f"{name} {mean:.4g}" + ("" if ruler is None else f", {ruler.place(mean).words}"))
+    return f"By {metric.name}, mean of the frames: {'; '.join(said)}." if said else "No pair of frames has a value."
+
+
+def _table(clips: Mapping[str, VideoScore], metric: Metric) -> Table:
     lines = []
-    for each in found:
+    for name, each in clips.items():
         far = each.worst(metric.name)
         cells = [each.mean(metric.name), *(each.percentile(metric.name, percent) for percent in PERCENTILES)]
         ends = ("", "") if far is None else (f"{far[1]:.4g}", f"{far[0]:.3f} s")
         rate = each.kilobits_per_second
         numbers = ("" if np.isnan(cell) else f"{cell:.4g}" for cell in cells)
-        lines.append((each.distorted, *numbers, *ends, "" if rate is None else f"{rate:.1f}", str(len(each.times))))
+        lines.append((name, *numbers, *ends, "" if rate is None else f"{rate:.1f}", str(len(each.times))))
     heading = ("file", "mean", *(f"{percent} %" for percent in PERCENTILES), "worst", "at", "kbit/s", "frames")
     better = "lower" if metric.lower_is_better else "higher"
     return Table(f"{metric.name}, {better} is closer", heading, tuple(lines))
 
 
-def _chart(found: Sequence[VideoScore], metric: Metric) -> Chart:
+def _chart(found: Mapping[str, VideoScore], metric: Metric) -> Chart:
     """The values over time, a line for every clip; of many frames the furthest of each stretch."""
-    clips = [(each.distorted, *_thinned(each.times, each.values[metric.name], metric)) for each in found]
+    clips = [(name, *_thinned(each.times, each.values[metric.name], metric)) for name, each in found.items()]
     finite = np.concatenate([values[np.isfinite(values)] for _, _, values in clips])
-    across = Axis.across(np.concatenate([[0.0, 0.001], *(each.times for each in found)]))
+    across = Axis.across(np.concatenate([[0.0, 0.001], *(each.times for each in found.values())]))
     upward = Axis.upward(finite if len(finite) else np.array([0.0, 1.0]))
     series = []
     for colour, (name, times, values) in enumerate(clips):
@@ -125,15 +152,15 @@ def _thinned(times: Array, values: Array, metric: Metric) -> tuple[Array, Array]
     return times[kept], values[kept]
 
 
-def _worst(found: VideoScore, frames: WorstFrames, metric: Metric, opening: OpenOptions) -> Iterator[Worst]:
+def _worst(clip: str, found: VideoScore, frames: WorstFrames, metric: Metric, opening: OpenOptions) -> Iterator[Worst]:
     drawing = getattr(metric, "metric", metric)  # an aligned metric draws the map of the one inside
-    values = dict(zip(found.times.tolist(), range(len(found.times)), strict=True))
+    times, values = found.times, found.values
     for pair in frames:
-        at = values[pair.pictures[0].time]
-        said = ", ".join(f"{name} {each[at]:.4g}" for name, each in found.values.items())
+        at = int(np.searchsorted(times, pair.pictures[0].time))
+        said = ", ".join(f"{name} {each[at]:.4g}" for name, each in values.items())
         seen, missing = None, ""
         try:
-            seen = view(pair, ("reference", found.distorted), [drawing] if drawing.info.spatial else [], opening)
+            seen = view(pair, ("reference", clip), [drawing] if drawing.info.spatial else [], opening)
         except PimError as error:
             missing = str(error)
-        yield Worst(f"{found.distorted} at {pair.pictures[0].time:.3f} s", said, seen, missing)
+        yield Worst(f"{clip} at {pair.pictures[0].time:.3f} s", said, seen, missing)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -206,16 +205,19 @@ def _table(found: Mapping[str, VideoScore], metrics: Sequence[Metric]) -> str:
 
 def _rates(asked: Asked, found: Mapping[str, VideoScore], metrics: Sequence[Metric]) -> str:
     """The points of rate and quality, as `pim ntc rd --curve` reads them; those of one folder make a curve."""
+    import numpy as np
+
     places = {str(Path(name).parent) for name in found}
     lines = [csv_line(["codec", "setting", "images", "bpp", "kbit_s", *(metric.name for metric in metrics)])]
     for name, each in found.items():
-        means = [mean if math.isfinite(mean := each.mean(metric.name)) else None for metric in metrics]
-        if each.bits_per_pixel is None or each.failures or None in means:
-            common.note(
-                one_line(f"{name} is left out of {asked.rates}: not every frame has a finite value"), asked.quiet
-            )
-        else:
-            codec = Path(name).parent.name if len(places) > 1 else each.clip.codec
-            cells: list[Cell] = [codec, Path(name).stem, len(each.times), each.bits_per_pixel, each.kilobits_per_second]
-            lines.append(csv_line([*cells, *means]))
+        means = [
+            each.mean(metric) if len(values) and np.isfinite(values).all() else None
+            for metric, values in each.values.items()
+        ]
+        if means == [None] * len(means):
+            common.note(one_line(f"{name} is left out of {asked.rates}: not every frame has a value"), asked.quiet)
+            continue
+        codec = Path(name).parent.name if len(places) > 1 else each.clip.codec
+        cells: list[Cell] = [codec, Path(name).stem, len(each.times), each.bits_per_pixel, each.kilobits_per_second]
+        lines.append(csv_line([*cells, *means]))
     return "".join(lines)

@@ -20,6 +20,7 @@ from pim.scoring.engine import Metrics, load_metrics, score
 from pim.scoring.frames import EQUAL, FramePair, FramePairs, Partners, Shown
 
 PERCENTILES = (1, 5, 50, 95, 99)
+GAP = 1.5  # times the usual distance of frames: one is missing
 LISTED = 5  # times that a sentence names
 FRAMES_ALONE = "frames are compared one by one; how things move is not judged"
 
@@ -245,14 +246,19 @@ def _told(original: Shown, partners: Partners) -> Iterator[str]:
 
 def _rate(shown: Shown) -> float:
     """Frames a second by the usual distance of frames; 0 for fewer than two."""
-    return 1 / float(np.median(np.diff(shown.times))) if len(shown.times) > 1 else 0.0
+    return 1 / _usual(np.diff(shown.times)) if len(shown.times) > 1 else 0.0
+
+
+def _usual(steps: NDArray[np.float64]) -> float:
+    """The mean of all but gaps: times may be rounded."""
+    return float(steps[steps < GAP * np.median(steps)].mean()) if len(steps) else 0.0
 
 
 def _dropped(shown: Shown) -> list[float]:
     """Times at which a clip of an even rate has no frame."""
     steps = np.diff(shown.times)
-    usual = float(np.median(steps)) if len(steps) else 0.0
-    gaps = np.flatnonzero(steps > 1.5 * usual)
+    usual = _usual(steps)
+    gaps = np.flatnonzero(steps > GAP * usual)
     if shown.damaged or len(gaps) > 0.2 * len(steps):  # or no even rate
         return []
     return [
