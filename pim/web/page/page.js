@@ -64,16 +64,16 @@ function say(text, refused = false) {
 }
 
 function report({ value, plain, change, displacement, compared }) {
+  $("result").hidden = false; // before it is filled, so that it is read out
   $("value").textContent = number(value);
   $("meaning").textContent = value ? place(value, facts.ruler) : "identical";
-  const words = change ? `${describe(change)}; what is left: ${number(change.left)}. As the pictures lie: ${number(plain)}.` : "";
+  const words = change ? `Found: ${describe(change)}; what is left: ${number(change.left)}. As the pictures lie: ${number(plain)}.` : "";
   $("change").textContent = words || "Neither displaced nor of another tone.";
   const back = [compared.aligned && "displacement", compared.toned && "tone"].filter(Boolean).join(" and ");
   $("caption").textContent = `Where they differ${back && `, with ${back} taken back`}. The mean of the map is ${number(compared.left)}.`;
   $("highest").textContent = number(compared.highest);
   $("ruler").replaceChildren(...SHOWN.map(mark), needle(value));
   Object.assign($("result").dataset, { value, plain, left: change?.left ?? value, mean: compared.mean, displacement: JSON.stringify(displacement) });
-  $("result").hidden = false;
   say("");
   draw();
 }
@@ -102,5 +102,6 @@ function at(element, value) {
 function draw() {
   const picture = pictures[Number($("over").checked)], canvas = $("map");
   [canvas.width, canvas.height] = [picture.width, picture.height];
+  canvas.style.maxWidth = `${2 * picture.width}px`;
   canvas.getContext("2d").drawImage(picture, 0, 0);
 }

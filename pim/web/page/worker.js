@@ -33,7 +33,7 @@ async function compare({ job, files }) {
   await told("opening the pictures");
   if (!canvasIsHonest()) throw new Refused("This browser disturbs the pixels that a page reads, as a protection against tracking. Allow it canvas access for this page, or use another browser.");
   const [reference, distorted] = [await open(files[0]), await open(files[1])];
-  const size = ({ width, height }) => `${width} × ${height}`;
+  const size = ({ width, height }) => `${width}\u00a0×\u00a0${height}`;
   if (size(reference) !== size(distorted)) {
     throw new Refused(`The pictures have different sizes, ${size(reference)} and ${size(distorted)} pixels. Both must show the same at the same size.`);
   }
