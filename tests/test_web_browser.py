@@ -222,6 +222,16 @@ def test_pictures_chosen_meanwhile_replace_those_that_are_compared(
     assert found["plain"] == pytest.approx(pim.distance(*EXAMPLES, align=False), abs=1e-5)
 
 
+def test_two_pictures_can_be_dropped_at_once(tab: browser.Page) -> None:
+    tab.run(f"{RESULT}.hidden = true")
+    files = [f"new File([Uint8Array.from({list(path.read_bytes())})], '{path.name}')" for path in EXAMPLES]
+    added = ", ".join(f"data.items.add({file})" for file in files)
+    dropped = "new DragEvent('drop', {bubbles: true, cancelable: true, dataTransfer: data})"
+    tab.run(f"var data = new DataTransfer(); {added}; document.body.dispatchEvent({dropped})")
+    tab.wait(f"!{RESULT}.hidden", "dropped pictures are not compared")
+    assert float(tab.run(f"{RESULT}.dataset.plain")) == pytest.approx(pim.distance(*EXAMPLES, align=False), abs=2e-6)
+
+
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("dark", [False, True])
 def test_nothing_sticks_out_and_the_theme_follows(tab: browser.Page, address: str, width: int, dark: bool) -> None:
