@@ -13,7 +13,11 @@ let job = 0, pictures = null;
 
 slots.forEach((slot, side) => {
   const input = slot.querySelector("input");
-  input.addEventListener("change", () => input.files.length && take([...input.files], side));
+  input.addEventListener("change", () => {
+    const chosen = [...input.files];
+    input.value = ""; // so that the same file can be chosen again, after another was dropped
+    if (chosen.length) take(chosen, side);
+  });
   for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) slot.addEventListener(kind, () => slot.classList.toggle("over", kind.startsWith("dragen") || kind === "dragover"));
 });
 addEventListener("dragover", (event) => event.preventDefault());
