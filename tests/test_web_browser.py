@@ -121,7 +121,7 @@ def test_the_distance_is_that_of_the_package(tab: browser.Page, tmp_path: Path, 
 
 @pytest.mark.parametrize(
     ("motion", "tone"),
-    [((3.4, -2.3), 0.7), ((4, 1.2, 0.02, 1.03), 1), ((0, 0), 0.6)],
+    [((3.4, -2.3), 0.7), ((4, 1.2, 0.02, 1.03), 1.3), ((0, 0), 0.6)],
 )
 def test_displacement_tone_and_value_are_those_of_the_package(
     tab: browser.Page, tmp_path: Path, motion: tuple[float, ...], tone: float
