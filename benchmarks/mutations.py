@@ -50,9 +50,15 @@ class Mutation(NamedTuple):
 
 PREPARATION = "tests/test_preparation.py"
 STATISTICS = "tests/test_correlation.py"
+BROWSER = "tests/test_web_browser.py"
 COLOUR = "tests/opening/test_colour.py"
 CORRUPTIONS = "tests/test_corruptions.py"
 MUTATIONS = (
+    # The page in the browser
+    Mutation(
+        "pim/web/page/score.js", "HALO = 112", "HALO = 16", f"{BROWSER}::test_the_distance_is_that_of_the_package"
+    ),
+    Mutation("pim/web/page/score.js", "charges.more * Math.max", "Math.max", BROWSER),
     # How files become pixels
     Mutation(
         "pim/images/colour.py", "if transfer not in (_SRGB,", "if transfer > 18 and transfer not in (_SRGB,", COLOUR

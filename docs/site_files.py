@@ -7,6 +7,8 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
+from pim.web import runtime
+
 ROOT = Path(__file__).resolve().parents[1]
 SHOWN = (
     "*.md",
@@ -21,11 +23,17 @@ SHOWN = (
     "tests/golden/*.md",
     "*/pretrained/*.md",
     "*/pretrained/*.csv",
+    "pim/web/page/*",
 )
+PAGE = "pim/web/page"
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add them, so that links between documents are those of the repository."""
     for path in sorted({path for pattern in SHOWN for path in ROOT.glob(pattern) if path.is_file()}):
         files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    fetched = runtime.get()
+    beside = {"theme.css": ROOT / "pim/core/look/theme.css"} | {f"runtime/{n}": fetched / n for n in runtime.FILES}
+    for name, path in beside.items():  # what the page in the browser needs
+        files.append(File.generated(config, f"{PAGE}/{name}", abs_src_path=str(path)))
     return files

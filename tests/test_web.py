@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import signal
 import subprocess
 import tarfile
@@ -21,6 +22,7 @@ import export_page
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from lying_server import Plan, serving
 
 import pim
@@ -55,6 +57,11 @@ def test_the_exported_network_gives_the_distances_of_the_metric(
     weights = json.loads((export_page.PAGE / "facts.json").read_text())["bandWeights"]
     value = np.mean([w * np.sqrt(band.mean(dtype=np.float64)) for w, band in zip(weights, bands, strict=True)])
     assert value == pytest.approx(float(metric(*pair)), rel=1e-5), OLD
+
+
+def test_the_version_that_is_fetched_is_the_one_that_is_told() -> None:
+    for path in (ROOT / "docs" / "browser.md", ROOT / "pim" / "cli" / "web.py"):
+        assert set(re.findall(r"onnxruntime-web[@-](\d[\d.]*\d)", path.read_text())) == {runtime.VERSION}, path
 
 
 def package(path: Path, left_out: str = "") -> Path:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from pim.cli import common
+from pim.errors import DataError
 
 EXAMPLES = """\b
 Examples:
@@ -34,17 +35,25 @@ def web(
     Open the printed address on this machine. The browser computes; pictures are not sent anywhere, not even to this
     server. The first start fetches onnxruntime-web from npm, 33 MB, checks it and keeps it in the cache (pim cache).
     """
-    from pim.cli.progress import downloading
-    from pim.web import runtime as onnxruntime
+    from pim.web.runtime import cached
     from pim.web.server import HOST, server
 
-    if (folder := onnxruntime.cached()) is None:
-        with downloading("onnxruntime-web", onnxruntime.SIZE, quiet) as moved:
-            folder = onnxruntime.get(runtime, moved)
-    with server(folder, port) as running:
+    with server(cached() or _fetched(runtime, quiet), port) as running:
         print(f"http://{HOST}:{running.server_address[1]}/", flush=True)
         common.note("Ctrl-C stops", quiet)
         try:
             running.serve_forever()
         except KeyboardInterrupt:
             raise common.Interrupted("stopped") from None
+
+
+def _fetched(package: Path | None, quiet: bool) -> Path:
+    from pim.cli.progress import downloading
+    from pim.web.runtime import SIZE, get
+
+    try:
+        with downloading("onnxruntime-web", SIZE, quiet) as moved:
+            return get(package, moved)
+    except DataError as error:
+        hint = "" if package else "; on a machine without a network use --runtime"
+        raise DataError(f"{error}{hint}") from error

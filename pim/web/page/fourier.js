@@ -5,7 +5,8 @@
 export function correlate(first, second) {
   const { width, height } = first;
   const size = { width: power(1.5 * width), height: power(1.5 * height) };
-  const a = spectrum(first, size), b = spectrum(second, size), product = [new Float64Array(a[0].length), new Float64Array(a[0].length)];
+  const a = spectrum(first, size), b = spectrum(second, size);
+  const product = a.map((part) => new Float64Array(part.length));
   for (let i = 0; i < a[0].length; i++) { // conj(a) b, conjugated: the forward transform then is the inverse one
     product[0][i] = a[0][i] * b[0][i] + a[1][i] * b[1][i];
     product[1][i] = -(a[0][i] * b[1][i] - a[1][i] * b[0][i]);

@@ -10,7 +10,8 @@ export function drawn(map, view, colours) {
   const highest = Math.max(map.data.reduce((most, value) => Math.max(most, value), 0), Number.EPSILON);
   const scale = Math.min(1, LONGEST / Math.max(view.width, view.height));
   const width = Math.max(1, Math.round(view.width * scale)), height = Math.max(1, Math.round(view.height * scale));
-  const [alone, over] = [new ImageData(width, height), new ImageData(width, height)], row = new Float32Array(3 * view.width);
+  const alone = new ImageData(width, height), over = new ImageData(width, height);
+  const row = new Float32Array(3 * view.width);
   const shade = new Float64Array(3);
   for (let y = 0, k = 0; y < height; y++) {
     view.fill(0, Math.min(Math.floor((y + 0.5) / scale), view.height - 1), view.width, 1, row);

@@ -2,7 +2,8 @@
 
 import { describe, place } from "./words.js";
 
-const SHOWN = [["JPEG quality {}", 90, "JPEG 90"], ["JPEG quality {}", 50, "50"], ["JPEG quality {}", 20, "20"], ["JPEG quality {}", 5, "5"], ["another photograph", null, "another photograph"]];
+const JPEG = "JPEG quality {}", OTHER = "another photograph";
+const SHOWN = [[JPEG, 90, "JPEG 90"], [JPEG, 50, "50"], [JPEG, 20, "20"], [JPEG, 5, "5"], [OTHER, null, OTHER]];
 const FIRST = 0.03, LAST = 1.4; // ends of the ruler, whose steps are even in the logarithm
 
 const $ = (id) => document.getElementById(id);
@@ -13,8 +14,14 @@ let job = 0, pictures = null;
 
 slots.forEach((slot, side) => {
   const input = slot.querySelector("input");
-  input.addEventListener("change", () => input.files.length && take([...input.files], side));
-  for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) slot.addEventListener(kind, () => slot.classList.toggle("over", kind.startsWith("dragen") || kind === "dragover"));
+  input.addEventListener("change", () => {
+    const chosen = [...input.files];
+    input.value = ""; // so that the same file can be chosen again, after another was dropped
+    if (chosen.length) take(chosen, side);
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    slot.addEventListener(kind, () => slot.classList.toggle("over", kind === "dragover"));
+  }
 });
 addEventListener("dragover", (event) => event.preventDefault());
 addEventListener("drop", (event) => {
@@ -64,16 +71,19 @@ function say(text, refused = false) {
 }
 
 function report({ value, plain, change, displacement, compared }) {
+  $("result").hidden = false; // before it is filled, so that it is read out
   $("value").textContent = number(value);
   $("meaning").textContent = value ? place(value, facts.ruler) : "identical";
-  const words = change ? `${describe(change)}; what is left: ${number(change.left)}. As the pictures lie: ${number(plain)}.` : "";
-  $("change").textContent = words || "Neither displaced nor of another tone.";
+  $("change").textContent = change
+    ? `Found: ${describe(change)}; what is left: ${number(change.left)}. As the pictures lie: ${number(plain)}.`
+    : "Neither displaced nor of another tone.";
   const back = [compared.aligned && "displacement", compared.toned && "tone"].filter(Boolean).join(" and ");
-  $("caption").textContent = `Where they differ${back && `, with ${back} taken back`}. The mean of the map is ${number(compared.left)}.`;
+  const where = `Where they differ${back && `, with ${back} taken back`}.`;
+  $("caption").textContent = `${where} The mean of the map is ${number(compared.left)}.`;
   $("highest").textContent = number(compared.highest);
   $("ruler").replaceChildren(...SHOWN.map(mark), needle(value));
-  Object.assign($("result").dataset, { value, plain, left: change?.left ?? value, mean: compared.mean, displacement: JSON.stringify(displacement) });
-  $("result").hidden = false;
+  const told = { value, plain, left: change?.left ?? value, mean: compared.mean };
+  Object.assign($("result").dataset, told, { displacement: JSON.stringify(displacement) }); // all digits
   say("");
   draw();
 }
@@ -102,5 +112,6 @@ function at(element, value) {
 function draw() {
   const picture = pictures[Number($("over").checked)], canvas = $("map");
   [canvas.width, canvas.height] = [picture.width, picture.height];
+  canvas.style.maxWidth = `${2 * picture.width}px`;
   canvas.getContext("2d").drawImage(picture, 0, 0);
 }

@@ -15,7 +15,8 @@ export async function open(file) {
   }
   const { width, height } = bitmap;
   if (width * height > MOST) {
-    throw new Refused(`${file.name} has ${Math.round(width * height / 1e6)} megapixels; this page takes ${MOST / 1e6}. Use pim score.`);
+    const size = `${Math.round(width * height / 1e6)} megapixels`;
+    throw new Refused(`${file.name} has ${size}; this page takes ${MOST / 1e6}. Use pim score.`);
   }
   const data = new Uint8ClampedArray(4 * width * height);
   for (let top = 0; top < height; top += STRIP) {
@@ -27,7 +28,8 @@ export async function open(file) {
   bitmap.close();
   for (let i = 3; i < data.length; i += 4) {
     if (data[i] < 255) {
-      throw new Refused(`${file.name} has transparent pixels, whose look depends on what is behind them. Save it without, or use pim score --background white.`);
+      const why = "has transparent pixels, whose look depends on what is behind them";
+      throw new Refused(`${file.name} ${why}. Save it without, or use pim score --background white.`);
     }
   }
   return { width, height, channels: 3, step: 4, data };
@@ -45,7 +47,9 @@ export function canvasIsHonest() {
 /** The luma of a picture, {width, height, channels, step, data}, in [0, 1]. */
 export function gray({ width, height, data }) {
   const luma = new Float32Array(width * height);
-  for (let i = 0; i < luma.length; i++) luma[i] = (0.299 * data[4 * i] + 0.587 * data[4 * i + 1] + 0.114 * data[4 * i + 2]) / 255;
+  for (let i = 0, k = 0; i < luma.length; i++, k += 4) {
+    luma[i] = (0.299 * data[k] + 0.587 * data[k + 1] + 0.114 * data[k + 2]) / 255;
+  }
   return { width, height, channels: 1, step: 1, data: luma };
 }
 
@@ -106,8 +110,9 @@ function kernel(t, to) {
 export function linear({ data, width, height }, x, y) {
   x = Math.min(Math.max(x, 0), width - 1);
   y = Math.min(Math.max(y, 0), height - 1);
-  const left = Math.floor(x), top = Math.floor(y), right = Math.min(left + 1, width - 1), bottom = Math.min(top + 1, height - 1);
-  const upper = data[top * width + left] + (x - left) * (data[top * width + right] - data[top * width + left]);
-  const lower = data[bottom * width + left] + (x - left) * (data[bottom * width + right] - data[bottom * width + left]);
+  const left = Math.floor(x), top = Math.floor(y), at = top * width + left;
+  const across = left < width - 1 ? 1 : 0, down = top < height - 1 ? width : 0;
+  const upper = data[at] + (x - left) * (data[at + across] - data[at]);
+  const lower = data[at + down] + (x - left) * (data[at + down + across] - data[at + down]);
   return upper + (y - top) * (lower - upper);
 }

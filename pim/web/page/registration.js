@@ -15,7 +15,7 @@ export function register(reference, distorted) {
   const size = { width: reference.width, height: reference.height };
   const first = copies(reference), second = copies(distorted);
   const here = step(analyse(first.images[0], first.lattices[0]), second.images[0], NONE);
-  if (meanLength(then(here.motion, NONE), size) < STILL && here.correlation >= SAME) return displacement(NONE, size, false);
+  if (meanLength(here.motion, size) < STILL && here.correlation >= SAME) return displacement(NONE, size, false);
   const warp = polish(smooth(reference), smooth(distorted), search(first, second));
   return believed(first, second, warp) ? displacement(warp, size, true) : displacement(NONE, size, false);
 }
@@ -99,16 +99,19 @@ function smooth(image) {
     const row = y * width;
     return (data[row + Math.max(x - 1, 0)] + 2 * data[row + x] + data[row + Math.min(x + 1, width - 1)]) / 4;
   }).data;
-  return made(width, height, (x, y) =>
-    (wide[Math.max(y - 1, 0) * width + x] + 2 * wide[y * width + x] + wide[Math.min(y + 1, height - 1) * width + x]) / 4);
+  return made(width, height, (x, y) => {
+    const above = Math.max(y - 1, 0) * width, below = Math.min(y + 1, height - 1) * width;
+    return (wide[above + x] + 2 * wide[y * width + x] + wide[below + x]) / 4;
+  });
 }
 
 /** The mean of what lies within `reach` pixels along both axes and inside the image. */
 function boxMean({ width, height, data }, reach) {
   return made(width, height, (x, y) => {
     let sum = 0, count = 0;
-    for (let j = Math.max(y - reach, 0); j <= Math.min(y + reach, height - 1); j++) {
-      for (let i = Math.max(x - reach, 0); i <= Math.min(x + reach, width - 1); i++, count++) sum += data[j * width + i];
+    const right = Math.min(x + reach, width - 1), bottom = Math.min(y + reach, height - 1);
+    for (let j = Math.max(y - reach, 0); j <= bottom; j++) {
+      for (let i = Math.max(x - reach, 0); i <= right; i++, count++) sum += data[j * width + i];
     }
     return sum / count;
   });
@@ -118,7 +121,8 @@ function boxMean({ width, height, data }, reach) {
 function details({ images, surround }, level) {
   const { width, height, data } = images.at(level);
   const across = surround.width / width, down = surround.height / height;
-  return made(width, height, (x, y) => data[y * width + x] - linear(surround, (x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5));
+  const around = (x, y) => linear(surround, (x + 0.5) * across - 0.5, (y + 0.5) * down - 0.5);
+  return made(width, height, (x, y) => data[y * width + x] - around(x, y));
 }
 
 /** Call with the index of every position of a lattice, where it lies in the copy, and where a warp takes it there. */
@@ -173,7 +177,8 @@ function step(known, distorted, warp, read = linear) {
 function ascend(spread) {
   const tiny = Number.MIN_VALUE, changes = [2, 3, 4, 5];
   const ridge = changes.reduce((sum, i) => sum + spread(i, i), 0) / 4 * 1e-6 + tiny;
-  const table = changes.map((i) => [...changes.map((j) => spread(i, j) + (i === j ? ridge : 0)), spread(i, 1), spread(i, 6)]);
+  const row = (i) => changes.map((j) => spread(i, j) + (i === j ? ridge : 0));
+  const table = changes.map((i) => [...row(i), spread(i, 1), spread(i, 6)]);
   solve(table);
   const fitted = (k) => changes.reduce((sum, i, n) => sum + spread(1, i) * table[n][k], 0);
   const over = spread(1, 1) - fitted(4), under = spread(1, 6) - fitted(5);
@@ -226,7 +231,8 @@ function likely(reference, distorted, lattice) {
   const found = [];
   for (const zoom of ZOOMS) {
     for (const degrees of TURNS) {
-      const angle = degrees * Math.PI / 180, turned = { a: zoom * Math.cos(angle), b: zoom * Math.sin(angle), x: 0, y: 0 };
+      const angle = degrees * Math.PI / 180;
+      const turned = { a: zoom * Math.cos(angle), b: zoom * Math.sin(angle), x: 0, y: 0 };
       const image = made(reference.width, reference.height, () => 0);
       walk(lattice, turned, (i, u, v, px, py, inside) => { if (inside) image.data[i] = linear(distorted, px, py); });
       const { peak, x, y } = correlate(reference, image);

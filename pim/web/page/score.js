@@ -17,8 +17,10 @@ export async function score(measure, reference, distorted, facts, told) {
   const displacement = register(gray(reference), gray(distorted));
   const stages = [{ reference: cut(reference), distorted: cut(distorted), cost: 0 }];
   if (displacement.found) stages.push(overlay(reference, distorted, displacement, facts));
-  const last = stages.at(-1), tone = Math.min(last.reference.width, last.reference.height) < 8 ? null : registerTone(last.reference, last.distorted);
-  if (tone) stages.push({ ...last, distorted: takeBack(last.distorted, tone), tone, cost: last.cost + costOf(tone, facts) });
+  const last = stages.at(-1), tone = registerTone(last.reference, last.distorted);
+  if (tone) {
+    stages.push({ ...last, distorted: takeBack(last.distorted, tone), tone, cost: last.cost + costOf(tone, facts) });
+  }
   const tried = stages.filter(({ reference: { width, height } }) => Math.min(width, height) >= facts.smallest);
   for (const [i, stage] of tried.entries()) {
     stage.bands = await divergences(measure, stage, (share) => told("comparing", (i + share) / tried.length));
@@ -33,7 +35,8 @@ export async function score(measure, reference, distorted, facts, told) {
 
 function costOf({ contrast, brightness }, { unit, charges }) {
   const change = Math.log(contrast), by = Math.max(-change, 0) + charges.more * Math.max(change, 0);
-  return unit * (charges.contrast * by + charges.brightness * brightness.reduce((sum, value) => sum + Math.abs(value), 0) / 3);
+  const light = brightness.reduce((sum, value) => sum + Math.abs(value), 0) / 3;
+  return unit * (charges.contrast * by + charges.brightness * light);
 }
 
 /** Lay the distorted picture on its reference, and cut both to the largest rectangle that both show. */
@@ -62,8 +65,8 @@ function largest(width, height, inside) {
   let best = [0, 0, 0, 0], most = 0;
   for (const [left, top, bottom] of columns) {
     for (const [right, high, low] of columns) {
-      const area = (right + 1 - left) * (Math.min(bottom, low) - Math.max(top, high));
-      if (right >= left && area > most) [best, most] = [[left, right + 1, Math.max(top, high), Math.min(bottom, low)], area];
+      const upper = Math.max(top, high), lower = Math.min(bottom, low), area = (right + 1 - left) * (lower - upper);
+      if (right >= left && area > most) [best, most] = [[left, right + 1, upper, lower], area];
     }
   }
   return best;
@@ -121,12 +124,11 @@ export function mapOf(bands, weights) {
 
 /** Means of 3 x 3 positions; the border is continued. */
 function boxes({ width, height, data }) {
-  const to = new Float32Array(data.length), near = [-1, 0, 1];
+  const to = new Float32Array(data.length), near = (at, side) => [Math.max(at - 1, 0), at, Math.min(at + 1, side - 1)];
   for (let y = 0; y < height; y++) {
+    const rows = near(y, height);
     for (let x = 0; x < width; x++) {
-      for (const j of near) for (const i of near) {
-        to[y * width + x] += data[Math.min(Math.max(y + j, 0), height - 1) * width + Math.min(Math.max(x + i, 0), width - 1)] / 9;
-      }
+      for (const column of near(x, width)) for (const row of rows) to[y * width + x] += data[row * width + column] / 9;
     }
   }
   return { width, height, data: to };

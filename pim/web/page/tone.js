@@ -3,8 +3,9 @@
 const BLOCK = 8, ROUNDS = 6, LIMITS = [0.25, 4], LEFT = 0.3, CONTRAST = 0.02, BRIGHTNESS = 0.004, TINY = 1e-6;
 const COLOURS = [0, 1, 2];
 
-/** Find the change of tone between two views of one size; null if none explains the pair. */
+/** Find the change of tone between two views of one size; null if none explains the pair, or they hold no block. */
 export function registerTone(reference, distorted) {
+  if (Math.min(reference.width, reference.height) < BLOCK) return null;
   const a = means(reference), b = means(distorted);
   const { gain, explained } = fit(a.blocks, b.blocks);
   const brightness = COLOURS.map((c) => b.mean[c] - a.mean[c]);
@@ -27,7 +28,8 @@ export function takeBack(view, { contrast, brightness, mean }) {
 
 /** The mean of each colour, and the means of all whole blocks. */
 function means({ width, height, fill }) {
-  const columns = Math.floor(width / BLOCK), rows = Math.floor(height / BLOCK), strip = new Float32Array(3 * width * BLOCK);
+  const columns = Math.floor(width / BLOCK), rows = Math.floor(height / BLOCK);
+  const strip = new Float32Array(3 * width * BLOCK);
   const blocks = COLOURS.map(() => new Float64Array(columns * rows)), sums = [0, 0, 0];
   for (let row = 0; row * BLOCK < height; row++) {
     const high = Math.min(BLOCK, height - row * BLOCK);

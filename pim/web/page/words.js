@@ -41,10 +41,12 @@ export function describe({ displacement, tone }) {
 }
 
 function describePlace(found) {
-  const [right, down, turn, zoom] = [found.x, found.y, found.turn, found.zoom].map((number) => Number(number.toFixed(1)));
+  const rounded = (number) => Number(number.toFixed(1));
+  const [right, down, turn, zoom] = [found.x, found.y, found.turn, found.zoom].map(rounded);
   const ways = [[right, right > 0 ? "right" : "left"], [down, down > 0 ? "down" : "up"]].filter(([length]) => length);
+  const shift = ways.map(([length, way]) => `${Math.abs(length).toFixed(1)} px ${way}`).join(" and ");
   const parts = [
-    ways.length && `shifted by ${ways.map(([length, way]) => `${Math.abs(length).toFixed(1)} px ${way}`).join(" and ")}`,
+    shift && `shifted by ${shift}`,
     turn && `turned by ${Math.abs(turn).toFixed(1)} degrees ${turn > 0 ? "" : "counter"}clockwise`,
     zoom && `${Math.abs(zoom).toFixed(1)} % ${zoom > 0 ? "larger" : "smaller"}`,
   ].filter(Boolean);

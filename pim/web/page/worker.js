@@ -8,6 +8,9 @@ import { mapOf, score } from "./score.js";
 ort.env.wasm.numThreads = 1;
 ort.env.wasm.wasmPaths = new URL("./runtime/", import.meta.url).href;
 
+const DISTURBED = "This browser disturbs the pixels that a page reads, as a protection against tracking. "
+  + "Allow this page to read the canvas, or use another browser.";
+
 class Outdated extends Error {} // other pictures have been chosen
 let latest, ready;
 
@@ -31,11 +34,12 @@ async function compare({ job, files }) {
   await told("loading the metric");
   const { facts, measure } = await (ready ??= load());
   await told("opening the pictures");
-  if (!canvasIsHonest()) throw new Refused("This browser disturbs the pixels that a page reads, as a protection against tracking. Allow it canvas access for this page, or use another browser.");
+  if (!canvasIsHonest()) throw new Refused(DISTURBED);
   const [reference, distorted] = [await open(files[0]), await open(files[1])];
-  const size = ({ width, height }) => `${width} × ${height}`;
+  const size = ({ width, height }) => `${width}\u00a0×\u00a0${height}`;
   if (size(reference) !== size(distorted)) {
-    throw new Refused(`The pictures have different sizes, ${size(reference)} and ${size(distorted)} pixels. Both must show the same at the same size.`);
+    const sizes = `${size(reference)} and ${size(distorted)} pixels`;
+    throw new Refused(`The pictures have different sizes, ${sizes}. Both must show the same at the same size.`);
   }
   if (Math.min(reference.width, reference.height) < facts.smallest) {
     throw new Refused(`The pictures have ${size(reference)} pixels; each side must have ${facts.smallest} or more.`);
