@@ -26,6 +26,7 @@ from pim.scoring.pictures import FilePicture, Reading
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
+    from pim.eval.run import Advance
     from pim.scoring.engine import Score
     from pim.scoring.pairs import Pair, Pairs
 
@@ -69,7 +70,7 @@ class Table:
         except OSError as error:
             raise PimError(f"cannot write {self.folder}: {error.strerror or error}") from error
 
-    def missing(self, batch_size: int, advance: common.Advance) -> Iterator[Part[Pair]]:
+    def missing(self, batch_size: int, advance: Advance) -> Iterator[Part[Pair]]:
         """Give the parts that are not there, and count the pairs of the others.
 
         Raises:
@@ -146,16 +147,16 @@ def score_in_parts(table: Table, work: Work, limit: Limit, quiet: bool) -> bool:
         UsageError: if the table holds something else, another process makes it, or a metric cannot be used at all.
         PimError: if it cannot be written, or Ray gives up.
     """
-    total, done = len(table.chosen.items), 0
-    with common.alone_with(table.target), common.progress("score", total, quiet=quiet) as advance:
-        try:
-            with closing(_computed(table, table.missing(work.batch_size, advance), work)) as found:
-                for number, scores in found:
-                    table.write(number, scores)
-                    done += len(scores)
-                    advance(len(scores))
-        except KeyboardInterrupt:
-            raise common.Interrupted(f"stopped; {done} pairs more are kept, and the same command goes on") from None
+    total = len(table.chosen.items)
+    with (
+        common.alone_with(table.target),
+        common.stoppable(f"all finished parts are kept in {table.folder}"),
+        common.progress("score", total, quiet=quiet) as advance,
+        closing(_computed(table, table.missing(work.batch_size, advance), work)) as found,
+    ):
+        for number, scores in found:
+            table.write(number, scores)
+            advance(len(scores))
         table.finish()
     tally = Tally(total, quiet)
     for pair, scored in table.rows():

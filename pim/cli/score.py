@@ -121,6 +121,7 @@ def score(
         opening, place = common.open_options(background, frame, max_pixels), common.chosen_device(device)
         useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
         asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
+        useless |= {"--fail-above": fail_above is not None, "--engine ray": engine == "ray", "--actors": bool(actors)}
         check_videos(paths, asked, {**useless, "--background": background, "--frame": frame})
         if score_videos(paths, common.load_metrics(metric, device, align), Settings(opening, resize, place), asked):
             raise typer.Exit(1)
