@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ from timing import report, setting
 ROOT = Path(__file__).resolve().parents[1]
 START = 100  # pairs of the run that is taken off
 TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a command came to."""
+
+    code: int
+    seconds: float
+    cpu: float  # seconds of all its processes
+    driver: float  # seconds of CPU of the first one alone
+    memory: float  # MiB of the first one, at most
 
 
 class Command:
@@ -49,17 +61,23 @@ class Command:
             cwd=table.parent,
             env={**os.environ, "RAY_ADDRESS": "local", "PYTHONPATH": paths, **marked, **environment},
         )
-        self.began, self._used = time.perf_counter(), dict[int, float]()
+        self.began = time.perf_counter()
 
-    def wait(self) -> tuple[int, float, float]:
-        """Exit code, seconds of the clock, and of CPU up to half a second before the end."""
+    def wait(self) -> Used:
+        """Wait for the end; CPU and memory are those up to half a second before."""
+        used, driver, memory = dict[int, float](), 0.0, 0.0
         while self.process.poll() is None:
             for pid in self.processes():
-                with suppress(OSError):
+                with suppress(OSError, IndexError):
                     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-                    self._used[pid] = (int(fields[11]) + int(fields[12])) / TICK
+                    used[pid] = (int(fields[11]) + int(fields[12])) / TICK
+                    if pid == self.process.pid:
+                        driver = used[pid]
+                        peak = Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]
+                        memory = int(peak) / 1024
             time.sleep(0.5)
-        return self.process.returncode, time.perf_counter() - self.began, sum(self._used.values())
+        seconds = time.perf_counter() - self.began
+        return Used(self.process.returncode, seconds, sum(used.values()), driver, memory)
 
     def processes(self, name: str = "") -> list[int]:
         """The processes that this command has started, and itself; of those only some by what they are called."""
@@ -99,20 +117,25 @@ def killed(table: Path, output: Path, at: Sequence[int], *options: str, **enviro
     last = Command(table, output, "--engine", "ray", *options, **environment)
     there = len(list(last.parts.glob("part-*")))
     last.kill_after(there + 1, lambda: last.processes("MapWorker")[0])
-    code, _, _ = last.wait()
-    return {**found, f"parts at start {len(at) + 1}": there, "exit code": code}
+    return {**found, f"parts at start {len(at) + 1}": there, "exit code": last.wait().code}
 
 
 def timed(table: Path, start: Path, output: Path, *options: str) -> dict[str, float]:
     """Seconds of a run, without those of one of few pairs."""
-    (_, start_s, start_cpu), (code, whole_s, whole_cpu) = (
+    few, all_ = (
         Command(pairs, output.with_name(f"{pairs.stem}-{output.name}"), *options).wait() for pairs in (start, table)
     )
-    if code:
-        raise SystemExit(f"pim score {' '.join(options)} ended with {code}")
+    if all_.code:
+        raise SystemExit(f"pim score {' '.join(options)} ended with {all_.code}")
     pairs = len(pd.read_csv(table)) - len(pd.read_csv(start))
-    each, cpu = 1000 * (whole_s - start_s) / pairs, 1000 * (whole_cpu - start_cpu) / pairs
-    return {"start s": start_s, "start CPU s": start_cpu, "ms per pair": each, "CPU ms per pair": cpu}
+    return {
+        "start s": few.seconds,
+        "start CPU s": few.cpu,
+        "ms per pair": 1000 * (all_.seconds - few.seconds) / pairs,
+        "CPU ms per pair": 1000 * (all_.cpu - few.cpu) / pairs,
+        "of these in the driver": 1000 * (all_.driver - few.driver) / pairs,
+        "kB per pair in the driver": 1024 * (all_.memory - few.memory) / pairs,
+    }
 
 
 def main() -> None:

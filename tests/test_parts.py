@@ -169,6 +169,16 @@ def test_a_driver_and_an_actor_are_killed_and_the_table_is_that_of_one_process(
     assert rows_of("ray.parquet") == rows_of("local.parquet")
 
 
+@pytest.mark.slow
+def test_what_a_pair_costs_is_counted_without_the_start(table: Path, tmp_path: Path) -> None:
+    Path("d70.png").write_bytes(Path("d71.png").read_bytes())
+    pd.read_csv(table)[:10].to_csv("start.csv", index=False)
+    found = many_pairs.timed(table, tmp_path / "start.csv", tmp_path / "out.parquet", "-m", "psnr")
+    assert found["start s"] > 0
+    assert 0 < found["start CPU s"] < 100
+    assert len(rows_of("pairs-out.parquet")) == 130
+
+
 FROM_PYTHON = """
 import sys, pim
 pairs = [("r0.png", f"d{number}.png") for number in range(130)]
