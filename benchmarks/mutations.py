@@ -170,9 +170,9 @@ MUTATIONS = (
         "tests/test_analysis.py",
     ),
     # What keeps results honest
-    Mutation("eval/fingerprint.py", '"core", "images"', '"core"', "tests/test_fingerprint.py"),
-    Mutation("eval/fingerprint.py", '"datasets", "eval")', '"datasets")', "tests/test_fingerprint.py"),
-    Mutation("eval/fingerprint.py", "+ path.read_bytes()", "", "tests/test_fingerprint.py"),
+    Mutation("pim/scoring/fingerprint.py", '"core", "images"', '"core"', "tests/test_fingerprint.py"),
+    Mutation("pim/scoring/fingerprint.py", '"datasets", "eval")', '"datasets")', "tests/test_fingerprint.py"),
+    Mutation("pim/scoring/fingerprint.py", "+ path.read_bytes()", "", "tests/test_fingerprint.py"),
     Mutation(
         "eval/run.py",
         "places[i * len(places) // CHECKED_ROWS]",

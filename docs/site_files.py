@@ -18,6 +18,7 @@ SHOWN = (
     "docs/*.md",
     "docs/images/*",
     "examples/*",
+    "examples/screenshots/*",
     "benchmarks/*.md",
     "benchmarks/results/*",
     "tests/golden/*.md",

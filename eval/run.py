@@ -18,11 +18,11 @@ import numpy as np
 
 from pim.core.metric import Metric
 from pim.errors import PimError
-from pim.eval.fingerprint import describe, digest
 from pim.eval.judgements import PlannedPair
 from pim.eval.scoring import Engine, InThisProcess, Job, Scored, waves
 from pim.eval.store import Score, Store
 from pim.images.opener import Decoding, OpenOptions
+from pim.scoring.fingerprint import describe, digest
 from pim.scoring.pictures import Picture
 
 COMMIT_ROWS = 512

@@ -20,12 +20,12 @@ from pim.core.metric import Metric
 from pim.errors import DataError
 from pim.eval import tables
 from pim.eval.analysis import Analysis, AnalysisOptions, MetricValues, analyse
-from pim.eval.fingerprint import describe, digest, versions
 from pim.eval.judgements import About, Judgement, Plan
 from pim.eval.rated import from_json
 from pim.eval.run import RunOptions, Watch, score
 from pim.eval.scoring import Engine
 from pim.eval.store import Store, StoredRun, reading, writing
+from pim.scoring.fingerprint import describe, digest, versions
 
 REQUEST, SUMMARY = "run.json", "summary.json"
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pim.core.metric import Metric as Metric
     from pim.eval.evaluate import evaluate as evaluate
     from pim.eval.rated import RatedSet as RatedSet
+    from pim.hub import from_pretrained as from_pretrained
+    from pim.hub import push_to_hub as push_to_hub
     from pim.images.opener import OpenOptions as OpenOptions
     from pim.images.opener import open_image as open_image
     from pim.metrics.registry import list_metrics as list_metrics
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pim.scoring.accumulator import Accumulator as Accumulator
     from pim.scoring.distance import distance as distance
     from pim.scoring.engine import score as score
+    from pim.scoring.torchmetric import TorchMetric as TorchMetric
     from pim.scoring.video import VideoScore as VideoScore
     from pim.scoring.video import score_video as score_video
 
@@ -38,6 +41,7 @@ else:
         "train": "pim.pim.training.loop",
         "TrainSettings": "pim.pim.training.settings",
         "distance": "pim.scoring.distance",
+        "from_pretrained": "pim.hub",
         "list_metrics": "pim.metrics.registry",
         "load": "pim.metrics.registry",
         "loss": "pim.loss",
@@ -46,9 +50,11 @@ else:
         "OpenOptions": "pim.images.opener",
         "PIM": "pim.pim.model",
         "PIMConfig": "pim.pim.networks",
+        "push_to_hub": "pim.hub",
         "score": "pim.scoring.engine",
         "score_video": "pim.scoring.video",
         "VideoScore": "pim.scoring.video",
+        "TorchMetric": "pim.scoring.torchmetric",
     }
 
     __all__ = sorted(_HOMES)

@@ -13,10 +13,10 @@ import torch
 from eval_toys import MeanAbsolute
 
 from pim.core.metric import Metric
-from pim.eval import fingerprint
-from pim.eval.fingerprint import describe, digest
 from pim.images.opener import OpenOptions
 from pim.metrics import custom
+from pim.scoring import fingerprint
+from pim.scoring.fingerprint import describe, digest
 
 PLAIN = OpenOptions()
 
@@ -58,7 +58,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from pim.eval import fingerprint
+from pim.scoring import fingerprint
 from pim.images.opener import OpenOptions
 from pim.metrics.classics import PSNR
 

@@ -21,13 +21,14 @@ from eval_toys import MeanAbsolute, make_plan, make_toy
 
 from pim.core.metric import Metric
 from pim.errors import PimError, UsageError
-from pim.eval.fingerprint import describe
 from pim.eval.judgements import PlannedPair
-from pim.eval.ray_engine import Actor, Answer, pieces
+from pim.eval.ray_engine import JobActor, pieces
 from pim.eval.run import RunOptions, recurring, score
 from pim.eval.scoring import InThisProcess, Job, Scored, waves
 from pim.eval.store import reading, writing
 from pim.images.opener import OpenOptions
+from pim.scoring.fingerprint import describe
+from pim.scoring.pictures import Reading
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 
@@ -96,9 +97,9 @@ def _ignore(count: int = 1, note: str = "") -> None:
     """Progress that nobody looks at."""
 
 
-def asked(metric: Metric, job: Job, **changed: object) -> Answer:
+def asked(metric: Metric, job: Job, **changed: object) -> object:
     expected = describe(metric, job.device, job.opening) | changed
-    (answer,) = Actor([metric], [expected], workers=0)({"job": [job]})["answer"]
+    (answer,) = JobActor([metric], [expected], job.device, Reading(workers=0))({"question": [job]})["answer"]
     return answer
 
 

@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, chosen_format, keep_inputs, one_line
+from pim.cli.common import EXIT_INTERRUPTED, HELP_OPTIONS, Interrupted, chosen_format, in_parts, keep_inputs, one_line
 from pim.errors import PimError
 
 # What each command is, as `module:function` or, for a group, `module:app`; imported when it is called.
@@ -144,7 +144,9 @@ def _keeping_inputs(command: Any) -> Any:
             if isinstance(values.get(name), Path):
                 keep_inputs(values[name], inputs)
         if {"form", "target"} <= values.keys():
-            chosen_format(values["form"], values["target"])
+            asked = values["form"], values["target"]
+            if command.name != "score" or not in_parts(*asked):
+                chosen_format(*asked)
         return perform(**values)
 
     command.callback = kept

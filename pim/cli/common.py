@@ -88,6 +88,21 @@ SaveAligned = Annotated[
         help="Save both pictures as they were compared, where displacement or tone was taken back.",
     ),
 ]
+EngineName = Literal["local", "ray"]
+Engine = Annotated[
+    EngineName,
+    typer.Option("--engine", help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray])."),
+]
+Actors = Annotated[
+    int | None,
+    typer.Option(
+        "--actors",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",
+    ),
+]
 Images = Annotated[Path | None, typer.Option("--images", metavar="DIR", help="Where paths of a table start.")]
 Direction = Annotated[
     bool | None, typer.Option("--higher-is-better/--lower-is-better", help="What the scores of a table mean.")
@@ -128,6 +143,11 @@ def chosen_format(wanted: FormatName | None, output: Path | None) -> FormatName:
     return endings[ending]
 
 
+def in_parts(wanted: FormatName | None, output: Path | None) -> bool:
+    """Whether an output of `pim score` is a table in parts, by its name; see `pim.cli.parts`."""
+    return wanted is None and output is not None and output.suffix.lower() == ".parquet"
+
+
 def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
     """Refuse to write over an input, or over what stands beside one, or a file that is there in a folder of inputs.
 
@@ -139,6 +159,8 @@ def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
     if output is None:
         return
     written = [path for path in (output, *map(output.with_suffix, BESIDE)) if output.name and path.is_file()]
+    if not written:
+        return
     for name in map(Path, inputs):
         beside = [name.with_suffix(".json")] if name.suffix.lower() in TABLES else []
         given = [path for path in (name, *beside) if path.is_file()]
@@ -180,6 +202,18 @@ def load_metrics(names: Sequence[str] | None, device: DeviceName, align: bool | 
     from pim.scoring.engine import load_metrics as load
 
     return load(wanted, chosen_device(device), align)
+
+
+def devices(name: DeviceName, engine: EngineName, actors: int | None) -> tuple[DeviceName, str]:
+    """Choose where metrics are loaded, and where they compute: with Ray on a device of the actors.
+
+    Raises:
+        UsageError: if this machine computes and the device is not there, or a number of actors is given to it.
+    """
+    if engine == "local" and actors is not None:
+        raise UsageError("--actors is for --engine ray; --workers is how many threads open pictures here")
+    far = engine == "ray" and name != "auto"  # this machine need not have it
+    return ("cpu", name) if far else (name, chosen_device(name))
 
 
 def chosen_device(name: DeviceName) -> str:

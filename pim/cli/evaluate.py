@@ -13,7 +13,6 @@ import typer
 
 from pim.cli import common
 from pim.cli.common import csv_table, destination, one_line, progress
-from pim.errors import UsageError
 
 if TYPE_CHECKING:
     from pim.eval.analysis import MetricValues
@@ -32,7 +31,6 @@ Examples:
 
 FAILURES_SHOWN = 20
 
-EngineName = Literal["local", "ray"]
 Name = Literal["bapps", "tid2013", "imagenet-c", "kadid10k", "csiq", "live", "pipal", "table", "run"]
 
 
@@ -95,17 +93,8 @@ def evaluate(
     device: common.Device = "auto",
     batch_size: common.BatchSize = 32,
     workers: common.Workers = 2,
-    engine: Annotated[
-        EngineName, typer.Option(help="Who computes: this process, or the actors of a Ray cluster (pim-metric[ray]).")
-    ] = "local",
-    actors: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="With --engine ray: how many; by default one for each CPU, or each GPU, of the cluster.",
-        ),
-    ] = None,
+    engine: common.Engine = "local",
+    actors: common.Actors = None,
     seed: common.Seed = 20240229,
     quiet: common.Quiet = False,
 ) -> None:
@@ -142,9 +131,9 @@ def evaluate(
         prepared=prepared,
         seed=seed,
     )
-    far = engine == "ray" and device != "auto"  # the device is one of the actors'; this machine need not have it
+    here, there = common.devices(device, engine, actors)
     run_options = RunOptions(
-        device=device if far else common.chosen_device(device),
+        device=there,
         opening=common.open_options(background, None, max_pixels),
         batch_size=batch_size,
         workers=workers,
@@ -153,7 +142,7 @@ def evaluate(
         verify=verify,
     )
     with _chosen_engine(engine, actors, workers) as chosen:
-        metrics = common.load_metrics(metric, "cpu" if far else device, align)
+        metrics = common.load_metrics(metric, here, align)
         common.note(f"every value is kept in {folder_of(asked, run)}", quiet)
         with common.stoppable(f"what is done is kept in {folder_of(asked, run)}"):
             result = evaluate_set(
@@ -173,11 +162,9 @@ def evaluate(
 
 
 @contextmanager
-def _chosen_engine(name: EngineName, actors: int | None, workers: int) -> Iterator[Engine]:
+def _chosen_engine(name: common.EngineName, actors: int | None, workers: int) -> Iterator[Engine]:
     """Who computes: this process, or Ray for as long as the block lasts."""
     if name == "local":
-        if actors is not None:
-            raise UsageError("--actors is for --engine ray; --workers is how many threads open pictures here")
         from pim.eval.scoring import InThisProcess
 
         yield InThisProcess(workers)

@@ -6,7 +6,7 @@ import math
 import os
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -79,7 +79,60 @@ class Scored:
         return size, 8 * size / (opened["width"] * opened["height"])
 
 
-class Report:
+class Records:
+    """Makes the record of a pair and a metric.
+
+    Args:
+        form: text, csv (a row of a table) or json.
+        metrics: In the order of the values.
+        settings: How values are computed.
+        chosen: What is scored.
+    """
+
+    rulers: Mapping[str, Ruler] = {}
+
+    def __init__(self, form: str, metrics: Sequence[Metric], settings: Settings, chosen: Pairs) -> None:
+        self.form, self.metrics, self.settings, self.chosen = form, metrics, settings, chosen
+        self.explains = any(metric.explains for metric in metrics)
+        self.keeps_failed = chosen.columns is not None
+
+    def columns(self) -> list[str]:
+        """Name the columns of a table."""
+        changes = CHANGES if self.explains else ()
+        resize = ("resized_from",) if self.settings.resize else ()
+        more = [*(self.chosen.columns or ()), *(SIZES if self.chosen.folders else ()), *(["error"] * self.keeps_failed)]
+        return [*COLUMNS, *changes, *resize, *more]
+
+    def record(self, pair: Pair, scored: Scored, metric: Metric) -> dict[str, Any]:
+        """Make a row of a table, or an object of JSON."""
+        number, change = scored.values.get(metric.name), scored.changes.get(metric.name)
+        cells = (pair.reference, pair.distorted, metric.name, number, metric.lower_is_better)
+        record: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
+        if self.explains and self.form == "csv":
+            record.update(_changes(change))
+        elif metric.explains:
+            record["change"] = change
+        if (place := self._place(scored, metric)) is not None:
+            record["ruler"] = place.as_dict()
+        if self.settings.resize:
+            record["resized_from"] = scored.resized_from
+        record.update(pair.extra)
+        if self.chosen.folders:
+            record.update(zip(SIZES, scored.sizes(pair), strict=True))
+        if metric.name in scored.errors or (self.form == "csv" and self.keeps_failed):
+            record["error"] = scored.errors.get(metric.name)
+        elif self.form == "json" and number == math.inf:
+            record["infinite"] = True
+        return record
+
+    def _place(self, scored: Scored, metric: Metric) -> Place | None:
+        """Where the value lies among known ones, where anybody reads that."""
+        if metric.name not in self.rulers or metric.name not in scored.values:
+            return None
+        return self.rulers[metric.name].place(None if scored.identical else scored.values[metric.name])
+
+
+class Report(Records):
     """Writes scores as they come, in text, CSV or JSON.
 
     Text and CSV need the same memory for any number of pairs; JSON, one object, is written at the end.
@@ -100,26 +153,23 @@ class Report:
         settings: Settings,
         chosen: Pairs,
     ) -> None:
-        self.stream, self.form, self.metrics, self.settings, self.chosen = stream, form, metrics, settings, chosen
+        super().__init__(form, metrics, settings, chosen)
+        self.stream = stream
         self.records: list[dict[str, Any]] = []
         self.decoding: dict[str, dict[str, Any]] = {}
-        self.explains = any(metric.explains for metric in metrics)
-        self.keeps_failed = chosen.columns is not None
-        self.rulers = _rulers(metrics) if form == "json" or (form == "text" and stream.isatty()) else {}
+        if form == "json" or (form == "text" and stream.isatty()):
+            self.rulers = _rulers(metrics)
         if form == "csv":
-            changes = CHANGES if self.explains else ()
-            resize = ("resized_from",) if settings.resize else ()
-            more = [*(chosen.columns or ()), *(SIZES if chosen.folders else ()), *(["error"] * self.keeps_failed)]
-            stream.write(csv_line([*COLUMNS, *changes, *resize, *more]))
+            stream.write(csv_line(self.columns()))
 
     def add(self, pair: Pair, scored: Scored) -> None:
         """Write the values of a pair; what has none is left out of text, and of CSV for files as typed."""
         for metric in self.metrics:
             failed = metric.name in scored.errors
             if self.form == "json":
-                self.records.append(self._record(pair, scored, metric))
+                self.records.append(self.record(pair, scored, metric))
             elif self.form == "csv" and (self.keeps_failed or not failed):
-                self.stream.write(csv_line(self._record(pair, scored, metric).values()))
+                self.stream.write(csv_line(self.record(pair, scored, metric).values()))
             elif self.form == "text" and not failed:
                 cells = [short(scored.values[metric.name]), metric.name, one_line(pair.distorted)]
                 cells = cells if len(self.metrics) > 1 else cells[::2]
@@ -148,33 +198,6 @@ class Report:
                 "versions": versions(),
             }
             self.stream.write(json_text(document))
-
-    def _record(self, pair: Pair, scored: Scored, metric: Metric) -> dict[str, Any]:
-        number, change = scored.values.get(metric.name), scored.changes.get(metric.name)
-        cells = (pair.reference, pair.distorted, metric.name, number, metric.lower_is_better)
-        record: dict[str, Any] = dict(zip(COLUMNS, cells, strict=True))
-        if self.explains and self.form == "csv":
-            record.update(_changes(change))
-        elif metric.explains:
-            record["change"] = change
-        if (place := self._place(scored, metric)) is not None:
-            record["ruler"] = place.as_dict()
-        if self.settings.resize:
-            record["resized_from"] = scored.resized_from
-        record.update(pair.extra)
-        if self.chosen.folders:
-            record.update(zip(SIZES, scored.sizes(pair), strict=True))
-        if metric.name in scored.errors or (self.form == "csv" and self.keeps_failed):
-            record["error"] = scored.errors.get(metric.name)
-        elif self.form == "json" and number == math.inf:
-            record["infinite"] = True
-        return record
-
-    def _place(self, scored: Scored, metric: Metric) -> Place | None:
-        """Where the value lies among known ones, where anybody reads that."""
-        if metric.name not in self.rulers or metric.name not in scored.values:
-            return None
-        return self.rulers[metric.name].place(None if scored.identical else scored.values[metric.name])
 
 
 def _rulers(metrics: Sequence[Metric]) -> dict[str, Ruler]:

@@ -99,6 +99,8 @@ def score(
     device: common.Device = "auto",
     batch_size: common.BatchSize = 1,
     workers: common.Workers = 2,
+    engine: common.Engine = "local",
+    actors: common.Actors = None,
     quiet: common.Quiet = False,
 ) -> None:
     """Say how far images are from their reference.
@@ -119,6 +121,7 @@ def score(
         opening, place = common.open_options(background, frame, max_pixels), common.chosen_device(device)
         useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
         asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
+        useless |= {"--fail-above": fail_above is not None, "--engine ray": engine == "ray", "--actors": bool(actors)}
         check_videos(paths, asked, {**useless, "--background": background, "--frame": frame})
         if score_videos(paths, common.load_metrics(metric, device, align), Settings(opening, resize, place), asked):
             raise typer.Exit(1)
@@ -128,11 +131,22 @@ def score(
     chosen = _pairs(paths or [], pairs, allow_unmatched)
     _check_outputs(target, page, chosen, pairs)
     _tell_left_out(chosen, quiet)
-    form = common.chosen_format(form, target)
+    parts = target if common.in_parts(form, target) else None
+    form = "csv" if parts else common.chosen_format(form, target)
     opening = common.open_options(background, frame, max_pixels)
-    metrics = common.load_metrics(metric, device, align)
+    here, there = common.devices(device, engine, actors)
+    metrics = common.load_metrics(metric, here, align)
     limit = Limit(fail_above, metrics)
-    settings = Settings(opening, resize, common.chosen_device(device))
+    settings = Settings(opening, resize, there)
+    if parts is not None:
+        from pim.cli.parts import Table, Work, score_in_parts
+
+        if page is not None or save_aligned is not None:
+            raise UsageError("a table in parts comes without --report and --save-aligned")
+        table = Table(parts, chosen, metrics, settings)
+        if score_in_parts(table, Work(workers, batch_size, engine, actors), limit, quiet):
+            raise typer.Exit(1)
+        return
     from pim.scoring.engine import score as score_pairs
 
     save = None if save_aligned is None else _saver(save_aligned, chosen, metrics, settings)
@@ -147,6 +161,8 @@ def score(
             opening=opening,
             resize=resize,
             align=False,
+            engine=engine,
+            actors=actors,
         )
         return scores if save is None else _saved(scores, save)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Hashable, Iterable, Iterator, S
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, pairwise
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -70,6 +70,8 @@ def score(
     opening: OpenOptions | None = None,
     resize: bool = False,
     align: bool | None = None,
+    engine: Literal["local", "ray"] = "local",
+    actors: int | None = None,
 ) -> Generator[Score[Asked], None, None]:
     """Score any number of pairs, one after the other; a pair that fails does not end the rest.
 
@@ -88,6 +90,9 @@ def score(
         resize: Scale distorted pictures to the size of their reference, bicubic and antialiased.
         align: Find displacement and change of tone, take both back and charge for them, for every metric; None: for
             those that do so by default.
+        engine: "ray" shares pairs of files out to a Ray cluster, or to processes of this machine, with the same values;
+            they are read thousands ahead then.
+        actors: With "ray", how many; None: one for every CPU of the cluster, or every GPU if those compute.
 
     Returns:
         One score for every pair, in their order, as it is asked for.
@@ -96,10 +101,18 @@ def score(
         UsageError: if a metric or the device cannot be used, or a pair is none.
         PimError: if a metric cannot be loaded.
     """
-    where = choose(device)
-    chosen = load_metrics(metrics, str(where), align)
     reading = Reading(opening or OpenOptions(), resize, workers)
-    return _scores(pairs, Scorer(chosen, str(where)), reading, batch_size)
+    if engine == "ray":
+        from pim.scoring.parts import in_order, on_ray, parts_of
+
+        # the device is one of the actors'; this machine need not have it
+        where, here = (str(choose("auto")),) * 2 if device == "auto" else (device, "cpu")
+        chosen = load_metrics(metrics, here, align)
+        return in_order(on_ray(parts_of(pairs, batch_size), chosen, where, reading, actors))
+    if engine != "local":
+        raise UsageError(f"engine must be local or ray; got {engine!r}")
+    where = str(choose(device))
+    return _scores(pairs, Scorer(load_metrics(metrics, where, align), where), reading, batch_size)
 
 
 def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None) -> list[Metric]:
@@ -144,14 +157,15 @@ class _Numbered:
 def _scores(
     pairs: Iterable[Asked], scorer: Scorer, reading: Reading, batch_size: int
 ) -> Generator[Score[Asked], None, None]:
-    numbered = (_numbered(pair, number) for number, pair in enumerate(pairs))
-    with closing(opened(batches(numbered, batch_size), reading)) as stream:
+    asked = (numbered(pair, number) for number, pair in enumerate(pairs))
+    with closing(opened(batches(asked, batch_size), reading)) as stream:
         for batch in stream:
             for found in scorer.scores(batch):
                 yield replace(found, pair=found.pair.given)  # type: ignore[misc]
 
 
-def _numbered(pair: Any, number: int) -> _Numbered:
+def numbered(pair: Any, number: int) -> _Numbered:
+    """Find the pictures of a pair, which messages call by its number; raises UsageError if it is none."""
     if hasattr(pair, "both"):
         return _Numbered(pair, *pair.both())
     if not isinstance(pair, tuple | list) or len(pair) != 2:

@@ -14,7 +14,7 @@ from pim.errors import InputError
 from pim.eval.bootstrap import draw_clusters
 from pim.eval.estimate import IntervalOptions
 from pim.eval.figures import Collected, as_records, compare
-from pim.eval.fingerprint import versions
+from pim.scoring.fingerprint import versions
 from vggmetric.fitting import agreement
 from vggmetric.fitting.bench import Bench
 from vggmetric.fitting.choice import Array, Ridge, fit

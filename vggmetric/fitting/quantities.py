@@ -18,12 +18,12 @@ import torch
 from numpy.typing import NDArray
 
 from pim.errors import DataError, PimError
-from pim.eval.fingerprint import digest
 from pim.eval.judgements import PlannedPair, StampedPicture
 from pim.eval.run import Advance, per_batch
 from pim.eval.scoring import Placed, waves
 from pim.images.opener import OpenOptions
 from pim.scoring.engine import of_one_size, together
+from pim.scoring.fingerprint import digest
 from pim.scoring.kept import RecentlyPrepared
 from pim.scoring.pictures import Batch, OpenedPair, Reading, opened
 from vggmetric.fitting.arrays import Arrays

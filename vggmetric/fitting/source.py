@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pim._version import VERSION
-from pim.eval.fingerprint import parameters_hash
+from pim.scoring.fingerprint import parameters_hash
 from vggmetric import loading
 from vggmetric.embedding import EPS, Analysis, Embedding, Norm
 from vggmetric.features import CHANNELS, Pool

@@ -161,8 +161,8 @@ def _measured(
     """The mean points, and how many pictures failed; a picture that one codec cannot code counts for none."""
     from ntc.rd_cache import rate_cache
     from pim.core.weights import cache_folder
-    from pim.eval.fingerprint import describe
     from pim.eval.rate_curves import average
+    from pim.scoring.fingerprint import describe
 
     found: list[RatePoint] = []
     failed = 0
