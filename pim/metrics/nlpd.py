@@ -10,6 +10,7 @@ Deviations: none in value. Where two bands are equal the gradient is 0; the form
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -72,23 +73,28 @@ def subbands(image: Tensor, levels: int = LEVELS) -> list[Tensor]:
         (N, C, H, W) -> [(N, C, H, W), (N, C, H/2, W/2), ..., (N, C, h, w)], halves rounded up
     """
     batch, channels = image.shape[:2]
-    rest, bands = image.flatten(0, 1)[:, None], []
+    rest, bands, filters = image.flatten(0, 1)[:, None], [], _filters(image)
     for _ in range(levels - 1):
-        low = _lowpassed(rest)
-        bands.append(_band(rest, low))
+        low = _lowpassed(rest, filters)
+        bands.append(_band(rest, low, filters))
         rest = low[..., 1:-1, 1:-1]
     bands.append(_residue(rest))
     return [band.reshape(batch, channels, *band.shape[-2:]) for band in bands]
 
 
-def _kernel(image: Tensor) -> Tensor:
+class _Filters(NamedTuple):
+    lowpass: Tensor  # (1, 1, 5, 5), as is `pool`
+    pool: Tensor
+
+
+def _filters(image: Tensor) -> _Filters:
     row = image.new_tensor(LOWPASS)
-    return torch.outer(row, row)[None, None]
+    return _Filters(torch.outer(row, row)[None, None], image.new_tensor(POOL)[None, None])
 
 
-def _lowpassed(rest: Tensor, tile: int | None = None) -> Tensor:
+def _lowpassed(rest: Tensor, filters: _Filters, tile: int | None = None) -> Tensor:
     """The next level, with one more value at each border than the pyramid keeps, from (N, 1, H, W)."""
-    padded, kernel = F.pad(rest, [_MARGIN] * 4, mode="reflect"), _kernel(rest)
+    padded, kernel = F.pad(rest, [_MARGIN] * 4, mode="reflect"), filters.lowpass
     if tile is None:
         return F.conv2d(padded, kernel, stride=2)
     height = (padded.shape[-2] - len(LOWPASS)) // 2 + 1
@@ -96,7 +102,7 @@ def _lowpassed(rest: Tensor, tile: int | None = None) -> Tensor:
     return torch.cat([F.conv2d(part, kernel, stride=2) for part in parts], -2)
 
 
-def _band(rest: Tensor, low: Tensor, where: Place = WHOLE) -> Tensor:
+def _band(rest: Tensor, low: Tensor, filters: _Filters, where: Place = WHOLE) -> Tensor:
     """A normalised band, or a tile of it that begins at even positions."""
     size = rest.shape[-2:]
     (rows, columns), inner = with_halo(where, _REACH, size)
@@ -105,10 +111,10 @@ def _band(rest: Tensor, low: Tensor, where: Place = WHOLE) -> Tensor:
         for part, length in zip((rows, columns), size, strict=True)
     )
     around = low[..., top // 2 : (bottom + 3) // 2 + 1, left // 2 : (right + 3) // 2 + 1]
-    up = F.conv_transpose2d(around, 4 * _kernel(rest), stride=2)
+    up = F.conv_transpose2d(around, 4 * filters.lowpass, stride=2)
     up = up[..., _MARGIN : _MARGIN + bottom - top, _MARGIN : _MARGIN + right - left]
     detail = rest[..., rows, columns] - up
-    band = detail / (SIGMA + F.conv2d(detail.abs(), rest.new_tensor(POOL)[None, None], padding=_REACH))
+    band = detail / (SIGMA + F.conv2d(detail.abs(), filters.pool, padding=_REACH))
     return band[..., inner[0], inner[1]]
 
 
@@ -152,12 +158,12 @@ class NLPD(Metric):
 def _tiled_squares(first: Tensor, second: Tensor) -> Tensor:
     """Mean squared difference of every band of one channel, (H, W) in [0, 1]: (LEVELS,); little memory is used."""
     rests = [luminance(255 * channel)[None, None] for channel in (first, second)]
-    squares = []
+    squares, filters = [], _filters(first)
     for _ in range(LEVELS - 1):
-        lows = [_lowpassed(rest, TILE) for rest in rests]
+        lows = [_lowpassed(rest, filters, TILE) for rest in rests]
         total = rests[0].new_zeros(())
         for where in grid(rests[0].shape[-2:], TILE):
-            a, b = (_band(rest, low, where) for rest, low in zip(rests, lows, strict=True))
+            a, b = (_band(rest, low, filters, where) for rest, low in zip(rests, lows, strict=True))
             total = total + (a - b).square().sum() / rests[0].numel()
         squares.append(total)
         rests = [low[..., 1:-1, 1:-1] for low in lows]
