@@ -288,7 +288,7 @@ def test_nothing_is_asked_elsewhere_and_hostile_names_stay_text(shared_tab: brow
     shared_tab.requests.clear()
     shared_tab.complaints.clear()
     enter(shared_tab, server, HOSTILE[:40])
-    assert shared_tab.run("document.title") == "Which is closer?"
+    assert shared_tab.run("document.title") == "Compare pictures"
     assert shared_tab.run("document.getElementById('who').textContent") == HOSTILE[:40]
     for number in range(3):
         shared_tab.press("a")
