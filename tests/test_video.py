@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from pim.datasets.video import look_at, video_frames
 from pim.errors import DataError, InputError
 from pim.eval.video_page import WorstFrames
 from pim.scoring import engine
-from pim.scoring.frames import FramePairs
+from pim.scoring.frames import FramePair, FramePairs, FramePicture
+from pim.scoring.video import scores_of
 
 Cli = Callable[..., Any]
 HEIGHT, WIDTH, BITS = 48, 96, 6
@@ -269,10 +271,22 @@ def test_another_size_is_refused_once_or_scaled(here: Path) -> None:
     assert pim.score_video("original.mp4", "small.mp4", "psnr", resize=True).failed == []
 
 
-def test_frames_are_decoded_only_a_few_ahead(here: Path) -> None:
+def test_only_a_few_frames_are_in_memory(here: Path) -> None:
     pairs = FramePairs("original.mp4", ["original.mp4"])
-    ahead = [len(pairs.reference.times) - n for n, _ in enumerate(engine.score(pairs, "psnr"))]
-    assert max(ahead) < 10
+    (found,) = scores_of(pairs, {"psnr": False}).values()
+    held: weakref.WeakSet[FramePicture] = weakref.WeakSet()
+
+    def watched() -> Iterator[FramePair]:
+        for pair in pairs:
+            held.update(pair.pictures)
+            yield pair
+
+    most = 0
+    for score in engine.score(watched(), "psnr"):
+        found.add(score.pair, score.values, {})
+        most = max(most, len(held))
+    assert len(found.times) == COUNT
+    assert most < 20
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ Examples:
   pim score examples/reference.png examples/distorted.png
   pim score examples/reference.png examples/*.png -m psnr -m ssim --format csv
   pim score --pairs examples/pairs.csv --format json
-  pim score original.mp4 coded.mp4 --every 10 -o frames.csv --report page.html
+  pim score examples/clips/original.mp4 examples/clips/dropped.mp4 --every 10
 """
 
 
