@@ -213,6 +213,23 @@ def test_what_cannot_be_compared_is_told_in_words(
     assert tab.run(f"{RESULT}.hidden")
 
 
+@pytest.mark.parametrize("missing", runtime.FILES)
+def test_a_page_without_its_runtime_says_so(tab: browser.Page, tmp_path: Path, missing: str) -> None:
+    folder = runtime.cached()
+    assert folder is not None
+    for name in set(runtime.FILES) - {missing}:
+        (tmp_path / name).symlink_to(folder / name)
+    broken = tab.another()
+    with server.server(tmp_path, 0) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        broken.open(f"http://127.0.0.1:{running.server_address[1]}/")
+        broken.wait(READY, "the page does not start")
+        choose(broken, *EXAMPLES)
+        broken.wait(f"{STATUS}.className === 'refused'", "it is not told")
+        assert "could not be loaded" in broken.run(f"{STATUS}.textContent")
+        running.shutdown()
+
+
 def test_pictures_chosen_meanwhile_replace_those_that_are_compared(
     tab: browser.Page, tmp_path: Path, random_images: Any
 ) -> None:

@@ -70,7 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Send a file."""
         path = self.pages.get(urlsplit(self.path).path)
-        if path is None:
+        if path is None or not path.is_file():  # the cache may have been cleared meanwhile
             self.send_error(404)
             return
         content = path.read_bytes()

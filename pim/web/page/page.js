@@ -10,7 +10,8 @@ const $ = (id) => document.getElementById(id);
 const slots = [...document.querySelectorAll(".slot")], files = [null, null];
 const worker = new Worker("worker.js", { type: "module" });
 const facts = await (await fetch("facts.json")).json();
-let job = 0, pictures = null;
+const LOST = "Parts of this page could not be loaded. Load it again, or start it with pim web.";
+let job = 0, pictures = null, broken = false;
 
 slots.forEach((slot, side) => {
   const input = slot.querySelector("input");
@@ -30,7 +31,10 @@ addEventListener("drop", (event) => {
   if (dropped.length) take(dropped, on >= 0 ? on : files[0] ? 1 : 0);
 });
 worker.addEventListener("message", ({ data }) => data.job === job && answer(data));
-worker.addEventListener("error", () => say("The ONNX runtime could not be loaded. Start the page with pim web.", true));
+worker.addEventListener("error", () => {
+  broken = true;
+  say(LOST, true);
+});
 $("over").addEventListener("change", draw);
 $("shades").style.background = `linear-gradient(to right, ${facts.colours.map((c) => `rgb(${c})`).join(", ")})`;
 
@@ -40,6 +44,7 @@ function take(given, side) {
   else files[side] = given[0];
   slots.forEach((slot, i) => files[i] && show(slot, files[i]));
   $("result").hidden = true;
+  if (broken) return say(LOST, true);
   if (!files[0] || !files[1]) return say(`Now the ${files[0] ? "distorted picture" : "reference"}.`);
   worker.postMessage({ job: ++job, files });
 }

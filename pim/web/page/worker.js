@@ -32,7 +32,9 @@ async function compare({ job, files }) {
     if (job !== latest) throw new Outdated();
   };
   await told("loading the metric");
-  const { facts, measure } = await (ready ??= load());
+  const { facts, measure } = await (ready ??= load().catch(({ message }) => {
+    throw new Refused(`The metric could not be loaded: ${message}. Load the page again.`);
+  }));
   await told("opening the pictures");
   if (!canvasIsHonest()) throw new Refused(DISTURBED);
   const [reference, distorted] = [await open(files[0]), await open(files[1])];
