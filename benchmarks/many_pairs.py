@@ -120,7 +120,7 @@ def killed(table: Path, output: Path, at: Sequence[int], *options: str, **enviro
     return {**found, f"parts at start {len(at) + 1}": there, "exit code": last.wait().code}
 
 
-def timed(table: Path, start: Path, output: Path, *options: str) -> dict[str, float]:
+def timed(table: Path, start: Path, output: Path, *options: str) -> dict[str, float | None]:
     """Seconds of a run, without those of one of few pairs."""
     few, all_ = (
         Command(pairs, output.with_name(f"{pairs.stem}-{output.name}"), *options).wait() for pairs in (start, table)
@@ -161,6 +161,8 @@ def main() -> None:
             engines |= {f"ray, {n}": ["--engine", "ray", "--actors", str(n)] for n in asked.actors or [1, 2]}
             for engine, options in engines.items():
                 made = timed(*tables, home / f"{engine}-{metric}.parquet", "-m", metric, *options)
+                if engine == "local":  # it computes as well
+                    made |= dict.fromkeys(("of these in the driver", "kB per pair in the driver"))
                 rows.append({"metric": metric, "engine": engine, **made})
                 print(rows[-1], flush=True)
             local = pd.read_parquet(home / f"pairs-local-{metric}.parquet")

@@ -136,8 +136,7 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise PimError(f"{what}: {lines[0]}") from error
+        raise PimError(f"{what}: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
 def _hub() -> ModuleType:
