@@ -42,6 +42,8 @@ class Run:
             "batch": recipe.batch,
             "learning_rate": recipe.learning_rate,
             "seed": recipe.seed,
+            "first lambda": recipe.first_lambda,
+            "rounded": recipe.rounded,
             "test": self.test,
         }
 

@@ -41,11 +41,12 @@ class Plan:
     source: Source
     lambdas: tuple[float, ...]
     tolerance: dict[Preset, float]  # of soft rounding above the reference, relative
+    first_lambda: float | None = None  # where training with soft rounding starts, if not at its own
 
 
 LAPLACE = Plan(sources.LAPLACE, (1.0, 3.0, 10.0), {"quick": 0.02, "full": 0.003})
 BANANA = Plan(sources.BANANA, (0.3, 1.0, 3.0, 10.0), {"quick": 0.03, "full": 0.03})
-RING = Plan(sources.RING, (0.3, 1.0, 3.0, 10.0), {"quick": 0.05, "full": 0.03})
+RING = Plan(sources.RING, (0.3, 1.0, 3.0, 10.0), {"quick": 0.05, "full": 0.03}, first_lambda=0.3)
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def _all(plan: Plan, context: Context) -> Outcome:
         start = _first_words(source, words)
         outcome.rows[VARIATIONAL, lmbda], _ = run_variational(context, run, source.sample, start)
         for proxy in PROXIES:
-            run = replace(run, method=proxy, recipe=recipe)
+            first = plan.first_lambda if proxy == BEST else None
+            run = replace(run, method=proxy, recipe=replace(recipe, first_lambda=first))
             outcome.rows[proxy, lmbda], trained = run_code(context, run, source.sample, partial(_code, source, proxy))
             if proxy == BEST:
                 outcome.codes[lmbda] = trained

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -20,19 +20,21 @@ Sampler = Callable[[int, torch.Generator], Tensor]
 Watch = Callable[[int], None]
 CLIP = 10.0  # of the gradient: rates start at dozens of bits
 DECAY = ((1 / 2, 0.1), (3 / 4, 0.01), (7 / 8, 0.001))  # from this share of the steps on, times this
-RISE = 1 / 4  # share of the steps in which soft rounding gets steep
+RISE = 1 / 4  # share of the steps in which soft rounding gets steep and lambda reaches its own
 TEST_STREAM = 1 << 20  # seeds of test samples lie this far from those of training
 BATCH_OF_TEST = 1 << 16
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a toy code is trained."""
+    """How a toy code is trained; the last two are for a `TransformCode` alone."""
 
     steps: int
     batch: int = 512
     learning_rate: float = 1e-3
     seed: int = 0
+    first_lambda: float | None = None  # from which lambda goes to its own while soft rounding rises
+    rounded: float = 0.0  # last share of the steps, in which density and synthesis learn from rounded latents
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,28 @@ def train(
         TrainingError: if L stops being a number.
     """
     generator = torch.Generator().manual_seed(recipe.seed)
+
+    def loss(share: float) -> Tensor:
+        return _loss(code, sample(recipe.batch, generator), lambdas, recipe, share, generator)
+
+    def loss_rounded(share: float) -> Tensor:
+        assert isinstance(code, TransformCode)
+        return _mean(code.code(sample(recipe.batch, generator)), lambdas[0])
+
+    last = round(recipe.rounded * recipe.steps)
+    _descend(code, loss, replace(recipe, steps=recipe.steps - last), watch)
+    _descend(code, loss_rounded, replace(recipe, steps=last), watch)
+
+
+def _descend(code: nn.Module, loss: Callable[[float], Tensor], recipe: Recipe, watch: Watch) -> None:
+    """Follow the gradient of a loss that knows which share of the steps is done."""
     optimiser = torch.optim.Adam(code.parameters(), lr=recipe.learning_rate)
     for step in range(recipe.steps):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(recipe, step)
-        if isinstance(code, TransformCode):
-            code.risen = min(1.0, step / (RISE * recipe.steps))
-        loss = _loss(code, sample(recipe.batch, generator), lambdas, generator)
+        found = loss(step / recipe.steps)
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        found.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(code.parameters(), CLIP)
         if not math.isfinite(float(norm)):
             raise TrainingError(f"the gradient became {float(norm)} at step {step}; try a smaller learning rate")
@@ -122,6 +137,8 @@ def _loss(
     code: TransformCode | VariationalQuantizer | ConditionalCode,
     x: Tensor,
     lambdas: tuple[float, float],
+    recipe: Recipe,
+    share: float,
     generator: torch.Generator,
 ) -> Tensor:
     low, high = lambdas
@@ -132,5 +149,10 @@ def _loss(
         lmbda = low * (high / low) ** torch.rand(len(x), generator=generator)
         coded: Coded = code(x, lmbda, generator)
         return ((coded.bits + lmbda * coded.error) / lmbda.sqrt()).mean()  # else high rates drown the others
-    coded = code(x, generator)
-    return (coded.bits + low * coded.error).mean()
+    code.risen = min(1.0, share / RISE)
+    now = low * ((recipe.first_lambda or low) / low) ** (1 - code.risen)
+    return _mean(code(x, generator, math.sqrt(now / low)), now)
+
+
+def _mean(coded: Coded, lmbda: float) -> Tensor:
+    return (coded.bits + lmbda * coded.error).mean()

@@ -12,8 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ntc.prior import FactorisedDensity
-from ntc.quantize import add_noise, quantise, soft_round, soft_round_conditional_mean, straight_through
+from ntc.bounds import lower_bound
+from ntc.prior import LIKELIHOOD_BOUND, FactorisedDensity, interval_probability
+from ntc.quantize import (
+    add_noise,
+    quantise,
+    soft_round,
+    soft_round_conditional_mean,
+    soft_round_inverse,
+    straight_through,
+)
 
 Proxy = Literal["noise", "straight-through", "soft"]
 PROXIES: tuple[Proxy, ...] = ("noise", "straight-through", "soft")
@@ -53,17 +61,29 @@ class TransformCode(nn.Module):
         self.steepness = nn.Parameter(torch.tensor(RISEN / STEEPEST).logit())
         self.risen = 1.0  # share of the rise of the steepness that is behind us
 
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Coded:
-        """Rate and distortion with the proxy of training, (N, D)."""
-        y = self.analysis(x)
-        if self.proxy == "soft":
-            alpha = self.alpha()
-            noisy = add_noise(soft_round(y, alpha), generator)
-            bits, seen = self.density.bits(noisy, alpha), soft_round_conditional_mean(noisy, alpha)
+    def forward(self, x: Tensor, generator: torch.Generator | None = None, gain: float = 1.0) -> Coded:
+        """Rate and distortion with the proxy of training, (N, D).
+
+        Args:
+            x: (N, D).
+            generator: Of the noise.
+            gain: On the latents before the proxy, taken back after it: below 1, cells are as much wider.
+        """
+        y, alpha = gain * self.analysis(x), self.alpha() if self.proxy == "soft" else None
+        noisy = add_noise(y if alpha is None else soft_round(y, alpha), generator)
+        bits = self.density.bits(noisy, alpha) if gain == 1 else self._bits_of_wide_cells(noisy, alpha, gain)
+        if alpha is not None:
+            seen = soft_round_conditional_mean(noisy, alpha)
         else:
-            noisy = add_noise(y, generator)
-            bits, seen = self.density.bits(noisy), straight_through(y) if self.proxy == "straight-through" else noisy
-        return Coded(bits.sum(1), _squared_error(x, self.synthesis(seen)))
+            seen = straight_through(y) if self.proxy == "straight-through" else noisy
+        return Coded(bits.sum(1), _squared_error(x, self.synthesis(seen / gain)))
+
+    def _bits_of_wide_cells(self, noisy: Tensor, alpha: Tensor | None, gain: float) -> Tensor:
+        """The density is that of the latents before the gain, (N, C) -> (N, C)."""
+        edges = (noisy - 0.5, noisy + 0.5)
+        inner = edges if alpha is None else (soft_round_inverse(edge, alpha) for edge in edges)
+        lower, upper = (self.density.logits(edge / gain) for edge in inner)
+        return -torch.log2(lower_bound(interval_probability(lower, upper), LIKELIHOOD_BOUND))
 
     def alpha(self) -> Tensor:
         """Steepness of soft rounding: rises linearly to 3, then is learned between 0 and 4."""
@@ -93,12 +113,13 @@ class TransformCode(nn.Module):
         found: Tensor = self.synthesis(symbols + self.offset())
         return found
 
-    @torch.no_grad()
     def code(self, x: Tensor) -> Coded:
-        """Rate and distortion with real rounding, (N, D); bits by the learned density."""
-        symbols = self.symbols(x)
-        bits = self.density.bits(symbols + self.offset()).sum(1)
-        return Coded(bits, _squared_error(x, self.reconstruct(symbols)))
+        """Rate and distortion with real rounding, (N, D); bits by the learned density.
+
+        Gradients reach the density and the synthesis.
+        """
+        y = self.symbols(x) + self.offset()
+        return Coded(self.density.bits(y).sum(1), _squared_error(x, self.synthesis(y)))
 
 
 class Rotation(nn.Module):
