@@ -46,7 +46,7 @@ class FramePicture:
         return f"{self.path} at {self.time:.3f} s"
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Give the pixels, of which the file has been decoded already; raises InputError if there are none, or too many."""
+        """Give the pixels, decoded already; raises InputError if there are none, or too many."""
         if self.pixels is None:
             raise InputError(f"{self.name} {self.problem}")
         height, width = self.pixels.shape[:2]
