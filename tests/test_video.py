@@ -258,6 +258,12 @@ def test_hdr_is_refused_by_name(here: Path) -> None:
     assert np.isnan(found.values["psnr"]).all()
 
 
+def test_too_many_pixels_are_refused(here: Path, cli: Cli) -> None:
+    ran = cli("score", "original.mp4", "original.mp4", "-m", "psnr", "--every", 20, "--max-pixels", 100)
+    assert ran.code == 1
+    assert "original.mp4 at 0.000 s is 96 x 48, more than the limit of 100 pixels" in ran.err
+
+
 def test_another_size_is_refused_once_or_scaled(here: Path) -> None:
     with av.open("small.mp4", "w") as container:
         stream: Any = container.add_stream("libx264", rate=30)

@@ -130,6 +130,7 @@ def _scores(
             device=settings.device,
             batch_size=asked.batch_size,
             workers=asked.workers,
+            opening=settings.opening,
             resize=settings.resize,
             align=False,
         )

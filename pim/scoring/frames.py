@@ -23,6 +23,7 @@ from pim.datasets.video import Clip, Pixels, look_at, video_frames
 from pim.errors import InputError
 from pim.images.arrays import pixels_of
 from pim.images.opener import Decoding, OpenedImage, OpenOptions
+from pim.images.raster import check_size
 from pim.scoring.pairs import Pair
 
 EQUAL = 0.001  # seconds: some containers keep times no finer
@@ -45,10 +46,14 @@ class FramePicture:
         return f"{self.path} at {self.time:.3f} s"
 
     def open(self, options: OpenOptions) -> OpenedImage:
-        """Give the pixels, of which the file has been decoded already; raises InputError if there are none."""
+        """Give the pixels, decoded already; raises InputError if there are none, or too many."""
         if self.pixels is None:
             raise InputError(f"{self.name} {self.problem}")
         height, width = self.pixels.shape[:2]
+        try:
+            check_size(width, height, options.max_pixels)
+        except InputError as error:
+            raise InputError(f"{self.name} {error}") from error
         decoding = Decoding(self.path, self.codec, width, height, "RGB", 8, 1, None, "none", 0, 1, ())
         return OpenedImage(pixels_of(self.pixels, self.name), decoding)
 
