@@ -12,18 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
+from pim.core.files import VIDEO_SUFFIXES
 from pim.datasets.cells import read_rows
 from pim.datasets.folder import folded, identity
 from pim.errors import DataError, InputError, os_errors_as
 
-VIDEO_SUFFIXES = frozenset(
-    {
-        *(".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif"),
-        *(".h264", ".h265", ".hevc", ".ivf", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv"),
-        *(".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt"),
-        *(".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
-    }
-)
 FRAME_SUFFIXES = frozenset(
     {
         *(".avif", ".bmp", ".dib", ".j2k", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm"),

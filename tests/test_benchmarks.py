@@ -210,7 +210,8 @@ def test_losses_of_codecs_are_compared_and_shown_from_what_is_kept(
 def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:
     for mutation in mutations.MUTATIONS:
         planted = mutations.mutated((ROOT / mutation.file).read_text(encoding="utf-8"), mutation)
-        compile(planted, mutation.file, "exec")
+        if mutation.file.endswith(".py"):
+            compile(planted, mutation.file, "exec")
         file, _, function = mutation.test.partition("::")
         assert f"def {function}" in (ROOT / file).read_text(encoding="utf-8"), mutation
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from math import inf
 from pathlib import Path
 
@@ -176,6 +177,8 @@ def test_a_database_of_another_kind_with_the_same_version_is_named(tmp_path: Pat
 
     with ratings.serving(tmp_path / TABLE):
         pass
+    with closing(sqlite3.connect(tmp_path / TABLE)) as other:
+        other.execute("PRAGMA user_version = 1")
     with pytest.raises(DataError, match=r"is a database of another kind; choose another --run"), reading(tmp_path):
         pass
 

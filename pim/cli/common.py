@@ -316,6 +316,14 @@ def stoppable(kept: str, checkpoint: Path | None = None) -> Iterator[None]:
         raise Interrupted(f"stopped; {said}") from None
 
 
+def is_video(path: str) -> bool:
+    """Whether a name is that of a video file; of a GIF the first picture is opened instead."""
+    from pim.core.files import VIDEO_SUFFIXES
+
+    ending = Path(path).suffix.lower()
+    return ending in VIDEO_SUFFIXES and ending != ".gif" and not Path(path).is_dir()
+
+
 def short(value: float) -> str:
     """A number for people: 6 significant digits.
 

@@ -18,18 +18,16 @@ class Limit:
     """Names the pairs whose distance is above a limit.
 
     Args:
-        above: The limit, at least 0; None: there is none.
-        metrics: With a limit, one distance: of a similarity such as PSNR, what is above would be what is good.
+        above: The limit, at least 0.
+        metrics: One distance: of a similarity such as PSNR, what is above would be what is good.
 
     Raises:
         UsageError: if there is another number of metrics, it is a similarity, or the limit is below 0.
     """
 
-    def __init__(self, above: float | None, metrics: Sequence[Metric]) -> None:
+    def __init__(self, above: float, metrics: Sequence[Metric]) -> None:
         self._above, self._total = above, 0
         self._found: list[str] = []
-        if above is None:
-            return
         if not above >= 0:
             raise UsageError(f"--fail-above must be a distance of at least 0; got {above:g}")
         if len(metrics) > 1:
@@ -42,7 +40,7 @@ class Limit:
         """Look at the value of a pair; one without a value has failed anyway."""
         self._total += 1
         for name, value in scored.values.items():
-            if self._above is not None and value > self._above:
+            if value > self._above:
                 self._found.append(f"{one_line(pair.distorted)}: {name} {short(value)} is above {short(self._above)}")
 
     def finish(self) -> bool:
@@ -50,5 +48,5 @@ class Limit:
         for line in self._found:
             note(line)
         if self._found:
-            note(f"{len(self._found)} of {self._total} pairs differ by more than {short(self._above or 0)}")
+            note(f"{len(self._found)} of {self._total} pairs differ by more than {short(self._above)}")
         return bool(self._found)

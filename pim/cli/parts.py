@@ -140,7 +140,7 @@ class Work:
     actors: int | None = None
 
 
-def score_in_parts(table: Table, work: Work, limit: Limit, quiet: bool) -> bool:
+def score_in_parts(table: Table, work: Work, limit: Limit | None, quiet: bool) -> bool:
     """Compute what a table lacks, and tell what failed or is above a limit: True if anything.
 
     Raises:
@@ -161,8 +161,9 @@ def score_in_parts(table: Table, work: Work, limit: Limit, quiet: bool) -> bool:
     tally = Tally(total, quiet)
     for pair, scored in table.rows():
         tally.add(scored)
-        limit.add(pair, scored)
-    return tally.finish() | limit.finish()
+        if limit is not None:
+            limit.add(pair, scored)
+    return tally.finish() | (limit is not None and limit.finish())
 
 
 def _computed(table: Table, missing: Iterator[Part[Pair]], work: Work) -> Generator[Found[Pair], None, None]:

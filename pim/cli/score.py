@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pim.cli import common
-from pim.cli.common import destination, one_line, progress
-from pim.cli.limit import Limit
+from pim.cli.common import destination, is_video, one_line, progress
 from pim.cli.records import Report, Scored, Settings, Tally
-from pim.cli.video import Asked, check_videos, is_video, score_videos
 from pim.errors import UsageError
 from pim.scoring.pairs import Pair, Pairs, from_files, from_table
 
 if TYPE_CHECKING:
     from pim.cli.journal import Journal
+    from pim.cli.limit import Limit
     from pim.cli.page import Page
     from pim.core.metric import Metric
     from pim.scoring.engine import Score
@@ -118,6 +117,8 @@ def score(
     for name in metric or []:
         check_name(name)
     if paths and is_video(paths[0]):
+        from pim.cli.video import Asked, check_videos, score_videos
+
         opening, place = common.open_options(background, frame, max_pixels), common.chosen_device(device)
         useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
         asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
@@ -136,7 +137,7 @@ def score(
     opening = common.open_options(background, frame, max_pixels)
     here, there = common.devices(device, engine, actors)
     metrics = common.load_metrics(metric, here, align)
-    limit = Limit(fail_above, metrics)
+    limit = None if fail_above is None else _limit(fail_above, metrics)
     settings = Settings(opening, resize, there)
     if parts is not None:
         from pim.cli.parts import Table, Work, score_in_parts
@@ -180,7 +181,8 @@ def score(
             for pair, scored in scores:
                 report.add(pair, scored)
                 tally.add(scored)
-                limit.add(pair, scored)
+                if limit is not None:
+                    limit.add(pair, scored)
                 if onto is not None:
                     onto.add(pair, scored)
                 advance()
@@ -194,8 +196,14 @@ def score(
     if target is not None or form != "text":
         for sentence in report.conclusions():
             common.note(sentence, quiet)
-    if tally.finish() | limit.finish():
+    if tally.finish() | (limit is not None and limit.finish()):
         raise typer.Exit(1)
+
+
+def _limit(above: float, metrics: Sequence[Metric]) -> Limit:
+    from pim.cli.limit import Limit
+
+    return Limit(above, metrics)
 
 
 def _check_outputs(target: Path | None, page: Path | None, chosen: Pairs, table: Path | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pim.cli import common
-from pim.cli.common import Cell, csv_line, destination, one_line, progress, table
+from pim.cli.common import Cell, csv_line, destination, is_video, one_line, progress, table
 from pim.cli.records import Report, Scored, Settings, Tally
 from pim.core.files import write_text
 from pim.errors import UsageError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pim.scoring.video import VideoScore
 
 COLUMNS = ("frame", "seconds", "distorted_seconds")
-UNKNOWN = (".gif",)  # pim score opens their first picture
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,6 @@ class Asked:
     batch_size: int
     workers: int
     quiet: bool
-
-
-def is_video(path: str) -> bool:
-    """Whether a name is that of a video file."""
-    from pim.datasets.footage import VIDEO_SUFFIXES
-
-    ending = Path(path).suffix.lower()
-    return ending in VIDEO_SUFFIXES and ending not in UNKNOWN and not Path(path).is_dir()
 
 
 def check_videos(paths: Sequence[str], asked: Asked, useless: Mapping[str, object]) -> None:

@@ -16,6 +16,15 @@ from typing import BinaryIO, cast
 
 from pim.errors import PimError, os_errors_as
 
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".264", ".265", ".3g2", ".3gp", ".amv", ".asf", ".av1", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif"),
+        *(".h264", ".h265", ".hevc", ".ivf", ".m2p", ".m2t", ".m2ts", ".m2v", ".m4v", ".mjpeg", ".mjpg", ".mkv"),
+        *(".mov", ".mp4", ".mpe", ".mpeg", ".mpg", ".mpv", ".mts", ".mxf", ".nut", ".obu", ".ogm", ".ogv", ".qt"),
+        *(".rm", ".rmvb", ".tod", ".ts", ".vob", ".webm", ".wmv", ".wtv", ".y4m"),
+    }
+)
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
