@@ -97,7 +97,7 @@ def test_three_raters_finish_a_study_whose_server_is_killed(
     for rater in raters:
         rater.enter(server.address)
     kills = [40, 120]  # answers after which the server dies, without waiting for what it says
-    end = time.monotonic() + 240
+    end = time.monotonic() + 480
     while not all(rater.finished for rater in raters):
         assert time.monotonic() < end, [rater.tab.run("document.body.innerText") for rater in raters]
         stepped = [rater.step() for rater in raters if not rater.finished]
