@@ -131,6 +131,13 @@ def test_every_command_of_the_readme_that_needs_no_data_of_ones_own_runs(desk: P
     assert left_out == []
 
 
+def test_the_readme_says_how_to_install_and_to_test_as_every_change_is() -> None:
+    readme, every = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", ".ci/run"))
+    for command in ("pip install .", "pip install '.[test]'", "python -m pytest -n 2"):
+        assert f"\n{command}\n" in readme
+    assert "{ python -m pytest -n 2 " in every
+
+
 def test_the_check_of_commands_sees_one_that_does_not_exist(tmp_path: Path, cli: Cli) -> None:
     document = tmp_path / "wrong.md"
     document.write_text("```console\n$ pim train videos/ \\\n    --stepz 3 | tail  # long\n3.1\n```\n")
