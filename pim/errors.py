@@ -59,6 +59,15 @@ def os_errors_as(kind: type[PimError], what: str, then: str = "") -> Iterator[No
         raise kind(f"{what}: {error.strerror or error}{then}") from error
 
 
+@contextmanager
+def from_extra(extra: str, what: str) -> Iterator[None]:
+    """Raise a UsageError that names an extra of the package if an import of the block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(f"{what} needs another package ({error}): pip install 'pim-metric[{extra}]'") from error
+
+
 def lacking(name: str, there: Iterable[str]) -> str:
     """Write the tail of a message about a heading that is not there: which to rename, or all that are there.
 

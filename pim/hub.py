@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pim.core import weights
 from pim.core.files import write_bytes, write_text
-from pim.errors import PimError, UsageError, WeightsError
+from pim.errors import PimError, UsageError, WeightsError, from_extra
 from pim.metrics import registry
 
 if TYPE_CHECKING:
@@ -140,9 +140,7 @@ def _told(what: str) -> Iterator[None]:
 
 
 def _hub() -> ModuleType:
-    try:
+    with from_extra("hub", "the hub"):
         import huggingface_hub
-    except ImportError as error:
-        raise UsageError(f"the hub needs another package ({error}): pip install 'pim-metric[hub]'") from error
     module: ModuleType = huggingface_hub
     return module

@@ -18,7 +18,7 @@ from pim.cli import common
 from pim.cli.limit import Limit
 from pim.cli.records import CHANGES, Records, Scored, Settings, Tally
 from pim.core.files import written_whole
-from pim.errors import PimError, UsageError
+from pim.errors import PimError, UsageError, from_extra
 from pim.scoring.fingerprint import describe, digest
 from pim.scoring.pairs import STDIN
 from pim.scoring.parts import Found, Part, here, on_ray, parts_of
@@ -189,9 +189,7 @@ def _text(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pyarrow() -> ModuleType:
-    try:
+    with from_extra("ray", "a .parquet table"):
         import pyarrow
-    except ImportError as error:
-        raise UsageError(f"a .parquet table needs another package ({error}): pip install 'pim-metric[ray]'") from error
     module: ModuleType = pyarrow
     return module

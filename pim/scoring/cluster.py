@@ -18,7 +18,7 @@ from typing import Any, Self
 import numpy as np
 
 from pim.core.metric import Metric
-from pim.errors import PimError, UsageError
+from pim.errors import PimError, UsageError, from_extra
 from pim.scoring.fingerprint import describe
 from pim.scoring.pictures import Reading
 
@@ -72,10 +72,8 @@ def require_ray() -> ModuleType:
     Raises:
         UsageError: if it cannot be imported.
     """
-    try:
+    with from_extra("ray", "--engine ray"):
         import ray.data
-    except ImportError as error:
-        raise UsageError(f"--engine ray needs another package ({error}): pip install 'pim-metric[ray]'") from error
     module: ModuleType = ray
     return module
 

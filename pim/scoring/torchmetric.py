@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 
 from pim.core.metric import Metric, ensure_finite
-from pim.errors import UsageError
+from pim.errors import UsageError, from_extra
 from pim.metrics import registry
 
-try:
+with from_extra("torchmetrics", "this"):
     import torchmetrics
-except ImportError as error:
-    raise UsageError(f"this needs another package ({error}): pip install 'pim-metric[torchmetrics]'") from error
 
 
 class TorchMetric(torchmetrics.Metric):
