@@ -160,7 +160,7 @@ def tables(found: dict[str, Ruler]) -> dict[Path, str]:
     of = f"over the middles of {photographs} photographs of Kodak, {SIDE} x {SIDE} pixels"
     made = {
         ROOT / "README.md": table([found[name] for name in SHORT if name in found], few, lambda m: number(m.median))
-        + f"\nMedians {of}; [all metrics, with ranges](docs/ruler.md).\n",
+        + f"\nMedians {of}, by `python benchmarks/ruler.py PHOTOGRAPHS`; [all metrics, with ranges](docs/ruler.md).\n",
         ROOT / "docs" / "ruler.md": f"Medians {of}:\n\n{table(everything, CHANGES, lambda m: number(m.median))}"
         f"\nThe lowest and the highest of these photographs:\n\n{table(everything, CHANGES, spread)}",
     }
