@@ -6,8 +6,8 @@
     python benchmarks/codec_losses.py kit PICTURES FOLDER KIT
 
 `train` moves the shipped codec to lower rates with the MSE, goes on from there with each loss, seed by seed, on the
-same patches, and measures every codec by real files of PICTURES, which are in no training. FOLDER keeps all of that: a
-killed command goes on where it was. `table` says how many bits more each needs at equal quality, `page` shows crops
+same patches, and measures every codec by real files of the middles of PICTURES, which are in no training. FOLDER keeps
+all of that: a killed command goes on where it was. `table` says how many bits more each needs at equal quality, `page` shows crops
 at equal bits, `kit` writes pictures at equal bits for people to judge. All three take what is there so far.
 """
 
@@ -30,7 +30,7 @@ from ntc import store
 from ntc.losses import PEAK, Distortion, mse
 from ntc.models import build
 from ntc.patches import Patches, PatchSettings, collect, spread
-from ntc.rd import LearnedCoder, as_picture, measure
+from ntc.rd import LearnedCoder, Picture, as_picture, measure
 from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text
@@ -38,6 +38,7 @@ from pim.datasets.frames import find_sources
 
 LAMBDAS = (0.0005, 0.001, 0.002, 0.004, 0.008)  # low rates, where losses differ; as many as the shipped codec has
 SLOW = ("lpips-vgg", "dists")  # a hundred times slower than the other judges
+MIDDLE = 384  # pixels, side of what is measured of a picture: the slow judges take seconds for it
 SAMPLES = 40  # patches that the weights of the metrics are measured on
 
 
@@ -162,11 +163,17 @@ def judged(codec: Path, pictures: Sequence[Path], judges: Sequence[str]) -> None
         metrics = [pim.load(name) for name in judges if any(name not in values for values in known.values())]
         if not metrics:
             continue
-        picture = as_picture(pim.open_image(path).pixels)
+        picture = middle(as_picture(pim.open_image(path).pixels))
         for point in measure(picture, coder, coder.settings, metrics):
             known[point.setting].update({"bpp": point.bpp, **point.values})
         write_text(file, json.dumps(kept))
         print(f"{codec.stem}: measured {path.name}", flush=True)
+
+
+def middle(picture: Picture) -> Picture:
+    """What of a picture is measured."""
+    top, left = (max(0, side - MIDDLE) // 2 for side in picture.shape[:2])
+    return picture[top : top + MIDDLE, left : left + MIDDLE]
 
 
 def do_train(asked: argparse.Namespace) -> None:
