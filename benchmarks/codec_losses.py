@@ -6,9 +6,10 @@
     python benchmarks/codec_losses.py kit PICTURES FOLDER KIT
 
 `train` moves the shipped codec to lower rates with the MSE, goes on from there with each loss, seed by seed, on the
-same patches, and measures every codec by real files of the middles of PICTURES, which are in no training. FOLDER keeps
-all of that: a killed command goes on where it was. `table` says how many bits more each needs at equal quality, `page` shows crops
-at equal bits, `kit` writes pictures at equal bits for people to judge. All three take what is there so far.
+same patches, and measures every codec by real files of the middles of PICTURES, which are in no training. FOLDER
+keeps all of that: a killed command goes on where it was. `table` says how many bits more each needs at equal quality,
+`page` shows crops at equal bits, `kit` writes pictures at equal bits for people to judge. All three take what is
+there so far.
 """
 
 from __future__ import annotations

@@ -240,15 +240,20 @@ def test_a_damaged_original_costs_its_own_frames(here: Path) -> None:
 def test_a_clip_that_cannot_be_read_costs_no_other(here: Path, cli: Cli) -> None:
     write(here / "good.mp4", even(), crf=30)
     Path("bad.mp4").write_bytes(b"no video" * 100)
-    ran = cli("score", "original.mp4", "bad.mp4", "good.mp4", "missing.mp4", "-m", "psnr", "--every", 10, "-o", "o.csv")
+    ran = cli("score", "original.mp4", "bad.mp4", "good.mp4", "-m", "psnr", "--every", 10, "-o", "o.csv")
     assert ran.code == 1
     table = rows(Path("o.csv").read_text())
     assert [row["distorted"] for row in table if row["value"]] == ["good.mp4"] * 4
     assert "bad.mp4: 4 frames at 0.000 s to 1.000 s failed: cannot be read as a video" in ran.err
-    assert "missing.mp4: 4 frames at 0.000 s to 1.000 s failed: cannot be read as a video" in ran.err
-    assert "8 of 12 pairs failed" in ran.err
+    assert "4 of 8 pairs failed" in ran.err
     with pytest.raises(InputError, match=r"^bad.mp4 cannot be read as a video"):
         pim.score_video("bad.mp4", "good.mp4")
+
+
+def test_a_clip_that_is_missing_is_refused_before_any_frame(here: Path, cli: Cli) -> None:
+    ran = cli("score", "original.mp4", "original.mp4", "missing.mp4", "-m", "psnr", "-o", "o.csv")
+    assert (ran.code, ran.err) == (1, "pim: missing.mp4 does not exist\n")
+    assert not Path("o.csv").exists()
 
 
 def test_hdr_is_refused_by_name(here: Path) -> None:

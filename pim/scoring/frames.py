@@ -79,12 +79,17 @@ class Shown:
     Args:
         path: The file.
         tell: Called with a line about what was left out or changed.
+
+    Raises:
+        InputError: if there is no such file.
     """
 
     def __init__(self, path: str, tell: Tell) -> None:
         self.path, self.times, self.size = path, array("d"), (0, 0)  # times of the frames so far, width and height
         self.damaged = False
         self._tell = tell
+        if not Path(path).exists():
+            raise InputError(f"{path} does not exist")
         try:
             self.clip = look_at(Path(path))
         except InputError as error:
