@@ -174,7 +174,6 @@ def test_no_command_writes_over_what_it_was_given(tmp_path: Path, monkeypatch: p
         "ntc rd --curve t.csv --plot t.csv",
         "ntc rd photos -o photos/labels.csv",
         "ntc rd photos --codec mine=a.safetensors -o a.safetensors",
-        "ntc train photos --start a.safetensors -o a.safetensors",
         "weights compress a.safetensors -o a.safetensors",
         "data check table t.csv -o link.csv",
         "rate plan t.csv -o t.csv",

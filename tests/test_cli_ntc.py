@@ -141,6 +141,26 @@ def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     assert pixels("x.png").shape == (200, 210, 3)
 
 
+def test_training_goes_on_from_a_codec_in_its_shape(desk, cli):
+    save_picture(desk / "b.png", 200, 210)
+    small = "ntc train b.png --batch-size 2 --steps 1 --window 64 --patches-per-source 6 --largest-reduction 1 -q"
+    begun = [*small.split(), "--threads", torch.get_num_threads(), "--start", "my.safetensors"]
+    assert cli(*begun, "--learning-rate", 1e-9, "--average", 0, "-o", "own.safetensors").code == 0
+    first, own = (store.load(name).codec for name in ("my.safetensors", "own.safetensors"))
+    assert own.config == first.config
+    before, after = (each.synthesis[0].weight for each in (first, own))
+    torch.testing.assert_close(after, before, atol=1e-6, rtol=0)
+    for more, message in (
+        (["--latents", 7], "--latents differs from that of my.safetensors"),
+        (["--lambda", 0.5], "--lambda differs"),
+        (["-o", "my.safetensors"], "would overwrite an input"),
+        (["--start", "ntc-smal"], "did you mean 'ntc-small'?"),
+    ):
+        ran = cli(*begun, *more)
+        assert ran.code == 2
+        assert message in ran.err
+
+
 def test_training_says_what_cannot_be(tmp_path, cli, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_picture(tmp_path / "a.png", 100, 100)

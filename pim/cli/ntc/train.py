@@ -14,6 +14,7 @@ from pim.errors import UsageError
 
 if TYPE_CHECKING:
     from ntc.losses import Distortion
+    from ntc.models.config import CodecConfig
     from ntc.patches import Patches, PatchSettings
     from ntc.training import Progress, Run
     from pim.loss import Distortion as Perceptual
@@ -25,6 +26,20 @@ Example:
 """
 DistortionName = Literal["mse", "ms-ssim", "pim", "vgg"]
 CALIBRATED_ON = 64  # patches, for a metric whose weight beside the MSE does not ship
+
+
+def _take_over(context: typer.Context, name: str | None) -> str | None:
+    """Make the shape and the lambdas of a codec the defaults, and its name the path of its file."""
+    if name is None or context.resilient_parsing:
+        return name
+    from ntc import store
+
+    path = store.find(name)
+    shape = store.load(path).codec.config.to_dict()  # which also checks the file, before patches are cut
+    taken = {**shape, "widths": ",".join(map(str, shape["widths"]))}
+    options = {option.name for option in context.command.params}
+    context.default_map = {key: value for key, value in taken.items() if key in options}
+    return str(path)
 
 
 def train(
@@ -39,6 +54,15 @@ def train(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="The codec, .safetensors.")] = Path(
         "codec.safetensors"
     ),
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            is_eager=True,
+            callback=_take_over,
+            help="Go on from a codec, one that ships or a file: its shape and lambdas are the defaults below.",
+        ),
+    ] = None,
     kind: Annotated[
         Literal["factorised", "scale", "mean-scale", "joint"], typer.Option(help="The model of the latents.")
     ] = "mean-scale",
@@ -61,7 +85,6 @@ def train(
     rounding: Annotated[
         Literal["noise", "mixed", "straight", "dither", "soft"], typer.Option(help="What stands for rounding.")
     ] = "mixed",
-    start: Annotated[Path | None, typer.Option(help="Go on from a codec of the same shape.")] = None,
     steps: Annotated[int, typer.Option(min=1)] = 4000,
     batch: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
     window: Annotated[int, typer.Option(min=64, help="Side of training images, a multiple of 64.")] = 128,
@@ -94,6 +117,8 @@ def train(
     config = CodecConfig(
         kind, common.whole_numbers(widths, "--widths"), latents, hyper, nonlinearity, tuple(sorted(lambdas or [0.013]))
     )
+    began = None if start is None else Path(start)
+    _check_start(began, config)
     settings = CodecTraining(
         steps=steps,
         batch=batch,
@@ -114,8 +139,26 @@ def train(
     patches = _collect(images, cutting, held_out, quiet)
     compared = _distortion(distortion, perceptual, patches, where)
     with common.alone_with(output):
-        _run(Run(patches, output, config, settings, start), compared, where, save_every, quiet)
+        _run(
+            Run(patches, output, config, settings, None if start is None else Path(start)),
+            compared,
+            where,
+            save_every,
+            quiet,
+        )
     print(output)
+
+
+def _check_start(start: Path | None, config: CodecConfig) -> None:
+    """Refuse options that contradict the codec to go on from."""
+    from ntc import store
+
+    if start is None:
+        return
+    there, asked = store.load(start).codec.config.to_dict(), config.to_dict()
+    if other := [name for name in asked if asked[name] != there[name]]:
+        option = "--lambda" if other[0] == "lambdas" else f"--{other[0]}"
+        raise UsageError(f"{option} differs from that of {start}, which cannot be changed; leave it out")
 
 
 def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
