@@ -89,6 +89,24 @@ def test_the_story_of_ratings(desk: Path, cli: Cli) -> None:
     assert "agrees best with people" in (desk / "report.html").read_text(encoding="utf-8")
 
 
+def test_the_story_of_a_codec_of_ones_own(desk: Path, cli: Cli) -> None:
+    """Fewer steps than the page takes; everything else is as it stands."""
+    for clip in range(3):
+        for t in range(2):
+            write(desk / "footage" / f"clip{clip}" / f"{t}.png", texture(clip, 150, 160))
+    for number in range(2):
+        write(desk / "originals" / f"{number}.png", texture(9 + number, 170, 180))
+    train, curves = typed("tutorial-own-codec.md")
+    shorter = ("--steps", 2, "--batch-size", 2, "--patches-per-source", 2, "--largest-reduction", 1, "--held-out", 0.4)
+    ran = cli(*train, *shorter, "--threads", torch.get_num_threads())
+    assert (ran.code, ran.out) == (0, "mine.safetensors\n"), ran.err
+    assert len(re.findall(r"lambda [\d.]+: [\d.]+ bits per pixel, [\d.]+ dB on held-out patches", ran.err)) == 5
+    ran = cli(*curves)
+    assert ran.code == 0, ran.err
+    assert re.search(r"At equal ms-ssim \S+ needs the fewest bits, .* in the mean of 2 pictures\.\n", ran.out)
+    assert (desk / "rd.svg").read_text(encoding="utf-8").startswith("<svg")
+
+
 def test_the_story_of_a_network(desk: Path, cli: Cli) -> None:
     """Fewer steps than the page takes; everything else is as it stands."""
     for clip in range(3):
