@@ -16,7 +16,6 @@ from pim.errors import InputError
 from pim.eval.bd_rate import Curve, bd_rate
 from pim.eval.bootstrap import draw_clusters, percentile_interval
 from pim.eval.rate_curves import decibels, scale_of
-from pim.eval.tables import aligned
 
 Array = NDArray[np.float64]
 Measured = dict[str, dict[str, dict[str, float]]]  # by picture and setting: "bpp" and the value of each judge
@@ -64,23 +63,23 @@ def tables(measured: Mapping[tuple[str, int], Measured], losses: Sequence[str]) 
     return {"pictures": pictures, "changes": changes, "rates": rates_of}
 
 
-def show(found: Mapping[str, Any]) -> None:
-    """Print the table of changes: losses by judges."""
-    print(
-        f"bits more than with the MSE at equal quality, %; {len(found['pictures'])} pictures; * took part in training"
-    )
-    for rates in RATES:
-        rows = [row for row in found["changes"] if row["rates"] == rates]
-        judges = list(dict.fromkeys(row["judge"] for row in rows))
-        lines = [[f"{rates} rates", *judges]]
-        for loss in dict.fromkeys(row["loss"] for row in rows):
-            cells = {row["judge"]: _cell(loss, row) for row in rows if row["loss"] == loss}
-            lines.append([loss, *(cells.get(judge, "") for judge in judges)])
-        print(aligned(lines))
+def markdown(found: Mapping[str, Any]) -> str:
+    """Losses and ranges of rates by judges, and each seed where there are several."""
+    changes = found["changes"]
+    judges = list(dict.fromkeys(row["judge"] for row in changes))
+    lines = [f"| | {' | '.join(judges)} |", f"| --- |{' --- |' * len(judges)}"]
+    for loss, rates in dict.fromkeys((row["loss"], row["rates"]) for row in changes):
+        rows = {row["judge"]: row for row in changes if (row["loss"], row["rates"]) == (loss, rates)}
+        name = f"**{loss}**" if rates == "all" else f"{loss}, {rates} rates"
+        lines.append(f"| {name} | {' | '.join(_cell(loss, rows[j]) if j in rows else '' for j in judges)} |")
+        if rates == "all" and any(len(row["seeds"]) > 1 for row in rows.values()):
+            each = (", ".join(f"{x:+.1f}" for x in rows[j]["seeds"]) if j in rows else "" for j in judges)
+            lines.append(f"| {loss}, each seed | {' | '.join(each)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _cell(loss: str, row: Mapping[str, Any]) -> str:
-    mark = "*" if loss.startswith(SAME.get(row["judge"], row["judge"])) and loss != BASE else ""
+    mark = "\\*" if loss.startswith(SAME.get(row["judge"], row["judge"])) and loss != BASE else ""
     return f"{row['change']:+.1f}{mark} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
