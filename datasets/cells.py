@@ -147,7 +147,7 @@ def _unmarked(content: bytes) -> str:
 
 def _checked(path: Path, text: str) -> str:
     if "\0" in text or "\ufffd" in text[:4096]:
-        raise InputError(f"{path} is not a text")
+        raise InputError(f"{path} is not a text; save the table as CSV or TSV")
     return text.removeprefix("\ufeff")
 
 
@@ -158,14 +158,14 @@ def _separator(text: str) -> tuple[str, str, int]:
         return stated[1], text[stated.end() :], 1
     for line in io.StringIO(text, newline=""):
         if line.strip(_BLANK + "\r\n"):
-            cells = {mark: len(next(csv.reader([line], delimiter=mark))) for mark in SEPARATORS}
+            cells = {mark: len(next(csv.reader([line], delimiter=mark, skipinitialspace=True))) for mark in SEPARATORS}
             return (max(SEPARATORS, key=lambda mark: cells[mark]) if max(cells.values()) > 1 else ","), text, skipped
     return ",", text, skipped
 
 
 def _records(path: Path, text: str, separator: str, skipped: int) -> list[Row]:
     """Every row that is not empty."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=True)
     found, line = [], skipped + 1
     try:
         for cells in reader:
@@ -174,7 +174,9 @@ def _records(path: Path, text: str, separator: str, skipped: int) -> list[Row]:
                 found.append(Row(line, stripped))
             line = skipped + reader.line_num + 1
     except csv.Error as error:
-        raise InputError(f"{path}, line {line}: {error}") from error
+        raise InputError(
+            f"{path}, line {line}: its quotes do not match; one inside a cell is written twice, and the cell in quotes"
+        ) from error
     return found
 
 

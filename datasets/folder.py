@@ -149,7 +149,7 @@ class Places:
         return (
             *finding("missing", "pictures are missing in " + " and ".join(map(str, self.roots)), missing),
             *(clashes if self._respelled else ()),
-            *finding("note", "names are spelled in another case than their files", self._respelled),
+            *finding("note", "names are spelled otherwise than their files (case, accents, slashes)", self._respelled),
             *finding("note", "names are of one file and count as one", doubled),
         )
 

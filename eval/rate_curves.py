@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
     """Read the points of a table with the columns codec and bpp, and every other column of a known metric.
 
     `psnr_rgb`, `psnr_y` and `msssim_rgb` are read as psnr, psnr-y and ms-ssim. Empty cells are values that were not
-    measured. A column that cannot be what it is called is told of and left out.
+    measured. A column that cannot be what it is called, or is no known metric, is told of and left out.
 
     Raises:
         InputError: naming the line, if a column is missing, a number cannot be read, or no column of a metric is left.
@@ -75,22 +76,28 @@ def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
     table.require(("codec", "bpp"))
     if not len(table):
         raise InputError(f"{path} has no rows")
+    for number, row in table.records():
+        if not row["codec"]:
+            raise InputError(f"{path}, line {number}: the column codec is empty")
     rates = _column(table, "bpp", 0.0, math.inf)
     counts = _column(table, "images", 0.0, math.inf) if "images" in table.columns else [None] * len(table)
     values: dict[str, list[float | None]] = {}
-    wrong = []
+    wrong, unknown = [], []
     for column in table.columns:
         name = ALIASES.get(column, column)
         info = scale_of(name)
         if column in COLUMNS or info is None:
+            unknown += [] if column in COLUMNS else [column]
             continue
+        if name in values:
+            raise InputError(f"{path} has two columns of {name}; keep one of them")
         try:
             values[name] = _column(table, column, *info.value_range)
         except InputError as error:
             wrong.append(error)
     if wrong and not values:
         raise wrong[0]
-    for line in _doubts(path, wrong, values, rates):
+    for line in _doubts(table, wrong, unknown, values, rates):
         tell(line)
     return [
         RatePoint(
@@ -116,7 +123,7 @@ def _column(table: Rows, column: str, low: float, high: float) -> list[float | N
         if value is None and (cell or column == "bpp"):
             raise InputError(f"{where}: {cell!r} is not a number")
         if value is not None and not math.isfinite(value):
-            raise InputError(f"{where}: {cell} is not finite")
+            raise InputError(f"{where}: {cell} is not finite; leave the cell empty")
         if value is not None and not low <= value <= high:
             hint = "; values in dB or percent must be converted" if high == 1 else ""
             raise InputError(f"{where}: {value:g} is outside the range [{low:g}, {high:g}]{hint}")
@@ -124,11 +131,23 @@ def _column(table: Rows, column: str, low: float, high: float) -> list[float | N
 
 
 def _doubts(
-    path: Path, wrong: Sequence[InputError], values: Mapping[str, object], rates: Sequence[float | None]
+    table: Rows,
+    wrong: Sequence[InputError],
+    unknown: Sequence[str],
+    values: Mapping[str, object],
+    rates: Sequence[float | None],
 ) -> Iterator[str]:
+    path = table.path
+    yield from table.notes
     yield from (f"{error}; the column is left out" for error in wrong)
+    if unknown:
+        yield f"{path} has columns of no known metric, which are not read: {', '.join(unknown)}"
     if not values:
         yield f"{path} has no column of a known metric, so nothing can be compared; pim metrics lists their names"
+    settings = Counter((row["codec"], row["setting"]) for _, row in table.records() if row.get("setting"))
+    if settings and max(settings.values()) > 1:
+        (codec, setting), count = settings.most_common(1)[0]
+        yield f"{path} has {codec} at setting {setting} {count} times; a curve goes through means over pictures"
     highest = max(rate or 0.0 for rate in rates)
     if highest > RAW:
         yield f"{path} has rates of up to {highest:g} bits per pixel, more than raw pictures; are these other units?"

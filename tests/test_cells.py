@@ -68,6 +68,12 @@ def test_the_index_of_a_data_frame_is_no_column_and_other_nameless_ones_are_told
     assert "column without a heading" in note
 
 
+def test_a_blank_before_a_quote_belongs_to_no_cell(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('"a", "b, c"\n1, "x, y"\n')
+    assert (read_rows(path).columns, read_rows(path).rows[0].cells) == (("a", "b,_c"), ("1", "x, y"))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -76,7 +82,8 @@ def test_the_index_of_a_data_frame_is_no_column_and_other_nameless_ones_are_told
         (b"a,b\n1,2\n1,2,3\n", "line 3: 3 cells, the heading has 2"),
         (b"A,a \n1,2\n", "two columns called 'a'"),
         (b"a,b\n\x00\x01,2\n", "is not a text"),
-        (b'a,b\n"1,2\n', "line 2"),
+        (b'a,b\n"1,2\n', "line 2: its quotes do not match"),
+        (b'a,b\n1,2\n"27" screen",2\n', "line 3: its quotes do not match; one inside a cell is written twice"),
         (b"\xff\xfea\x00b", "no text in utf-16"),
         (gzip.compress(b"a,b\n" * 99, mtime=0)[:-12], "is damaged"),
     ],

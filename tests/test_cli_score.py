@@ -479,6 +479,14 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
     assert [record["comment"] for record in found] == ['a "b", c', "=1+1"]
 
 
+@pytest.mark.parametrize(("column", "form"), [("contrast", "csv"), ("change", "json")])
+def test_a_column_that_the_output_of_a_metric_has_too_is_refused(cli: Cli, here: Path, column: str, form: str) -> None:
+    (here / "pairs.csv").write_text(f"reference,distorted,{column}\nref.png,ref.png,5\n")
+    ran = cli("score", "--pairs", "pairs.csv", "-m", "psnr", "--align", "--format", form)
+    assert (ran.code, ran.out) == (1, "")
+    assert f"column {column!r}, which the output also has; rename it" in ran.err
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -490,6 +498,7 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
         ("reference,distorted\na,b\na\n", "line 3: the column distorted is empty"),
         ("reference,distorted\na,b,c\n", "line 2: 3 cells"),
         ("reference,distorted\na,\n", "line 2: the column distorted is empty"),
+        ("reference,distorted\na,-\n", "line 2: the column distorted is empty"),
         ('reference,distorted\n"a,b\n', "line"),
         ("reference,distorted\n\0,b\n", "not a text"),
     ],

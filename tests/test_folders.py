@@ -100,8 +100,17 @@ def test_folders_of_one_name_are_called_by_their_path_and_none_is_given_twice(he
         "one/out",
         "two/out",
     ]
-    with pytest.raises(InputError, match="given twice"):
+    with pytest.raises(InputError, match="given twice: 'one/out', 'one/out/'"):
         from_folders("ref", ["one/out", "one/out/"])
+
+
+def test_names_in_another_case_are_taken_and_told_unless_several_are(here: Path) -> None:
+    make("ref/Kodim01.png", "ref/a.png", "ref/A.png", "x/kodim01.JPG", "x/a.jpg", "x/A.jpg", "y/kodim01.jpg", "y/À.jpg")
+    found = from_folders("ref", ["x"])
+    assert names(found)[1:2] == [("ref/Kodim01.png", "x/kodim01.JPG")]
+    assert found.notes == ("x: taken kodim01.JPG for Kodim01",)
+    with pytest.raises(InputError, match="y lacks 'A', 'a'"):
+        from_folders("ref", ["y"])
 
 
 def test_files_and_the_images_of_folders(here: Path) -> None:

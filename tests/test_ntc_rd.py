@@ -174,6 +174,8 @@ def test_tables_are_read_with_the_names_that_others_use(tmp_path) -> None:
         ("codec,bpp,psnr\na,1,30\na,x,31\n", "line 3, bpp: 'x' is not a number"),
         ("codec,bpp,psnr\na,1,inf\n", "line 2, psnr: inf is not finite"),
         ("codec,bpp\n", "has no rows"),
+        ("codec,bpp,psnr\na,1,30\n,2,31\n", "line 3: the column codec is empty"),
+        ("codec,bpp,psnr,psnr_rgb\na,1,30,31\n", "two columns of psnr"),
         ("", "is empty"),
         ("codec,bpp\n\0,1\n", "is not a text"),
     ],
@@ -233,6 +235,17 @@ def test_values_that_are_no_such_metric_are_told_and_the_others_compared(tmp_pat
     path.write_text("codec,bpp,ssim\na,1,-1.5\n")
     with pytest.raises(InputError, match="outside the range"):
         read(path, told.append)
+
+
+def test_what_is_not_read_and_what_looks_like_single_pictures_is_told(tmp_path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("codec,setting,bpp,psnr,MSSSIM\na,q1,1,30,.9\na,q1,2,31,.9\na,q2,3,32,.9\n")
+    told: list[str] = []
+    read(path, told.append)
+    assert [line.partition(" has ")[2] for line in told] == [
+        "columns of no known metric, which are not read: msssim",
+        "a at setting q1 2 times; a curve goes through means over pictures",
+    ]
 
 
 def test_a_codec_without_a_curve_is_named() -> None:

@@ -133,7 +133,7 @@ def test_missing_pictures_are_listed_and_their_rows_left_out(write: Callable[...
 def test_another_case_is_found_and_told(write: Callable[..., Path]) -> None:
     dataset = table.read(write(*OPINIONS, "images/R.PNG,images/C.png,2"), higher_is_better=True)
     dataset.require_whole()
-    assert "another case than their files (2): images/C.png, images/R.PNG" in texts(dataset, "note")
+    assert "(case, accents, slashes) (2): images/C.png, images/R.PNG" in texts(dataset, "note")
 
 
 @pytest.mark.parametrize("score", ["", "good", "nan", "inf", "images/a.png"])

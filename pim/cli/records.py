@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from pim.cli.common import csv_line, json_text, note, one_line, short
+from pim.errors import InputError
 
 if TYPE_CHECKING:
     from pim.core.metric import Metric
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("reference", "distorted", "metric", "value", "lower_is_better")
 CHANGES = ("left", "displacement_px", "turn_deg", "zoom_percent", "contrast", "brightness")  # what was taken back
+OBJECTS = ("change", "ruler", "infinite")  # further parts of a record in JSON
 SIZES = ("bytes", "bits_per_pixel")  # of the distorted file
 RESIZE_HINT = "; --resize scales the distorted image to the size of the reference"
 
@@ -87,6 +89,9 @@ class Records:
         metrics: In the order of the values.
         settings: How values are computed.
         chosen: What is scored.
+
+    Raises:
+        InputError: if a column of the table of pairs is called like one that is written.
     """
 
     rulers: Mapping[str, Ruler] = {}
@@ -95,6 +100,9 @@ class Records:
         self.form, self.metrics, self.settings, self.chosen = form, metrics, settings, chosen
         self.explains = any(metric.explains for metric in metrics)
         self.keeps_failed = chosen.columns is not None
+        written = {"csv": CHANGES if self.explains else (), "json": OBJECTS}.get(form, ())
+        if taken := [name for name in written if name in (chosen.columns or ())]:
+            raise InputError(f"the table of pairs has a column {taken[0]!r}, which the output also has; rename it")
 
     def columns(self) -> list[str]:
         """Name the columns of a table."""

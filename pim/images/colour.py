@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from pim.images.shaper import (
     power,
     shaper_of,
     srgb_to_linear,
+    tags_of,
     to_pcs,
     to_srgb,
 )
@@ -56,6 +58,7 @@ def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
         tagged, notes = _from_cicp(*tags.cicp)
         return Conversion(_shaped(space, peak, tagged), None, notes)
     if tags.icc is not None:
+        _check_transfer(_stated_transfer(tags.icc))
         try:
             return _from_profile(space, peak, tags.icc)
         except (ImageCms.PyCMSError, OSError, ValueError, struct.error) as error:
@@ -74,8 +77,7 @@ def conversion(space: Space, peak: int, tags: ColourTags) -> Conversion:
 
 
 def _from_cicp(primaries: int, transfer: int) -> tuple[Shaper, tuple[str, ...]]:
-    if transfer in HDR:
-        raise InputError(f"is HDR ({HDR[transfer]} transfer, code point {transfer}): there is no one way to sRGB")
+    _check_transfer(transfer)
     if transfer not in (_SRGB, _UNSPECIFIED, *_VIDEO, *_GAMMAS):
         raise InputError(f"has the transfer function {transfer} of ITU-T H.273, which cannot be read")
     corners = _PRIMARIES.get(1 if primaries == _UNSPECIFIED else primaries)
@@ -87,6 +89,18 @@ def _from_cicp(primaries: int, transfer: int) -> tuple[Shaper, tuple[str, ...]]:
     if transfer in _VIDEO:
         notes.append(f"video transfer function {transfer} taken as that of sRGB")
     return shaper, tuple(notes)
+
+
+def _check_transfer(transfer: int | None) -> None:
+    if transfer in HDR:
+        raise InputError(f"is HDR ({HDR[transfer]} transfer, code point {transfer}): there is no one way to sRGB")
+
+
+def _stated_transfer(icc: bytes) -> int | None:
+    """The transfer function that a profile names beside its curves, a code point (ICC.1:2022, 9.2.17)."""
+    with suppress(struct.error):
+        return next(iter(tags_of(icc).get(b"cicp", b"")[9:10]), None)
+    return None
 
 
 def _from_gamma(gamma: float | None, chromaticities: tuple[float, ...] | None) -> tuple[Shaper | None, tuple[str, ...]]:

@@ -21,6 +21,8 @@ from pim.images.raster import ColourTags, Raster, Space, check_frame, check_size
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _COLOUR, _OPACITY, _PREMULTIPLIED, _UNSPECIFIED = 0, 1, 2, 65535  # channel types
+_ENUMERATED, _RESTRICTED_PROFILE, _ANY_PROFILE, _CODE_POINTS = 1, 2, 3, 5  # methods of describing colours
+_NO_MATRIX = (0, 2)  # code points: RGB, not stated
 _SPACES = {12: "CMYK", 16: "sRGB", 17: "gray", 18: "sYCC"}  # enumerated colour spaces
 _MOST_BITS = 16
 
@@ -34,6 +36,8 @@ class _Facts:
     colour_space: int | None  # as enumerated
     types: tuple[int, ...] | None  # of the channels, in the order of the file
     icc: bytes | None
+    cicp: tuple[int, int] | None  # colour primaries and transfer function, code points of ITU-T H.273
+    method: int  # where the file says by which method its colours are described; 0 if it does not
 
 
 def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
@@ -52,6 +56,8 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     if facts.colour_space is not None and facts.colour_space not in _SPACES:
         known = ", ".join(_SPACES.values())
         raise InputError(f"has the JPEG 2000 colour space {facts.colour_space}, which cannot be read; {known} can")
+    if facts.icc is not None:  # restricted profiles would be followed here too, at 8 bits, and thus twice
+        content = content[: facts.method] + bytes([_ANY_PROFILE]) + content[facts.method + 1 :]
     samples, depth = imagecodecs.jpeg2k_decode(content, verbose=0), facts.depth
     samples = samples[..., None] if samples.ndim == 2 else samples
     if samples.shape[:2] != (facts.height, facts.width):
@@ -75,7 +81,7 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
         alpha=alpha is not None,
         peak=peak,
         block=from_array(samples),
-        tags=ColourTags(icc=facts.icc),
+        tags=ColourTags(icc=facts.icc, cicp=facts.cicp),
         notes=left_out(len(types) - len(kept)),
     )
 
@@ -98,16 +104,20 @@ def _meaning(facts: _Facts, channels: int) -> tuple[Space, tuple[int, ...]]:
 
 def _scan(content: bytes) -> _Facts:
     """What the boxes and the header of the codestream say."""
-    colour_space = types = icc = palette = None
-    stream, described = 0, False
+    colour_space = types = icc = palette = cicp = None
+    stream = method = 0
     for kind, start, end in walk(content, 0, len(content)):
-        if kind == b"colr" and not described and end - start >= 7:  # the first is the one to follow
-            described = True
-            method = content[start]
-            if method == 1:
+        if kind == b"colr" and not method and end - start >= 7:  # the first is the one to follow
+            method = start
+            if content[start] == _ENUMERATED:
                 (colour_space,) = struct.unpack_from(">I", content, start + 3)
-            elif method in (2, 3):  # an ICC profile
+            elif content[start] in (_RESTRICTED_PROFILE, _ANY_PROFILE):
                 icc = content[start + 3 : end]
+            elif content[start] == _CODE_POINTS:
+                primaries, transfer, matrix = struct.unpack_from(">HHH", content, start + 3)
+                if matrix not in _NO_MATRIX:
+                    raise InputError(f"is a JPEG 2000 of luma and chroma by matrix {matrix}, which cannot be read")
+                cicp = (primaries, transfer)
         elif kind == b"cdef" and types is None and end - start >= 2:
             (count,) = struct.unpack_from(">H", content, start)
             count = min(count, (end - start - 2) // 6)
@@ -127,4 +137,5 @@ def _scan(content: bytes) -> _Facts:
     if across < 1 or down < 1 or len(set(bits)) > 1:
         raise InputError("is a JPEG 2000 whose channels differ in depth, which cannot be read")
     width, height = -(-right // across) - -(-left // across), -(-bottom // down) - -(-top // down)
-    return _Facts(width, height, 1 + (bits[0] & 0x7F), bool(bits[0] & 0x80), colour_space, types, icc)
+    signed = bool(bits[0] & 0x80)
+    return _Facts(width, height, 1 + (bits[0] & 0x7F), signed, colour_space, types, icc, cicp, method)

@@ -6,6 +6,7 @@ and it leaves Pillow's process-wide pixel limit alone: `pim.images.raster.check_
 
 from __future__ import annotations
 
+import struct
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ from pim.images.raster import (
     check_frame,
     check_palette,
     check_size,
+    left_out,
     orientation_of,
 )
 
@@ -75,6 +77,8 @@ _READ_AS: dict[str, tuple[str, Space, bool]] = {
     "I;16B": ("I;16B", "GRAY", False),
 }
 _RLE8, _RLE4, _DELTA = 1, 2, 2  # compressions of a BMP, and what moves on without pixels
+_BMP_HEAD, _EMBEDDED = 14 + 124, b"DEBM"  # bytes of its fifth version, and what says that a profile is in the file
+_ALPHA_BITS = 15  # of a byte of a TGA: how many bits its alpha has
 _WEBP_HEAD = 1 << 20  # bytes, in which the first frame begins unless a profile is larger
 _WARNINGS = threading.Lock()
 
@@ -101,9 +105,24 @@ def read(stream: BinaryIO, kind: str, max_pixels: int, frame: int | None = None)
     picture.load()
     check_size(*picture.size, max_pixels)
     raster = replace(of_picture(picture), format=kind, mode=mode, frame=number, frames=frames)
+    if kind in ("BMP", "TGA"):
+        return _with_head(raster, stream)
     if kind == "JPEG" and any(mark in content for _, content in getattr(picture, "applist", ()) for mark in _GAIN_MAPS):
         return replace(raster, notes=(_GAIN_MAP_IGNORED,))
     return _with_boxes(raster, stream) if kind == "AVIF" else raster
+
+
+def _with_head(raster: Raster, stream: BinaryIO) -> Raster:
+    """What Pillow passes over: the profile of a BMP, and that the fourth byte of a TGA is no alpha."""
+    stream.seek(0)
+    head = stream.read(_BMP_HEAD)
+    if raster.format == "BMP" and len(head) == _BMP_HEAD and head[70:74] == _EMBEDDED:
+        offset, size = struct.unpack_from("<II", head, 126)
+        stream.seek(14 + offset)
+        return replace(raster, tags=ColourTags(icc=stream.read(size)))
+    if raster.format == "TGA" and raster.alpha and not head[17] & _ALPHA_BITS:
+        return replace(raster, alpha=False, block=lambda *at: raster.block(*at)[..., :-1], notes=left_out(1))
+    return raster
 
 
 def _with_boxes(raster: Raster, stream: BinaryIO) -> Raster:

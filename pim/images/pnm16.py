@@ -37,7 +37,7 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     gray = head[:2] in (b"P2", b"P5")
     shape = (height, width, 1 if gray else 3)
     stream.seek(match.end())
-    samples = _binary(stream, shape, peak) if head[:2] in (b"P5", b"P6") else _plain(stream, shape)
+    samples = _binary(stream, shape, peak, match[0]) if head[:2] in (b"P5", b"P6") else _plain(stream, shape)
     if samples.max() > peak:
         raise InputError(f"is a damaged PGM or PPM: it has a sample of {samples.max()}, above its largest value {peak}")
     depth = peak.bit_length()
@@ -54,11 +54,14 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     )
 
 
-def _binary(stream: BinaryIO, shape: tuple[int, int, int], peak: int) -> Samples:
+def _binary(stream: BinaryIO, shape: tuple[int, int, int], peak: int, header: bytes) -> Samples:
     dtype = np.dtype("u1" if peak < 256 else ">u2")
-    count = shape[0] * shape[1] * shape[2]
-    content = stream.read(count * dtype.itemsize)
-    if len(content) < count * dtype.itemsize:
+    size = shape[0] * shape[1] * shape[2] * dtype.itemsize
+    content = stream.read(size + 2)
+    if header.endswith(b"\r") and len(content) == size + 1:  # the header's lines end as on Windows
+        content = content.removeprefix(b"\n")
+    content = content[:size]
+    if len(content) < size:
         raise InputError("is a PGM or PPM that is cut short")
     return np.frombuffer(content, dtype).reshape(shape)
 

@@ -78,15 +78,20 @@ def to_srgb(pcs: Array) -> Array:
     return matrix
 
 
+def tags_of(icc: bytes) -> dict[bytes, bytes]:
+    """The tags of a profile by their signatures; raises struct.error if their table is cut short."""
+    (count,) = struct.unpack_from(">I", icc, 128)
+    entries = [struct.unpack_from(">4sII", icc, 132 + 12 * i) for i in range(min(count, 200))]
+    return {name: icc[offset : offset + size] for name, offset, size in entries}
+
+
 def shaper_of(icc: bytes) -> Shaper | None:
     """The curves and matrix of a profile, or None if it has tables or another connection space.
 
     Raises:
         ValueError, struct.error: if a curve or the matrix makes no sense.
     """
-    (count,) = struct.unpack_from(">I", icc, 128)
-    entries = [struct.unpack_from(">4sII", icc, 132 + 12 * i) for i in range(min(count, 200))]
-    tags = {name: icc[offset : offset + size] for name, offset, size in entries}
+    tags = tags_of(icc)
     if icc[20:24] != b"XYZ " or any(name.startswith((b"A2B", b"D2B")) for name in tags):
         return None
     if icc[16:20] == b"GRAY" and b"kTRC" in tags:

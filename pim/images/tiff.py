@@ -73,6 +73,10 @@ def read(stream: BinaryIO, max_pixels: int, frame: int | None = None) -> Raster:
     stream.seek(0)
     pages = tifffile.TiffFile(stream, name="").pages
     number = check_frame(frame, len(pages))
+    if frame is None:  # a small copy that the file calls one may come first
+        number = next(
+            (i for i, each in enumerate(pages) if isinstance(each, tifffile.TiffPage) and not each.is_reduced), 0
+        )
     page = pages[number]
     if not isinstance(page, tifffile.TiffPage):
         raise InputError(f"is a damaged TIFF: page {number} cannot be read")

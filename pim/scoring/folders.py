@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pim.datasets.folder import folded
 from pim.errors import InputError
 from pim.scoring.pairs import SHOWN, Pair, Pairs, more, some
 
@@ -39,7 +40,7 @@ def from_folders(reference: str, candidates: Sequence[str], allow_unmatched: boo
     """Images of folders whose paths within the folder are equal without extension, in any Unicode normal form.
 
     A name that no reference has is taken for that of the only one it holds between its ends and marks such as `_`, `-`
-    or `.`: encoders write `kodim01_q30.jpg` for `kodim01.png`.
+    or `.`, in any case: encoders write `kodim01_q30.jpg` for `kodim01.png`.
 
     Args:
         reference: Folder of references; hidden files and folders are not looked at.
@@ -95,8 +96,10 @@ def _paths(folder: str) -> list[str]:
 def _labels(folders: Sequence[str]) -> dict[str, str]:
     """What to call folders: their last name, or the whole path where two share that."""
     short = [os.path.basename(os.path.normpath(folder)) for folder in folders]
-    if len(set(map(os.path.realpath, folders))) < len(folders):
-        raise InputError(f"the same folder is given twice: {some(f for f in folders if folders.count(f) > 1)}")
+    real = [os.path.realpath(folder) for folder in folders]
+    if len(set(real)) < len(folders):
+        twice = some(f for f, place in zip(folders, real, strict=True) if real.count(place) > 1)
+        raise InputError(f"the same folder is given twice: {twice}")
     alone = {name for name in short if short.count(name) == 1 and name not in (".", "..")}
     return {folder: name if name in alone else folder for folder, name in zip(folders, short, strict=True)}
 
@@ -149,8 +152,13 @@ def _match(first: Found, second: Found, reference: str, folder: str) -> _Matched
 
 
 def _added_to(names: Collection[str], references: Collection[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Names with something before or after that of a reference: by name the only one that fits, and the several."""
-    fits = {name: sorted({part for part in _parts(name) if part in references}) for name in sorted(names)}
+    """Names with something before or after that of a reference, whatever their case: the one that fits, or several."""
+    known: dict[str, set[str]] = defaultdict(set)
+    for name in references:
+        known[folded(name)].add(name)
+    fits = {
+        name: sorted(set().union(*(known.get(folded(part), ()) for part in _parts(name)))) for name in sorted(names)
+    }
     only = {name: found[0] for name, found in fits.items() if len(found) == 1}
     return only, {name: found for name, found in fits.items() if len(found) > 1}
 

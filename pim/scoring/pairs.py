@@ -74,7 +74,7 @@ def from_table(path: Path) -> Pairs:
     items = []
     for row, (line, cells) in zip(table.rows, table.records(), strict=True):
         for column in COLUMNS:
-            if not cells[column]:
+            if cells[column] in ("", STDIN):
                 raise InputError(f"{path}, line {line}: the column {column} is empty")
         first, second = (cells[column] for column in COLUMNS)
         where, what = (str(places.find(name) or path.parent / name) for name in (first, second))

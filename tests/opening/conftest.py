@@ -132,6 +132,12 @@ def png_of_chunks() -> Callable[..., bytes]:
 
 
 @pytest.fixture(scope="session")
+def profile_of() -> Callable[..., bytes]:
+    """`profile_of(b"RGB ", {b"cicp": ...})`: an ICC profile with these tags."""
+    return _profile
+
+
+@pytest.fixture(scope="session")
 def matrix_profile() -> Callable[..., bytes]:
     """`matrix_profile(2.2, [red, green, blue])`: an ICC profile of a curve and a matrix."""
     return _matrix_profile

@@ -117,6 +117,16 @@ def defined(content: bytes, *channels: tuple[int, int, int]) -> bytes:
     return into(content, b"jp2h", struct.pack(">I4s", 8 + len(body), b"cdef") + body)
 
 
+def described(content: bytes, body: bytes) -> bytes:
+    """A JPEG 2000 with another description of its colours."""
+    at = content.index(b"colr") - 4
+    old = int.from_bytes(content[at : at + 4], "big")
+    head = content.index(b"jp2h") - 4
+    size = int.from_bytes(content[head : head + 4], "big") - old + 8 + len(body)
+    box = struct.pack(">I4s", 8 + len(body), b"colr") + body
+    return content[:head] + size.to_bytes(4, "big") + content[head + 4 : at] + box + content[at + old :]
+
+
 def of_another_item(avif: bytes, box: bytes) -> bytes:
     """An AVIF with one more property, that its picture does not refer to."""
     for folder in (b"ipco", b"iprp", b"meta"):
@@ -308,6 +318,11 @@ def _tiff_packed() -> Iterator[Kind]:
     yield Kind("TIFF", "packed by zstd", written(RGB, photometric="rgb", compression="zstd"), RGB / 255)
     content = written(RGB, photometric="rgb", compression="jpeg2000", compressionargs={"level": 0, "reversible": True})
     yield Kind("TIFF", "packed by JPEG 2000", content, RGB / 255)
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as pages:
+        for step in (3, 1):
+            pages.write(RGB[::step, ::step], photometric="rgb", subfiletype=int(step > 1))
+    yield Kind("TIFF", "RGB behind a small copy of itself", buffer.getvalue(), RGB / 255)
     private = tiff([zlib.compress(RGB.tobytes())], {258: (8,) * 3, 259: (50013,), 262: (2,), 277: (3,)})
     yield Kind("TIFF", "packed by Deflate under an old private number", private, RGB / 255)
     for samples in (RGB, DEEP):
@@ -369,6 +384,9 @@ def _jpeg_2000() -> Iterator[Kind]:
     content = saved(RGB, "JPEG2000", **exact)
     at = content.index(b"colr") + 7
     yield Kind("JPEG2000", "CIE Lab", content[:at] + struct.pack(">I", 14) + content[at + 4 :])
+    for name, codes, want in (("sRGB", (1, 13, 0), RGB / 255), ("PQ", (9, 16, 0), None), ("YCbCr", (1, 13, 6), None)):
+        content = described(saved(RGB, "JPEG2000", **exact), struct.pack(">3B3HB", 5, 0, 0, *codes, 128))
+        yield Kind("JPEG2000", f"{name} by code points", content, want)
 
 
 def _jpeg_2000_palettes(exact: dict[str, object]) -> Iterator[Kind]:
@@ -409,6 +427,12 @@ def _others() -> Iterator[Kind]:
     yield Kind(
         "PPM", "RGB, 16 bits", b"P6 %d %d 65535\n" % (WIDTH, HEIGHT) + DEEP.astype(">u2").tobytes(), DEEP / 65535
     )
+    lines = b"P5\r\n%d %d\r\n255\r\n" % (WIDTH, HEIGHT)
+    yield Kind("PPM", "gray, the header with line ends of Windows", lines + GRAY.tobytes(), GRAY / 255)
+    head = struct.pack("<3B4xB4H2B", 0, 0, 2, 0, 0, 0, WIDTH, HEIGHT, 32, 0x20)
+    unused = np.dstack([RGB[..., ::-1], np.zeros_like(GRAY)]).tobytes()
+    yield Kind("TGA", "RGB and a byte that the head calls no alpha", head + unused, RGB / 255)
+    yield Kind("TGA", "RGB and a byte that the head calls alpha", head[:-1] + b"\x28" + unused)
     yield Kind("PBM", "black and white", saved(Image.fromarray(GRAY > 100), "PPM"), (GRAY > 100).astype(float))
     yield Kind("WEBP", "lossless", saved(RGB, "WEBP", lossless=True), RGB / 255)
     yield Kind("WEBP", "animation that begins with a part of the picture", _animated_webp())

@@ -6,6 +6,7 @@ import zlib
 
 import numpy as np
 import pytest
+from opening import kinds
 from PIL import Image, ImageCms
 
 from pim.errors import InputError
@@ -45,6 +46,29 @@ def test_srgb_profile_changes_no_bit(noise):
     opened = open_image(as_file(noise, icc))
     assert np.array_equal(opened.pixels, noise.astype(np.float32) / np.float32(255))
     assert "sRGB" in str(opened.decoding.icc)
+
+
+def bmp_of(samples: np.ndarray, icc: bytes) -> bytes:
+    """A BMP of the fifth version with a profile behind its header."""
+    height, width, _ = samples.shape
+    rows = b"".join(row.tobytes() + bytes(-3 * width % 4) for row in samples[::-1, :, ::-1])
+    head = struct.pack(
+        "<IiiHHIIiiII16x4s48x4I", 124, width, height, 1, 24, 0, len(rows), 0, 0, 0, 0, b"DEBM", 4, 124, len(icc), 0
+    )
+    return struct.pack("<2sIHHI", b"BM", 138 + len(icc) + len(rows), 0, 0, 138 + len(icc)) + head + icc + rows
+
+
+@pytest.mark.parametrize("kind", ["BMP", "any", "restricted"])
+def test_profile_is_followed_once_in_whatever_file(matrix_profile, noise, kind):
+    icc = matrix_profile(1.8, P3)
+    if kind == "BMP":
+        content = bmp_of(noise, icc)
+    else:
+        plain = kinds.saved(noise, "JPEG2000", irreversible=False)
+        content = kinds.described(plain, bytes([2 if kind == "restricted" else 3, 0, 0]) + icc)
+    opened = open_image(io.BytesIO(content))
+    assert np.array_equal(opened.pixels, open_image(as_file(noise, icc)).pixels)
+    assert opened.decoding.icc == "made by hand"
 
 
 @pytest.mark.parametrize("gamma", [1.0, 1.8, 2.2])
@@ -256,6 +280,13 @@ def test_hdr_and_unknown_encodings_are_refused(png, cicp, message, dtype):
     content = png(np.zeros((2, 2, 3), dtype), before=[(b"cICP", bytes(cicp))])
     with pytest.raises(InputError, match=message):
         open_image(io.BytesIO(content))
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_profile_that_names_an_hdr_transfer_is_refused(profile_of, noise, transfer, name):
+    icc = profile_of(b"RGB ", {b"cicp": b"cicp" + bytes(4) + bytes([9, transfer, 0, 1])})
+    with pytest.raises(InputError, match=f"is HDR .{name} transfer"):
+        open_image(as_file(noise, icc))
 
 
 def test_hdr_avif_is_refused_and_p3_avif_converted():

@@ -154,20 +154,6 @@ def test_ten_bit_avif_says_that_it_is_read_at_eight():
     assert opened.decoding.notes == ("10 bits per sample, read at 8",)
 
 
-def test_jpeg_2000_profile_is_followed(matrix_profile, picture):
-    plain = saved(picture, "JPEG2000").getvalue()
-    icc = matrix_profile(1.0, [(0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410)])
-    at = plain.index(b"colr") - 4
-    old = int.from_bytes(plain[at : at + 4], "big")
-    box = (11 + len(icc)).to_bytes(4, "big") + b"colr\x02\x00\x00" + icc
-    head = plain.index(b"jp2h") - 4
-    size = int.from_bytes(plain[head : head + 4], "big") - old + len(box)
-    content = plain[:head] + size.to_bytes(4, "big") + plain[head + 4 : at] + box + plain[at + old :]
-    opened = open_image(io.BytesIO(content))
-    assert opened.decoding.icc == "made by hand"
-    assert opened.pixels.mean() > as_floats(picture).mean() + 0.1
-
-
 # ---------------------------------------------------------------- transparency
 
 

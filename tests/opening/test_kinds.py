@@ -34,7 +34,7 @@ def test_reason_is_true_and_for_people(kind, capfd):
     with pytest.raises(InputError) as caught:
         open_image(kind.stream())
     message = str(caught.value)
-    assert message.startswith("<stream> ")
+    assert message.startswith(f"{kind.stream().name} ")
     assert not any(word in message for word in INNER_WORDS), message
     broken = any(word in kind.name for word in ("short", "beyond", "without a palette"))
     assert broken or "damaged" not in message
