@@ -73,6 +73,7 @@ def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
     with _opened(path) as container:
         stream = _best_stream(container, path)
         try:
+            untimed = _untimed(container, stream)
             for frame, time, problem in _decoded(container, stream):
                 reason, pixels = problem or reason, None
                 try:
@@ -83,7 +84,7 @@ def video_frames(path: Path, tell: Tell) -> Iterator[Frame]:
                     for note in _notes(frame, stream):
                         tell(f"{path}: {note}")
                 given, lost = given + (pixels is not None), lost + (pixels is None)
-                yield Frame(pixels, time=time, problem="" if pixels is not None else reason)
+                yield Frame(pixels, time=None if untimed else time, problem="" if pixels is not None else reason)
         except (av.FFmpegError, OSError, ValueError) as error:
             reason = reason or f"is cut off or damaged: {_words(error)}"
             if given:
@@ -143,7 +144,7 @@ def look_at(path: Path) -> Clip:
             # The count in the header can be missing or wrong; packets are counted without decoding.
             for packet in container.demux(stream):
                 count, size = count + bool(packet.size), size + packet.size
-                if packet.pts is not None and not packet.is_discard:
+                if packet.pts is not None and not packet.is_discard and not _untimed(container, stream):
                     times.append(float(packet.pts * packet.time_base))
                     ends.append(float((packet.pts + (packet.duration or 0)) * packet.time_base))
                     # what is decoded later is shown later than this is decoded
@@ -152,14 +153,22 @@ def look_at(path: Path) -> Clip:
             problem = f"is cut off or damaged: {_words(error)}"
             if not count:
                 raise InputError(f"{path} cannot be read as a video: {_words(error)}") from error
-        rate = float(stream.average_rate or stream.guessed_rate or _RATE)
+        span = max(times) - min(times) if times else 0.0
+        # of a recording the header may hold the ticks of its clock
+        rate = (len(times) - 1) / span if span else float(stream.average_rate or stream.guessed_rate or _RATE)
         end = max(max(ends), max(times) + 1 / rate) if times else count / rate
         seconds, missing = end - min(times, default=0.0), _promised_end(stream) - end
-        if times and missing > 1 / rate:
+        problem = problem or ("" if count else "has no frames")
+        if missing > 1 / rate:
             problem = problem or f"is cut off: {missing:.3f} s are missing at the end"
         name = stream.codec_context.name
-    known_until = until if problem else math.inf
+    known_until = math.inf if not problem else until if times else end - 1 / rate
     return Clip(name, count, size, np.sort(np.array(times)), seconds, rate, problem, known_until)
+
+
+def _untimed(container: Any, stream: Any) -> bool:
+    """Whether the times in a file are none of frames: those of an AVI are in the order of its packets."""
+    return container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
 
 
 def _promised_end(stream: Any) -> float:

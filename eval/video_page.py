@@ -68,7 +68,7 @@ def page(
     shown = ScorePage(
         title=f"{', '.join(clips)} against {os.path.basename(found[0].reference)}",
         lead=_lead(clips, metrics[0]),
-        sentences=(FRAMES_ALONE, *(note for each in found for note in each.notes), *failed),
+        sentences=tuple(dict.fromkeys((FRAMES_ALONE, *(note for each in found for note in each.notes), *failed))),
         tables=tuple(_table(clips, metric) for metric in metrics),
         charts=tuple(_chart(clips, metric) for metric in metrics),
         charts_heading="Over time",

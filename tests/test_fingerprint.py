@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pim.core.metric import Metric
 from pim.images.opener import OpenOptions
 from pim.metrics import custom
 from pim.scoring import fingerprint
+from pim.scoring.aligned import Aligned
 from pim.scoring.fingerprint import describe, digest
 
 PLAIN = OpenOptions()
@@ -109,6 +111,22 @@ def test_the_code_of_a_users_metric_changes_it(monkeypatch: pytest.MonkeyPatch, 
         (tmp_path / "mine_for_test.py").write_text(f"def f(x, y):\n    return ({body}).mean((1, 2, 3))\n")
         monkeypatch.delitem(sys.modules, "mine_for_test", raising=False)
         found.append(of(custom.load("mine_for_test:f")))
+    assert found[0] != found[1]
+
+
+@pytest.mark.parametrize("wrap", [lambda metric: metric, Aligned])
+@pytest.mark.parametrize("name", ["f", "Mine"])
+def test_the_code_of_a_file_changes_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, wrap: Callable[[Metric], Metric]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = []
+    for body in ("(x - y).abs()", "(x - y) ** 2"):
+        code = f"def f(x, y):\n    return ({body}).mean((1, 2, 3))\n"
+        code += "from eval_toys import MeanAbsolute\nclass Mine(MeanAbsolute):\n    pass\n"
+        (tmp_path / "one.py").write_text(code)
+        monkeypatch.delitem(sys.modules, str(tmp_path / "one.py"), raising=False)
+        found.append(of(wrap(custom.load(f"one.py:{name}"))))
     assert found[0] != found[1]
 
 

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ from conftest import ROOT, Ran
 from harness import write_pairs
 
 from pim.errors import UsageError
+from pim.metrics.custom import CustomMetric
+from pim.scoring.cluster import Actor, Cluster
 from pim.scoring.engine import batches, numbered
 from pim.scoring.parts import in_order, on_ray, parts_of
+from pim.scoring.pictures import Reading
 
 pytest.importorskip("pyarrow")
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
@@ -115,6 +119,8 @@ def test_a_complete_table_is_told_again_and_another_is_refused(cli: Cli, table: 
     assert other.code == 2
     assert "out.parquet is there, with other pairs, metrics or settings" in other.err
     assert {row["metric"] for row in rows_of("out.parquet")} == {"psnr"}
+    table.write_text("".join(table.read_text().splitlines(keepends=True)[:53]))  # the pairs of its first part
+    assert cli(*asked, "-m", "psnr").err == other.err
 
 
 @pytest.mark.parametrize(
@@ -183,6 +189,14 @@ def test_a_driver_and_an_actor_are_killed_and_the_table_is_that_of_one_process(
     assert rows_of("ray.parquet") == rows_of("local.parquet")
 
 
+@needs_ray
+def test_a_metric_that_cannot_go_to_actors_is_refused() -> None:
+    metric = CustomMetric(lambda x, y: (x - y).square().mean((1, 2, 3)), "mine")
+    metric.lock = threading.Lock()
+    with pytest.raises(UsageError, match="mine cannot be sent to actors of Ray: cannot pickle"):
+        list(Cluster(1).ask([0], Actor, [metric], "cpu", Reading()))
+
+
 @pytest.mark.slow
 def test_what_a_pair_costs_is_counted_without_the_start(table: Path, tmp_path: Path) -> None:
     Path("d70.png").write_bytes(Path("d71.png").read_bytes())
@@ -194,9 +208,14 @@ def test_what_a_pair_costs_is_counted_without_the_start(table: Path, tmp_path: P
 
 
 FROM_PYTHON = """
-import sys, pim
+import pim
+from pim.metrics.classics import PSNR
+
+class Mine(PSNR):
+    name = "mine"
+
 pairs = [("r0.png", f"d{number}.png") for number in range(130)]
-asked = {"metrics": ["psnr", "ssim"], "align": False}
+asked = {"metrics": ["psnr", "ssim", "mine.py:slow", Mine()], "align": False}
 local = list(pim.score(pairs, **asked))
 shared = list(pim.score(pairs, **asked, engine="ray", actors=2))
 assert [s.pair for s in shared] == pairs

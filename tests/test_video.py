@@ -53,6 +53,7 @@ def write(
     crf: int = 18,
     gop: int = 250,
     trc: int = 1,
+    tick: Fraction = TICK,
     **container_options: str,
 ) -> Path:
     """A clip of pictures by number and time."""
@@ -60,10 +61,10 @@ def write(
         stream: Any = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         stream.options = {"crf": str(crf), "g": str(gop), "threads": "1"}
-        stream.codec_context.time_base, stream.codec_context.color_trc = TICK, trc
+        stream.codec_context.time_base, stream.codec_context.color_trc = tick, trc
         for number, time in shown:
             frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
-            frame.pts, frame.time_base = round(time / TICK), TICK
+            frame.pts, frame.time_base = round(time / tick), tick
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
@@ -147,6 +148,33 @@ def test_a_clip_that_is_longer_or_shorter_leaves_the_rest_without_partners(here:
     assert len(found.times) == COUNT
     assert found.failed == []
     assert found.notes == [f"4 of {COUNT + 4} frames of long.mp4 have no partner in original.mp4"]
+
+
+def test_times_of_an_avi_in_the_order_of_its_packets_move_no_pair(here: Path) -> None:
+    write(here / "o.avi", even(), tick=Fraction(1, 30))  # x264 makes frames that others stand between
+    assert paired("original.mp4", "o.avi") == [(n, n) for n in range(COUNT)]
+    whole = (here / "o.avi").read_bytes()
+    (here / "cut.avi").write_bytes(whole[: whole.index(b"idx1") - 1500])
+    found = pim.score_video("original.mp4", "cut.avi", "psnr")
+    assert len(found.times) == COUNT
+    assert "is cut off" in found.failed[-1]
+
+
+def test_a_recording_has_the_rate_of_its_frames_whatever_its_header_says(here: Path) -> None:
+    shown = [(n, Fraction(n, 30) + Fraction(n % 3 * 4, 1000)) for n in range(COUNT)]
+    write(here / "recorded.mkv", shown, rate=1000, tick=Fraction(1, 1000))  # ticks of its clock
+    assert look_at(here / "recorded.mkv").rate == pytest.approx(30, rel=0.01)
+    assert paired("original.mp4", "recorded.mkv") == [(n, n) for n in range(COUNT)]
+
+
+def test_a_clip_without_frames_fails_and_repeated_times_are_no_error(here: Path, cli: Cli) -> None:
+    write(here / "o.avi", even(), tick=Fraction(1, 30))
+    (here / "none.avi").write_bytes((here / "o.avi").read_bytes()[:5700])  # its headers
+    ran = cli("score", "original.mp4", "none.avi", "-m", "psnr")
+    assert (ran.code, f"{COUNT} of {COUNT} pairs failed" in ran.err) == (1, True)
+    assert "nan" not in ran.out
+    write(here / "fast.mkv", [(n, Fraction(n, 5000)) for n in range(COUNT)])  # five have one time
+    assert pim.score_video("fast.mkv", "fast.mkv", "psnr").values["psnr"].min() == np.inf
 
 
 def test_every_frame_has_the_value_of_its_pixels(here: Path) -> None:

@@ -410,6 +410,6 @@ def _csv_cell(cell: Cell) -> str:
 def _text_cell(cell: Cell) -> str:
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if cell is None:
+    if cell is None or cell != cell:
         return "-"
     return short(cell) if isinstance(cell, float) else one_line(str(cell))

@@ -82,9 +82,11 @@ class Table:
             if self._key_of(self._path(part.number)) == key:
                 advance(len(part.pairs))
             elif self.folder == self.target:
-                raise UsageError(f"{self.target} is there, with other pairs, metrics or settings; name another folder")
+                raise self._other()
             else:
                 yield part
+        if self.folder == self.target and self._path(len(self._keys)).exists():
+            raise self._other()
 
     def write(self, number: int, scores: Sequence[Score[Pair]]) -> None:
         """Write a part, whole or not at all; raises PimError if it cannot be written."""
@@ -117,6 +119,9 @@ class Table:
                 values = {row["metric"]: row["value"] for row in group if row["value"] is not None}
                 errors = {row["metric"]: row["error"] for row in group if row["error"] is not None}
                 yield next(pairs), Scored(values, errors, {}, [], group[0].get("resized_from"), None)
+
+    def _other(self) -> UsageError:
+        return UsageError(f"{self.target} is there, with other pairs, metrics or settings; name another folder")
 
     def _path(self, number: int) -> Path:
         return self.folder / f"part-{number:06}.parquet"

@@ -89,7 +89,7 @@ def score_videos(paths: Sequence[str], metrics: Sequence[Metric], settings: Sett
                 if onto is not None:
                     onto.add(pair, scored)
                 advance()
-            notes = [FRAMES_ALONE, *(note for each in found.values() for note in each.notes)]
+            notes = list(dict.fromkeys([FRAMES_ALONE, *(note for each in found.values() for note in each.notes)]))
             report.finish(every=asked.every, videos=[each.as_dict() for each in found.values()])
             if asked.form == "text":
                 stream.write("\n".join([_table(found, metrics), *notes, ""]))

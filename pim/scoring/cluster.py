@@ -58,6 +58,8 @@ class Actor:
         self.metrics = [metric.to(self.device) for metric in self.metrics]
         for metric, expected in zip(self.metrics, self._expected, strict=True):
             here = describe(metric, self.device, self.reading.opening)
+            if type(getattr(metric, "metric", metric)).__module__ == "__main__":
+                here["code"] = expected["code"]  # came with the metric
             if differing := [name for name, value in expected.items() if here.get(name) != value]:
                 raise PimError(
                     f"an actor on {os.uname().nodename} would compute {metric.name} with another "
@@ -131,12 +133,13 @@ class Cluster:
             reading: How actors open files.
 
         Raises:
-            UsageError: if a metric cannot be used at all, or the cluster has no GPU to compute on.
+            UsageError: if a metric cannot be used at all or be pickled, or the cluster has no GPU to compute on.
             PimError: if an actor would compute something else than this process, or Ray gives up.
         """
         left = iter(questions)
         if (first := next(left, None)) is None:
             return
+        self._check_pickled(metrics)
         left, actors = chain((first,), left), self.size(device)
         expected = [describe(metric, device, reading.opening) for metric in metrics]
         constructor = {"metrics": tuple(metrics), "expected": expected, "device": device, "reading": reading}
@@ -145,6 +148,17 @@ class Cluster:
                 if isinstance(answer, PimError):
                     raise answer
                 yield answer
+
+    def _check_pickled(self, metrics: Sequence[Metric]) -> None:
+        """Let metrics of single files go to actors with their code, and refuse what cannot go."""
+        pickle = self._ray.cloudpickle
+        for module in [module for name, module in sys.modules.items() if name.endswith(".py")]:
+            pickle.register_pickle_by_value(module)
+        for metric in metrics:
+            try:
+                pickle.dumps(metric)
+            except Exception as error:
+                raise UsageError(f"{metric.name} cannot be sent to actors of Ray: {error}") from error
 
     def _connect(self) -> None:
         if self._ray.is_initialized():

@@ -23,6 +23,7 @@ from pim._version import VERSION
 from pim.core.files import sha256_of
 from pim.core.metric import Metric
 from pim.images.opener import OpenOptions
+from pim.metrics.custom import CustomMetric
 
 OWN = ("pim", "vggmetric")  # the packages whose metrics are ours
 VALUED = ("core", "images", "metrics", "pim", "scoring", "datasets", "eval")  # their code can change a value
@@ -82,8 +83,9 @@ def versions() -> dict[str, str]:
 
 def _code_of(metric: Metric) -> str:
     """Our version, or for a user's metric a hash of the file it is written in."""
-    owner = metric.info.source.partition(":")[0] if ":" in metric.info.source else type(metric).__module__
-    file = getattr(sys.modules.get(owner), "__file__", None)
+    metric = getattr(metric, "metric", metric)  # an aligned one has another inside
+    owner = metric.info.source.rpartition(":")[0] if isinstance(metric, CustomMetric) else type(metric).__module__
+    file = owner if owner.endswith(".py") else getattr(sys.modules.get(owner), "__file__", None)
     theirs = owner.partition(".")[0] not in OWN and file is not None and Path(file).is_file()
     return f"{owner} {sha256_of(str(file))}" if theirs else f"pim {VERSION}"
 

@@ -11,7 +11,6 @@ import math
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from pathlib import Path
@@ -105,7 +104,7 @@ class Shown:
         promised = deque(self.clip.times - self.start if self.clip.times.size else ())
         problem, count = "", 0
         frames = video_frames(Path(self.path), self._tell)
-        with suppress(InputError):  # every frame says it
+        try:
             for frame in frames:
                 time = count / self.clip.rate if frame.time is None else frame.time - self.start
                 count += 1
@@ -122,6 +121,8 @@ class Shown:
                     promised.popleft()
                 self.size = frame.pixels.shape[1], frame.pixels.shape[0]
                 yield FramePicture(self.path, time, frame.pixels, codec=self.clip.codec)
+        except InputError as error:  # every frame says it
+            problem = problem or str(error).removeprefix(f"{self.path} ")
         if problem:
             yield from (self.lost(time, problem) for time in promised)
 

@@ -153,7 +153,7 @@ class VideoScore:
     def _infinite(self) -> Iterator[str]:
         for name, values in self.values.items():
             if count := int(np.isinf(values).sum()):
-                yield f"{self.distorted}: {name} is infinite on {count} frames, which its mean leaves out"
+                yield f"{self.distorted}: {name} is infinite on {_frames(count)}, which its mean leaves out"
 
     def _failed(self) -> Iterator[str]:
         """A sentence for every run of frames that failed in one way."""
@@ -245,13 +245,14 @@ def _told(original: Shown, partners: Partners) -> Iterator[str]:
 
 
 def _rate(shown: Shown) -> float:
-    """Frames a second by the usual distance of frames; 0 for fewer than two."""
-    return 1 / _usual(np.diff(shown.times)) if len(shown.times) > 1 else 0.0
+    """Frames a second by the usual distance of frames; 0 if there is none."""
+    usual = _usual(np.diff(shown.times))
+    return 1 / usual if usual else 0.0
 
 
 def _usual(steps: NDArray[np.float64]) -> float:
     """The mean of all but gaps: times may be rounded."""
-    return float(steps[steps < GAP * np.median(steps)].mean()) if len(steps) else 0.0
+    return float(steps[steps <= GAP * np.median(steps)].mean()) if len(steps) else 0.0
 
 
 def _dropped(shown: Shown) -> list[float]:
@@ -259,7 +260,7 @@ def _dropped(shown: Shown) -> list[float]:
     steps = np.diff(shown.times)
     usual = _usual(steps)
     gaps = np.flatnonzero(steps > GAP * usual)
-    if shown.damaged or len(gaps) > 0.2 * len(steps):  # or no even rate
+    if shown.damaged or not usual or len(gaps) > 0.2 * len(steps):  # or no even rate
         return []
     return [
         shown.times[at] + usual * number for at in gaps.tolist() for number in range(1, round(float(steps[at] / usual)))
