@@ -55,6 +55,14 @@ def test_every_metric_without_weights_loads_and_is_what_the_catalogue_says(rando
             metric(a[..., 1:, :], b[..., 1:, :])
 
 
+def test_what_was_loaded_in_inference_mode_still_gives_gradients(ships_tiny, random_images) -> None:
+    with torch.inference_mode():
+        metric = registry.load()
+    image = random_images(1, 64, 64).requires_grad_()
+    metric(random_images(1, 64, 64, seed=1), image).sum().backward()
+    assert image.grad.any()
+
+
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
 def test_a_value_depends_neither_on_its_batch_nor_on_the_memory_layout(random_images, name) -> None:
     metric = registry.load(name)

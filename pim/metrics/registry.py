@@ -185,10 +185,13 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
         MetricUnavailable: if the weights of a built-in metric, or of the backbone of a head, are not here.
         WeightsError: if the weight file is missing, damaged or foreign.
     """
-    metric = _find(DEFAULT if name is None else spelled(name))
-    if device is not None:
-        metric = metric.to(resolve("pim.core.device:choose")(device))
-    return metric.eval().requires_grad_(False)
+    import torch
+
+    with torch.inference_mode(False):  # else no gradient would ever pass through it
+        metric = _find(DEFAULT if name is None else spelled(name))
+        if device is not None:
+            metric = metric.to(resolve("pim.core.device:choose")(device))
+        return metric.eval().requires_grad_(False)
 
 
 @functools.lru_cache(maxsize=8)
