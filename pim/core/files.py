@@ -86,6 +86,8 @@ def _locked(handle: int) -> bool:
 
 def _open_through(path: Path) -> int | None:
     """A descriptor for what takes content but cannot be replaced: a pipe, a device, an open file; None for files."""
+    with contextlib.suppress(FileNotFoundError):
+        path.stat()  # a circle of links is an error
     open_files = ("/dev/fd", os.path.realpath("/proc/self/fd"))
     if os.path.realpath(path.parent) in open_files and path.name.isdecimal():  # may be a file: keep its position
         return os.dup(int(path.name))
