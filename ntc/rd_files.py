@@ -123,7 +123,7 @@ def _shape(pattern: str) -> re.Pattern[str]:
 def _natural(text: str) -> list[tuple[float, str]]:
     """Numbers count as numbers: q9 before q10."""
     return [
-        (float(part), "") if part.replace(".", "", 1).isdigit() else (0.0, part)
+        (float(part), "") if part.replace(".", "", 1).isdecimal() else (0.0, part)
         for part in re.split(r"(\d+(?:\.\d+)?)", text)
     ]
 
