@@ -159,7 +159,7 @@ def test_a_hostile_spreadsheet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read as .xlsx"):
         read_xlsx(path, "s")
     with zipfile.ZipFile(path, "w") as book:
-        book.writestr("xl/workbook.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+        book.writestr("xl/_rels/workbook.xml.rels", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
     with pytest.raises(ManifestError, match="declares entities"):
         read_xlsx(path, "s")
 
