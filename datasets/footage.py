@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from pim.core.files import VIDEO_SUFFIXES
+from pim.core.files import VIDEO_SUFFIXES, is_hidden
 from pim.datasets.cells import read_rows
 from pim.datasets.folder import child, folded, identity
 from pim.errors import DataError, InputError, os_errors_as
@@ -26,7 +26,6 @@ FRAME_SUFFIXES = frozenset(
 NAMED = 3
 MANIFEST = "manifest.csv"
 SPLITS = ("train", "valid", "")
-_SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"})
 
 
 @dataclass(frozen=True)
@@ -158,7 +157,7 @@ def _visible(folder: Path) -> list[Path]:
     """The entries of a folder but those that are hidden or belong to the system, by name."""
     with os_errors_as(DataError, f"cannot list {folder}"):
         entries = sorted(folder.iterdir())
-    return [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _SYSTEM and p.exists()]
+    return [p for p in entries if not is_hidden(p.name) and p.exists()]
 
 
 def _some(what: str, paths: Sequence[Path]) -> str:

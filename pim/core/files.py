@@ -26,6 +26,18 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+_SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"})
+
+
+def is_hidden(name: str) -> bool:
+    """Whether an entry of a folder is hidden or belongs to the system, so that no user means it.
+
+    >>> is_hidden("._a.png"), is_hidden("@eaDir"), is_hidden("a.png")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary stream whose content becomes `path` only if the block ends without an error.
