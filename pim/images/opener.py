@@ -177,10 +177,15 @@ def _of_pillow(picture: Image.Image, options: OpenOptions) -> Raster:
     from pim.images import pillow8
 
     check_size(*picture.size, options.max_pixels)
+    try:
+        picture.load()
+    except (AssertionError, ValueError) as error:
+        if getattr(picture, "fp", picture) is None:
+            raise InputError("is a Pillow image that was closed; call its load before, or open the path") from error
+        raise
     number = picture.tell() if getattr(picture, "n_frames", 1) > 1 else 0
     if options.frame is not None and options.frame != number:
         raise InputError(f"is a Pillow image at frame {number}, not {options.frame}; call its seek first")
-    picture.load()
     raster = pillow8.of_picture(picture)
     return replace(raster, format=picture.format or "Pillow", frame=number, frames=getattr(picture, "n_frames", 1))
 

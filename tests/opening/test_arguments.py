@@ -106,6 +106,19 @@ def test_open_files_that_give_no_bytes_are_refused_by_how_to_open_them(file):
         pim.distance(once, once)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
+def test_a_pillow_image_that_was_closed_is_not_blamed_on_its_file(tmp_path, kind):
+    path = tmp_path / "a"
+    Image.new("RGB", (9, 9)).save(path, kind)
+    closed, left = Image.open(path), Image.open(path)
+    closed.close()
+    with left:
+        pass
+    for picture in (closed, left):
+        with pytest.raises(InputError, match="was closed; call its load before"):
+            pim.open_image(picture)
+
+
 def test_options_of_another_type_are_not_blamed_on_the_file(file):
     with pytest.raises(UsageError, match=r"must be OpenOptions\(...\); got str"):
         pim.open_image(file, "white")
