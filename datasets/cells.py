@@ -26,6 +26,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_TEXT_MARK = re.compile(r"^'(?=[=+\-@])")  # what keeps spreadsheets from taking a cell for a formula
 _INDEX = re.compile(r"(unnamed:_?\d+(_level_\d+)?(\.\d+)?)?")  # pandas names a column without a name like this
 
 
@@ -148,6 +149,8 @@ def _unmarked(content: bytes) -> str:
 def _checked(path: Path, text: str) -> str:
     if "\0" in text or "\ufffd" in text[:4096]:
         raise InputError(f"{path} is not a text; save the table as CSV or TSV")
+    if text.lstrip(_BLANK + "\r\n").startswith(("{", "[{")):
+        raise InputError(f"{path} is JSON and no table; save the table as CSV or TSV")
     return text.removeprefix("\ufeff")
 
 
@@ -169,7 +172,7 @@ def _records(path: Path, text: str, separator: str, skipped: int) -> list[Row]:
     found, line = [], skipped + 1
     try:
         for cells in reader:
-            stripped = tuple(cell.strip(_BLANK) for cell in cells)
+            stripped = tuple(_TEXT_MARK.sub("", cell.strip(_BLANK)) for cell in cells)
             if any(stripped):
                 found.append(Row(line, stripped))
             line = skipped + reader.line_num + 1

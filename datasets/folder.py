@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from pim.core.files import is_hidden
 from pim.datasets.dataset import Finding, ManifestError, finding
 from pim.errors import os_errors_as
 
@@ -66,7 +67,7 @@ def subfolders(folder: Path) -> list[Path]:
 
 def _entries(folder: Path, wanted: Callable[[os.DirEntry[str]], bool]) -> list[Path]:
     with os_errors_as(ManifestError, f"cannot list {folder}"), suppress(FileNotFoundError), os.scandir(folder) as found:
-        return [folder / name for name in sorted(e.name for e in found if not e.name.startswith(".") and wanted(e))]
+        return [folder / name for name in sorted(e.name for e in found if not is_hidden(e.name) and wanted(e))]
     return []
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from pim.core.files import VIDEO_SUFFIXES
+from pim.core.files import VIDEO_SUFFIXES, is_hidden
 from pim.datasets.cells import read_rows
-from pim.datasets.folder import folded, identity
+from pim.datasets.folder import child, folded, identity
 from pim.errors import DataError, InputError, os_errors_as
 
 FRAME_SUFFIXES = frozenset(
@@ -26,7 +26,6 @@ FRAME_SUFFIXES = frozenset(
 NAMED = 3
 MANIFEST = "manifest.csv"
 SPLITS = ("train", "valid", "")
-_SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"})
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def _inside(folder: Path, above: tuple[tuple[int, int], ...]) -> tuple[list[Sour
         found.append(Source(folder))
     elif pictures:
         notes.append(_some("pictures beside videos are left out; a folder of their own makes them a source", pictures))
-    known = {*videos, *pictures, folder / MANIFEST}
+    known = {*videos, *pictures, child(folder, MANIFEST)}
     if others := [p for p in here if p.is_file() and p not in known]:
         notes.append(_some("files are neither videos nor pictures and left out", others))
     trail = (*above, identity(folder))
@@ -158,7 +157,7 @@ def _visible(folder: Path) -> list[Path]:
     """The entries of a folder but those that are hidden or belong to the system, by name."""
     with os_errors_as(DataError, f"cannot list {folder}"):
         entries = sorted(folder.iterdir())
-    return [p for p in entries if not p.name.startswith(".") and p.name.lower() not in _SYSTEM and p.exists()]
+    return [p for p in entries if not is_hidden(p.name) and p.exists()]
 
 
 def _some(what: str, paths: Sequence[Path]) -> str:
@@ -173,7 +172,7 @@ def _draw(name: str, seed: int) -> float:
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorting key under which frame 10 comes after frame 9."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def read_splits(folder: Path, there: Sequence[Path]) -> dict[Path, str]:
@@ -189,7 +188,7 @@ def read_splits(folder: Path, there: Sequence[Path]) -> dict[Path, str]:
     Raises:
         InputError: if the manifest says something that is not understood, or of something that is not there.
     """
-    path = folder / MANIFEST
+    path = child(folder, MANIFEST)
     if not path.is_file():
         return {}
     table = read_rows(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import zipfile
 from collections.abc import Iterable
@@ -14,6 +15,7 @@ from pim.errors import InputError
 
 LARGEST_PART = 32 << 20  # bytes of one file inside an .xlsx
 _MAIN = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+_PARTS = "{http://schemas.openxmlformats.org/officeDocument/2006/relationships}"
 
 
 def read_sheet(path: Path, columns: Iterable[str] = ()) -> Rows:
@@ -39,6 +41,8 @@ def _parquet(path: Path) -> Rows:
 
     try:
         table = pd.read_parquet(path)
+        if any(table.index.names):
+            table = table.reset_index()
     except ImportError as error:
         raise ManifestError(f"{path} needs the package pyarrow; install it, or save the table as CSV") from error
     except (OSError, ValueError) as error:
@@ -47,10 +51,18 @@ def _parquet(path: Path) -> Rows:
     table.columns = ["_".join(heading.lower().split()) for heading in headings]
     if repeated := table.columns[table.columns.duplicated()].tolist():
         raise ManifestError(f"{path} has two columns called {repeated[0]!r}")
-    # str of a number is read as the same number again
-    texts = [["" if pd.isna(cell) else str(cell).strip() for cell in table[name]] for name in table.columns]
+    texts = [list(map(_text, table[name])) for name in table.columns]
     rows = tuple(Row(line, cells) for line, cells in enumerate(zip(*texts, strict=True), start=2))  # 1: the heading
     return Rows(path, tuple(table.columns), headings, rows, ",")
+
+
+def _text(cell: object) -> str:
+    """A cell of a Parquet file; a number is read as the same number again."""
+    import pandas as pd
+
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace").strip()
+    return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell).strip()
 
 
 def read_xlsx(path: Path, sheet: str) -> list[list[str]]:
@@ -61,13 +73,15 @@ def read_xlsx(path: Path, sheet: str) -> list[list[str]]:
     """
     try:
         with zipfile.ZipFile(path) as book:
-            names = [node.get("name", "") for node in _part(book, "xl/workbook.xml").iter(f"{_MAIN}sheet")]
-            if sheet not in names:
-                raise ManifestError(f"{path} has no sheet {sheet!r}; it has {', '.join(names)}")
+            parts = {node.get("Id"): node.get("Target", "") for node in _part(book, "xl/_rels/workbook.xml.rels")}
+            sheets = _part(book, "xl/workbook.xml").iter(f"{_MAIN}sheet")
+            places = {node.get("name", ""): parts.get(node.get(f"{_PARTS}id"), "") for node in sheets}
+            if sheet not in places:
+                raise ManifestError(f"{path} has no sheet {sheet!r}; it has {', '.join(places)}")
             has_texts = "xl/sharedStrings.xml" in book.namelist()
             shared = _part(book, "xl/sharedStrings.xml").findall(f"{_MAIN}si") if has_texts else []
             texts = ["".join(piece.text or "" for piece in node.iter(f"{_MAIN}t")) for node in shared]
-            content = _part(book, f"xl/worksheets/sheet{names.index(sheet) + 1}.xml")
+            content = _part(book, posixpath.join("/xl", places[sheet])[1:])
             return [_cells(row, texts) for row in content.iter(f"{_MAIN}row")]
     except (OSError, KeyError, IndexError, ValueError, zipfile.BadZipFile, ElementTree.ParseError) as error:
         raise ManifestError(f"{path} cannot be read as .xlsx: {error}; save the sheet as CSV") from error

@@ -73,6 +73,9 @@ def evaluate(
         ManifestError: if the data set is not there, or not whole.
         PimError: if the run cannot go on; what was committed stays.
     """
+    if not isinstance(asked, RatedSet):
+        example = "pim.RatedSet('table', 'ratings.csv', higher_is_better=True)"
+        raise UsageError(f"the data set must be a pim.RatedSet, such as {example}; got {type(asked).__name__}")
     if shifts and asked.name != "bapps":
         raise UsageError(f"shifts mean nothing for {asked.name}; they belong to bapps")
     options = options or RunOptions(device=str(choose("auto")))

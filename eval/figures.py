@@ -40,6 +40,11 @@ class Rows:
         """What was judged, (n,)."""
         return np.array([j.value for j in self.judgements], dtype=np.float64)
 
+    @cached_property
+    def sourced(self) -> bool:
+        """Whether it is known which rows share a source picture; else every row stands alone."""
+        return any(j.group != j.key for j in self.judgements)
+
     def distances(self) -> dict[str, Array]:
         """Similarities negated, so that a larger number means more different."""
         return {name: v if self.lower_is_better[name] else -v for name, v in self.metrics.items()}

@@ -21,12 +21,12 @@ WORTH_TELLING = 1e-4  # difference that the order of tied rows makes
 
 def analyse(rows: Rows, found: Collected) -> None:
     """Add the average precision of every metric, by category and over categories."""
-    count, names = len(rows.value), len(rows.clusters.names)
+    count = len(rows.value)
     categories = rows.types or {ALL: np.ones(count, dtype=bool)}
     missing = [name for name in rows.about.categories if name not in categories]
     if missing:
         found.notes.append(f"no mean over all categories: {', '.join(missing)} missing")
-    references = names if names < count else None
+    references = len(rows.clusters.names) if rows.sourced else None
     if references is None:
         found.notes.append("the data set names no sources, so rows were drawn: these intervals are optimistic")
     for metric, distance in rows.distances().items():
@@ -41,6 +41,8 @@ def _category(rows: Rows, mask: Mask, metric: str, distances: Array, found: Coll
     distance, same, member = distances[mask], rows.value[mask], rows.clusters.member[mask]
     if not same.any():
         return undefined("nobody answered same")
+    if same.min() == 1:
+        return undefined("everybody answered same")
     result = estimate(
         lambda counts: average_precision_draws(distance, same, counts[:, member]), rows.clusters, np.unique(member)
     )

@@ -55,12 +55,17 @@ class RatedSet:
     split: Literal["train", "val"] = "val"  # of bapps
 
     def __post_init__(self) -> None:
-        """Refuse unknown names, and what belongs to another data set.
+        """Refuse unknown names, and what belongs to another data set; text is taken for a path.
 
         Raises:
             UsageError: naming it.
         """
         check_known("unknown data set", [self.name], NAMES)
+        for place in _PATHS:
+            if isinstance(given := getattr(self, place), str):
+                object.__setattr__(self, place, Path(given))
+        if not isinstance(self.path, Path):
+            raise UsageError(f"path must name a folder or a table; got {type(self.path).__name__}")
         for field in fields(self):
             owners = _OWNERS.get(field.name, NAMES)
             if self.name not in owners and getattr(self, field.name) != field.default:
@@ -75,10 +80,11 @@ class RatedSet:
     def from_request(cls, request: Mapping[str, Any]) -> RatedSet:
         """What a run noted."""
         noted = request["source"]
-        paths = {name: noted[name] and Path(noted[name]) for name in ("path", "images", "clean", "frost")}
+        paths = {name: noted[name] and Path(noted[name]) for name in _PATHS}
         return from_json(cls, {**noted, **paths})
 
 
+_PATHS = ("path", "images", "clean", "frost")
 _OWNERS = {
     "higher_is_better": ("table",),
     "images": ("table",),

@@ -41,18 +41,13 @@ def analyse(rows: Rows, found: Collected) -> None:
     _notes(rows, scores, found)
 
 
-def _sourced(rows: Rows) -> bool:
-    """Whether it is known which rows share a source picture; else every row stands alone."""
-    return any(j.group != j.key for j in rows.judgements)
-
-
 def _references(rows: Rows, mask: Mask) -> int | None:
-    return len(np.unique(rows.clusters.member[mask])) if _sourced(rows) else None
+    return len(np.unique(rows.clusters.member[mask])) if rows.sourced else None
 
 
 def _category(rows: Rows, place: int, mask: Mask, lines: Mapping[str, Array]) -> dict[str, Estimate]:
     """The mean of every line over the rows of one category."""
-    if _sourced(rows):
+    if rows.sourced:
         member = rows.clusters.member[mask]
         used = np.unique(member)
         return {name: estimate(row_mean(values[mask], member), rows.clusters, used) for name, values in lines.items()}
@@ -84,7 +79,7 @@ def _means(
 
 
 def _notes(rows: Rows, scores: Mapping[str, Array], found: Collected) -> None:
-    if not _sourced(rows):
+    if not rows.sourced:
         found.notes.append(
             "the data set does not say which rows share a source picture, so rows were drawn within each category: "
             "these intervals are optimistic"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ntc.rd import Picture, as_picture
-from pim.core.files import sha256_of
+from pim.core.files import is_hidden, sha256_of
 from pim.errors import InputError, UsageError
 from pim.images.opener import open_image
 
@@ -104,7 +104,7 @@ def find(text: str) -> CodedFiles:
     shape = _shape(pattern)
     wild = Path(re.sub(r"\{(setting|name)\}", "*", pattern))
     for path in sorted(Path(wild.anchor).glob(str(wild.relative_to(wild.anchor)))):
-        if (found := shape.fullmatch(path.as_posix())) and path.is_file() and not path.name.startswith("."):
+        if (found := shape.fullmatch(path.as_posix())) and path.is_file() and not is_hidden(path.name):
             groups.setdefault(found["setting"], {}).setdefault(found["name"], []).append(path)
     if not groups:
         raise UsageError(f"--files {text}: no file fits {pattern}")
@@ -123,7 +123,7 @@ def _shape(pattern: str) -> re.Pattern[str]:
 def _natural(text: str) -> list[tuple[float, str]]:
     """Numbers count as numbers: q9 before q10."""
     return [
-        (float(part), "") if part.replace(".", "", 1).isdigit() else (0.0, part)
+        (float(part), "") if part.replace(".", "", 1).isdecimal() else (0.0, part)
         for part in re.split(r"(\d+(?:\.\d+)?)", text)
     ]
 

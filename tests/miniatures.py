@@ -124,9 +124,15 @@ def xlsx(path: Path, sheets: dict[str, list[list[str | float]]]) -> Path:
         return f'<c r="{place}"><v>{value}</v></c>'
 
     with zipfile.ZipFile(path, "w") as book:
-        names = "".join(f'<sheet name="{name}" sheetId="{i}"/>' for i, name in enumerate(sheets, start=1))
-        book.writestr("xl/workbook.xml", f'<workbook xmlns="{space}"><sheets>{names}</sheets></workbook>')
-        for number, rows in enumerate(sheets.values(), start=1):
+        office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+        numbers = range(len(sheets), 0, -1)  # of the files, which need not be in the order of the sheets
+        names = "".join(f'<sheet name="{name}" r:id="rId{i}"/>' for i, name in zip(numbers, sheets, strict=True))
+        book.writestr(
+            "xl/workbook.xml", f'<workbook xmlns="{space}" xmlns:r="{office}"><sheets>{names}</sheets></workbook>'
+        )
+        parts = "".join(f'<Relationship Id="rId{i}" Target="worksheets/sheet{i}.xml"/>' for i in numbers)
+        book.writestr("xl/_rels/workbook.xml.rels", f"<Relationships>{parts}</Relationships>")
+        for number, rows in zip(numbers, sheets.values(), strict=True):
             lines = [
                 f'<row r="{r}">' + "".join(cell(r, c, v) for c, v in enumerate(row) if v != "") + "</row>"
                 for r, row in enumerate(rows, start=1)

@@ -294,3 +294,20 @@ def test_choices_of_fewer_than_five_rows_have_no_interval(rows: int, interval: b
     assert value.value == pytest.approx(0.8)
     assert (value.low is not None) == interval
     assert interval or "at least 5 are needed" in (value.note or "")
+
+
+def test_same_or_not_with_one_row_for_each_photo_names_its_sources() -> None:
+    values = [[float(i)] for i in range(6)]
+    for named, references in ((True, 6), (False, None)):
+        rows = [Judgement(str(i), (0,), i % 2, f"photo {i}" if named else str(i)) for i in range(6)]
+        found = analyse(About("t", "jnd"), rows, [metric("m", values)], QUICK)
+        assert figure(found, "all", "mAP", "m").references == references
+        assert any("names no sources" in note for note in found.notes) != named
+
+
+def test_pairs_that_everybody_calls_the_same_have_no_precision() -> None:
+    rows = [Judgement(str(i), (0,), 1.0, f"photo {i}") for i in range(6)]
+    cell = figure(
+        analyse(About("t", "jnd"), rows, [metric("m", [[float(i)] for i in range(6)])], QUICK), "all", "mAP", "m"
+    )
+    assert (cell.value, cell.note) == (None, "everybody answered same")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pim.cli.common import csv_line
 from pim.datasets import table
 from pim.datasets.cells import read_rows
 from pim.datasets.numerals import numbers
@@ -68,6 +69,12 @@ def test_the_index_of_a_data_frame_is_no_column_and_other_nameless_ones_are_told
     assert "column without a heading" in note
 
 
+def test_formulas_that_were_quoted_are_read_as_they_were(tmp_path: Path) -> None:
+    cells = ("=1+1", "-x", "@a", "'quoted'", "it's", "-1.5")
+    (tmp_path / "t.csv").write_text(csv_line("abcdef") + csv_line(cells))
+    assert read_rows(tmp_path / "t.csv").rows[0].cells == cells
+
+
 def test_a_blank_before_a_quote_belongs_to_no_cell(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('"a", "b, c"\n1, "x, y"\n')
@@ -82,6 +89,7 @@ def test_a_blank_before_a_quote_belongs_to_no_cell(tmp_path: Path) -> None:
         (b"a,b\n1,2\n1,2,3\n", "line 3: 3 cells, the heading has 2"),
         (b"A,a \n1,2\n", "two columns called 'a'"),
         (b"a,b\n\x00\x01,2\n", "is not a text"),
+        (b'{\n "records": []}', "is JSON and no table"),
         (b'a,b\n"1,2\n', "line 2: its quotes do not match"),
         (b'a,b\n1,2\n"27" screen",2\n', "line 3: its quotes do not match; one inside a cell is written twice"),
         (b"\xff\xfea\x00b", "no text in utf-16"),

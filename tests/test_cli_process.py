@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -123,6 +124,23 @@ def test_a_name_that_is_no_text_comes_out_as_it_went_in(process: Start, folder: 
     out, err = running.communicate(timeout=120)
     assert (running.returncode, err) == (0, b"")
     assert out.endswith(b"\tcaf\xe9.png\n")
+
+
+@pytest.mark.slow
+def test_letters_that_stdout_cannot_encode_are_escaped(process: Start, folder: Path) -> None:
+    (folder / "é日.png").write_bytes((folder / "dist.png").read_bytes())
+    running = process("score", "ref.png", "é日.png", "-m", "psnr", cwd=folder, PYTHONIOENCODING="latin-1:strict")
+    out, err = running.communicate(timeout=120)
+    assert (running.returncode, err) == (0, b"")
+    assert out.endswith(b"\t\xe9\\u65e5.png\n")
+
+
+@pytest.mark.slow
+@posix
+def test_a_stdout_that_is_closed_is_no_error() -> None:
+    command = f"{shlex.quote(sys.executable)} -m pim metrics >&-"
+    done = subprocess.run(command, shell=True, cwd=ROOT, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full")

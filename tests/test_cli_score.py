@@ -479,6 +479,12 @@ def test_a_table_is_relative_to_its_folder_and_keeps_its_columns(
     assert [record["comment"] for record in found] == ['a "b", c', "=1+1"]
 
 
+@pytest.mark.parametrize(("output", "code", "said"), [("-", 2, "would be a file called -"), ("", 1, "Is a directory")])
+def test_an_output_that_is_no_file_is_refused_in_words(cli: Cli, here: Path, output: str, code: int, said: str) -> None:
+    ran = cli("score", "ref.png", "ref.png", "-m", "psnr", "-o", output)
+    assert (ran.code, ran.out, said in ran.err, "should not happen" in ran.err) == (code, "", True, False)
+
+
 @pytest.mark.parametrize(("column", "form"), [("contrast", "csv"), ("change", "json")])
 def test_a_column_that_the_output_of_a_metric_has_too_is_refused(cli: Cli, here: Path, column: str, form: str) -> None:
     (here / "pairs.csv").write_text(f"reference,distorted,{column}\nref.png,ref.png,5\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from miniatures import xlsx
 
+import pim
 from pim.datasets.dataset import Dataset, Finding, ManifestError, Record, count_findings, finding
 from pim.datasets.folder import find_root, listing
 from pim.datasets.numerals import number
@@ -159,7 +160,7 @@ def test_a_hostile_spreadsheet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="cannot be read as .xlsx"):
         read_xlsx(path, "s")
     with zipfile.ZipFile(path, "w") as book:
-        book.writestr("xl/workbook.xml", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
+        book.writestr("xl/_rels/workbook.xml.rels", '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>')
     with pytest.raises(ManifestError, match="declares entities"):
         read_xlsx(path, "s")
 
@@ -172,6 +173,14 @@ def test_unknown_names_and_foreign_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'bapps'"):
         source("baps")
     assert set(NAMES) == {*SOURCES, "table"}
+
+
+def test_a_rated_set_takes_paths_as_text_and_evaluate_takes_nothing_else(tmp_path: Path) -> None:
+    assert RatedSet("table", str(tmp_path), images=str(tmp_path)) == RatedSet("table", tmp_path, images=tmp_path)
+    with pytest.raises(UsageError, match="path must name a folder or a table; got int"):
+        RatedSet("table", 3)
+    with pytest.raises(UsageError, match="must be a pim.RatedSet, such as .*; got str"):
+        pim.evaluate("ratings.csv")
 
 
 def test_every_file_that_can_be_fetched_comes_over_https_with_terms_and_page() -> None:

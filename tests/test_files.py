@@ -94,6 +94,13 @@ def test_a_file_that_fails_in_between_leaves_the_old_one(tmp_path: Path) -> None
     assert path.read_text() == "old"
 
 
+def test_a_circle_of_links_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(PimError, match="cannot write .*/a: Too many levels of symbolic links"):
+        write_text(tmp_path / "a", "new")
+
+
 def test_a_folder_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(PimError, match=f"cannot write {tmp_path}"):
         write_text(tmp_path, "x")

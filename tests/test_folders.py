@@ -40,10 +40,12 @@ def test_candidates_of_a_picture_stand_together_in_the_order_of_the_folders(here
 
 def test_sub_folders_are_part_of_the_name(here: Path) -> None:
     make("ref/one/a.png", "ref/two/a.png", "dist/two/a.jpg", "dist/one/a.jpg", "dist/.hidden/a.jpg")
+    make("ref/@eaDir/a.png/SYNOPHOTO_THUMB.jpg", "dist/__MACOSX/two/b.jpg", "dist/one/Thumbs.db")
     assert names(from_folders("ref", ["dist"])) == [
         ("ref/one/a.png", "dist/one/a.jpg"),
         ("ref/two/a.png", "dist/two/a.jpg"),
     ]
+    assert from_folders("ref", ["dist"]).ignored == ()
 
 
 def test_folders_inside_the_folder_of_references_are_no_references(here: Path) -> None:

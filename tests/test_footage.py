@@ -16,7 +16,7 @@ from test_frames import cut, moving, write_folder, write_video
 
 from ntc.patches import PatchSettings
 from ntc.patches import collect as patches
-from pim.datasets.footage import breaks, find_sources
+from pim.datasets.footage import breaks, find_sources, pictures_in
 from pim.datasets.video import count_frames, video_frames
 from pim.errors import DataError, InputError
 
@@ -49,6 +49,12 @@ def test_a_manifest_is_understood_as_it_is_meant(tmp_path: Path, text: str) -> N
     (tmp_path / "manifest.csv").write_text(text)
     assert "y.mov" in held(tmp_path, held_out_share=0.0001)
     assert "x.mov" not in held(tmp_path, held_out_share=0.9999)
+
+
+def test_a_manifest_is_found_whatever_the_case_of_its_name(tmp_path: Path) -> None:
+    empty(tmp_path, "x.mov", "y.mov")
+    (tmp_path / "Manifest.CSV").write_text("file,split\nx.mov,train\ny.mov,train\n")
+    assert (held(tmp_path, held_out_share=0.9999), notes(tmp_path)) == ([], "")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,11 @@ def test_who_is_held_out_is_drawn_among_what_can_be_used(tmp_path: Path) -> None
     assert crops.names == ("good.mp4",)
     assert len(crops.take(False)) == len(crops)
     assert len(problems) == 4
+
+
+def test_digits_that_are_no_decimals_are_letters(tmp_path: Path) -> None:
+    folder = empty(tmp_path / "f", "²10.png", "²9.png", "٣.png")
+    assert [path.name for path in pictures_in(folder)] == ["٣.png", "²9.png", "²10.png"]
 
 
 def test_gaps_in_the_numbers_of_frames_are_no_neighbours(tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ import hashlib
 
 import pytest
 import torch
+from torch import nn
 
+import pim
 from pim.core import weights
 from pim.core.metric import Metric
 from pim.core.weights import WeightHeader
@@ -55,6 +57,14 @@ def test_every_metric_without_weights_loads_and_is_what_the_catalogue_says(rando
             metric(a[..., 1:, :], b[..., 1:, :])
 
 
+def test_what_was_loaded_in_inference_mode_still_gives_gradients(ships_tiny, random_images) -> None:
+    with torch.inference_mode():
+        metric = registry.load()
+    image = random_images(1, 64, 64).requires_grad_()
+    metric(random_images(1, 64, 64, seed=1), image).sum().backward()
+    assert image.grad.any()
+
+
 @pytest.mark.parametrize("name", WITHOUT_WEIGHTS)
 def test_a_value_depends_neither_on_its_batch_nor_on_the_memory_layout(random_images, name) -> None:
     metric = registry.load(name)
@@ -90,6 +100,15 @@ def test_a_weight_file_loads_by_its_path_under_its_own_name(tiny, random_images)
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
     a, b = random_images(2, 33, 40), random_images(2, 33, 40, seed=1)
     torch.testing.assert_close(loaded(a, b), metric(a, b).detach())
+
+
+def test_a_weight_file_loads_by_any_path_and_what_is_no_name_is_refused(tiny) -> None:
+    assert registry.load(tiny[0]).weights_hash == registry.load(str(tiny[0])).weights_hash
+    for wrong in (3, len, nn.MSELoss()):
+        with pytest.raises(UsageError, match="a metric is a Metric, a name, .*; got"):
+            registry.load(wrong)
+        with pytest.raises(UsageError, match="a metric is a Metric, a name, .*; got"):
+            next(iter(pim.score([], metrics=wrong)))
 
 
 def test_without_a_name_the_default_loads_under_its_shipped_name(ships_tiny) -> None:

@@ -165,6 +165,9 @@ def test_a_parquet_file_is_the_same_table(write: Callable[..., Path], tmp_path: 
     dataset = table.read(tmp_path / "ratings.parquet")
     assert list(dataset.records()) == list(text.records())
     assert dataset.higher_is_better is True
+    frame = pd.DataFrame(columns | more | {"distorted": [b"images/a.png", b"images/b.png"], "votes": [[1], [2, 3]]})
+    frame.set_index("Reference").to_parquet(tmp_path / "odd.parquet")
+    assert list(table.read(tmp_path / "odd.parquet").records()) == list(text.records())
     (tmp_path / "no.parquet").write_bytes(b"PAR1 is not enough")
     with pytest.raises(ManifestError, match=r"no\.parquet cannot be read as Parquet"):
         table.read(tmp_path / "no.parquet")

@@ -42,6 +42,27 @@ def test_it_is_a_squared_distance(seed: int, height: int, width: int, scale: flo
     assert direct <= detour * (1 + 1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_no_value_depends_on_what_torch_makes_by_default(dtype: torch.dtype) -> None:
+    x, y = images(1, 64, 64, 0), images(1, 64, 64, 1)
+    head = uniform(RANDOM)
+    head = replace(head, weights=dict(list(head.weights.items())[:4]))
+    with torch.no_grad():
+        want = VGGMetric(head)(x, y)
+        torch.set_default_dtype(dtype)
+        try:
+            with torch.device("meta"):
+                found = VGGMetric(head)(x, y)
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert torch.equal(found, want)
+
+
+def test_vmap_gives_the_values_of_single_pairs() -> None:
+    x, y = images(2, 48, 40, 0), images(2, 48, 40, 1)
+    torch.testing.assert_close(torch.vmap(random_metric(last=4))(x, y), random_metric(last=4)(x, y))
+
+
 @pytest.mark.parametrize("norm", ["unit", "none"])
 @pytest.mark.parametrize("pool", ["max", "l2"])
 def test_identical_images_have_distance_and_gradient_zero(norm: str, pool: str) -> None:

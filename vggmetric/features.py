@@ -67,11 +67,13 @@ class Network(nn.Module):
         self.convolutions = Modules[
             nn.Conv2d
         ](
-            skip_init(nn.Conv2d, before, after, 3, padding=1)  # type: ignore[no-untyped-call]
+            skip_init(nn.Conv2d, before, after, 3, padding=1, dtype=torch.float32)  # type: ignore[no-untyped-call]
             for before, after in zip(widths, widths[1:], strict=False)
         )
         for name, values in (("mean", mean), ("std", std)):
-            self.register_buffer(name, torch.tensor(list(values)).view(1, 3, 1, 1), persistent=False)
+            self.register_buffer(
+                name, torch.tensor(list(values), dtype=torch.float32, device="cpu").view(1, 3, 1, 1), persistent=False
+            )
 
     def forward(self, image: Tensor, last: str | None = None) -> Iterator[tuple[str, Tensor]]:
         """The taps one after the other, so that each can be dropped before the next is there.
@@ -153,7 +155,8 @@ def operations(last: str) -> float:
 def _laid_out(image: Tensor) -> Tensor:
     """A copy in one layout, whatever the strides: equal images give equal bits.
 
-    Channels are innermost where that is faster: float32 on a CPU, by a third.
+    Channels are innermost where that is faster: float32 on a CPU, by a third. vmap knows no such order.
     """
-    fast = image.device.type == "cpu" and image.dtype == torch.float32
+    wrapped = not torch.compiler.is_compiling() and torch._C._functorch.is_functorch_wrapped_tensor(image)
+    fast = image.device.type == "cpu" and image.dtype == torch.float32 and not wrapped
     return image.clone(memory_format=torch.channels_last if fast else torch.contiguous_format)

@@ -51,7 +51,7 @@ class Room:
         """A float32 tensor with any values, in place of what was taken last under this name."""
         size = math.prod(shape)
         if part not in self._parts or len(self._parts[part]) < size:
-            self._parts[part] = torch.empty(size)
+            self._parts[part] = torch.empty(size, dtype=torch.float32, device="cpu")
         return self._parts[part][:size].view(shape)
 
 

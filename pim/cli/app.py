@@ -8,6 +8,7 @@ stderr, and raises a `PimError` when it cannot go on, `common.Interrupted` when 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import functools
 import importlib
@@ -173,8 +174,10 @@ def run(arguments: Sequence[str]) -> int:
         The exit code: 0 all done, 1 something failed, 2 wrong usage, 130 stopped by Ctrl-C, 141 reader gone.
         Every failure is one line on stderr; with PIM_DEBUG=1 in the environment, its traceback too.
     """
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be text in any encoding
+        codecs.register_error("pim", _escaped)
+        sys.stdout.reconfigure(errors="pim")
     try:
         code = get_command(app).main(args=list(arguments), prog_name="pim", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -195,6 +198,14 @@ def run(arguments: Sequence[str]) -> int:
         what = " ".join(f"{type(error).__name__}: {error}".split())
         how = "please report it with what the same command prints under PIM_DEBUG=1"
         return _failed(f"pim: this should not happen: {what}; {how}", 1)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write bytes of file names that are no text as they are, and letters that the encoding lacks in ASCII."""
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.lookup_error("backslashreplace")(error)
 
 
 def _drop_stdout() -> None:

@@ -154,11 +154,13 @@ def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
     What commands write beside their output counts as output.
 
     Raises:
-        UsageError: naming the file that would be lost.
+        UsageError: naming the file that would be lost, or if standard output is meant.
     """
-    if output is None:
+    if output is None or not output.name:  # the folder where we are
         return
-    written = [path for path in (output, *map(output.with_suffix, BESIDE)) if output.name and path.is_file()]
+    if str(output) == "-":
+        raise UsageError("--output - would be a file called -; give it another name")
+    written = [path for path in (output, *map(output.with_suffix, BESIDE)) if path.is_file()]
     if not written:
         return
     for name in map(Path, inputs):

@@ -26,6 +26,18 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+_SYSTEM = frozenset({"__macosx", "@eadir", "thumbs.db", "desktop.ini", "lost+found", "$recycle.bin"})
+
+
+def is_hidden(name: str) -> bool:
+    """Whether an entry of a folder is hidden or belongs to the system, so that no user means it.
+
+    >>> is_hidden("._a.png"), is_hidden("@eaDir"), is_hidden("a.png")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[BinaryIO]:
     """Open a binary stream whose content becomes `path` only if the block ends without an error.
@@ -86,6 +98,8 @@ def _locked(handle: int) -> bool:
 
 def _open_through(path: Path) -> int | None:
     """A descriptor for what takes content but cannot be replaced: a pipe, a device, an open file; None for files."""
+    with contextlib.suppress(FileNotFoundError):
+        path.stat()  # a circle of links is an error
     open_files = ("/dev/fd", os.path.realpath("/proc/self/fd"))
     if os.path.realpath(path.parent) in open_files and path.name.isdecimal():  # may be a file: keep its position
         return os.dup(int(path.name))

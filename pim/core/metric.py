@@ -283,7 +283,7 @@ def as_batch(image: Tensor, name: str) -> Tensor:
     if not isinstance(image, Tensor):
         raise InputError(f"{name} must be a tensor; got {type(image).__name__}. pim.distance takes files and arrays")
     shape = tuple(image.shape)
-    if not image.is_floating_point():
+    if not image.is_floating_point() or image.itemsize < 2:  # nothing computes in eight bits
         hint = "convert with image.float() / 255" if image.dtype == torch.uint8 else "convert to float in [0, 1]"
         raise InputError(f"{name} must be floating point in [0, 1]; got {str(image.dtype)[6:]}: {hint}")
     if image.layout != torch.strided:
@@ -294,9 +294,10 @@ def as_batch(image: Tensor, name: str) -> Tensor:
     batch = image if image.ndim == 4 else image[None]
     if batch.shape[1] != 3:
         if batch.shape[1] == 1:
-            hint = "a gray image needs expand(-1, 3, -1, -1)"
+            hint = f"a gray image needs expand({'-1, ' * (image.ndim - 3)}3, -1, -1)"
         elif batch.shape[-1] == 3:
-            hint = "channels come before height and width: permute(0, 3, 1, 2)"
+            order = "0, 3, 1, 2" if image.ndim == 4 else "2, 0, 1"
+            hint = f"channels come before height and width: permute({order})"
         else:
             hint = "three colour channels are expected"
         raise InputError(f"{name} must have shape (N, 3, H, W) or (3, H, W); got {shape}: {hint}")

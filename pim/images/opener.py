@@ -12,8 +12,9 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -51,10 +52,10 @@ class OpenOptions:
     def __post_init__(self) -> None:
         if self.background is not None:
             _colour(self.background)
-        if self.frame is not None and self.frame < 0:
-            raise UsageError(f"frame must be 0 or more; got {self.frame}")
-        if self.max_pixels < 1:
-            raise UsageError(f"max_pixels must be 1 or more; got {self.max_pixels}")
+        if self.frame is not None and not (isinstance(self.frame, Integral) and self.frame >= 0):
+            raise UsageError(f"frame must be a whole number, 0 or more; got {self.frame!r}")
+        if not (isinstance(self.max_pixels, Integral) and self.max_pixels >= 1):
+            raise UsageError(f"max_pixels must be a whole number, 1 or more; got {self.max_pixels!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ def open_image(source: Source, options: OpenOptions | None = None) -> OpenedImag
         InputError: if it is no image, is damaged, too large, transparent without a background, or holds
             values whose black and white are not defined. One line that begins with the path.
     """
-    options = options or OpenOptions()
+    options = OpenOptions() if options is None else options
+    if not isinstance(options, OpenOptions):
+        raise UsageError(f"options must be OpenOptions(...); got {type(options).__name__}")
     name = _name(source)
     with _named(name):
         if isinstance(source, Image.Image):
@@ -174,10 +177,15 @@ def _of_pillow(picture: Image.Image, options: OpenOptions) -> Raster:
     from pim.images import pillow8
 
     check_size(*picture.size, options.max_pixels)
+    try:
+        picture.load()
+    except (AssertionError, ValueError) as error:
+        if getattr(picture, "fp", picture) is None:
+            raise InputError("is a Pillow image that was closed; call its load before, or open the path") from error
+        raise
     number = picture.tell() if getattr(picture, "n_frames", 1) > 1 else 0
     if options.frame is not None and options.frame != number:
         raise InputError(f"is a Pillow image at frame {number}, not {options.frame}; call its seek first")
-    picture.load()
     raster = pillow8.of_picture(picture)
     return replace(raster, format=picture.format or "Pillow", frame=number, frames=getattr(picture, "n_frames", 1))
 
@@ -273,8 +281,17 @@ def _content(source: BinaryIO) -> bytes:
     except (TypeError, ValueError) as error:  # closed, write-only, undecodable, or no file at all
         raise InputError("cannot be read: open the file for reading, in binary mode ('rb')") from error
     if isinstance(content, bytes | bytearray | memoryview):
+        if not content and _position(source):
+            raise InputError("is open at its end: call its seek(0) to read it again")
         return bytes(content)
     raise InputError("is open as text; open the file in binary mode ('rb')")
+
+
+def _position(stream: BinaryIO) -> int:
+    """Where a stream is; 0 if it does not tell."""
+    with suppress(AttributeError, OSError, ValueError):
+        return stream.tell()
+    return 0
 
 
 @contextmanager
@@ -314,6 +331,8 @@ def _one_line(text: str) -> str:
 
 def _colour(text: str) -> tuple[int, int, int]:
     """A colour name or #rrggbb as 8-bit sRGB."""
+    if not isinstance(text, str):
+        raise UsageError(f"background must be a colour name or #rrggbb; got {text!r}")
     named = ImageColor.colormap.get(text.strip().lower(), text)
     value = named if isinstance(named, str) else "#{:02x}{:02x}{:02x}".format(*named)
     if not _HEX.fullmatch(value):

@@ -121,7 +121,8 @@ def _with_head(raster: Raster, stream: BinaryIO) -> Raster:
         stream.seek(14 + offset)
         return replace(raster, tags=ColourTags(icc=stream.read(size)))
     if raster.format == "TGA" and raster.alpha and not head[17] & _ALPHA_BITS:
-        return replace(raster, alpha=False, block=lambda *at: raster.block(*at)[..., :-1], notes=left_out(1))
+        notes = left_out(head[16] // 32)
+        return replace(raster, alpha=False, block=lambda *at: raster.block(*at)[..., :-1], notes=notes)
     return raster
 
 

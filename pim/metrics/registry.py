@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 from dataclasses import asdict, dataclass
 from math import inf
 from pathlib import Path
@@ -130,12 +131,19 @@ def check_name(name: str) -> None:
         raise UsageError(f"unknown metric {name!r}; {did_you_mean(name, built_in())}")
 
 
-def spelled(name: str) -> str:
+def spelled(name: str | os.PathLike[str]) -> str:
     """Give the name of a built-in metric as it is written here; anything else as it is.
+
+    Raises:
+        UsageError: if it is neither a name nor a path.
 
     >>> spelled("PSNR"), spelled("ms_ssim"), spelled("lpips"), spelled("My.safetensors")
     ('psnr', 'ms-ssim', 'lpips-alex', 'My.safetensors')
     """
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    if not isinstance(name, str):
+        known = "a Metric, a name, 'module:callable' or a .safetensors file"
+        raise UsageError(f"a metric is {known}; got {type(name).__name__}")
     if name in SHIPPED or ":" in name or name.endswith(".safetensors"):
         return name
     usual = name.lower().replace("_", "-")
@@ -172,7 +180,7 @@ def list_metrics() -> list[MetricStatus]:
     return [_status(info) for info in built_in().values()]
 
 
-def load(name: str | None = None, *, device: str | None = None) -> Metric:
+def load(name: str | os.PathLike[str] | None = None, *, device: str | None = None) -> Metric:
     """Make a metric ready to use: evaluation mode, its weights frozen.
 
     Args:
@@ -185,10 +193,13 @@ def load(name: str | None = None, *, device: str | None = None) -> Metric:
         MetricUnavailable: if the weights of a built-in metric, or of the backbone of a head, are not here.
         WeightsError: if the weight file is missing, damaged or foreign.
     """
-    metric = _find(DEFAULT if name is None else spelled(name))
-    if device is not None:
-        metric = metric.to(resolve("pim.core.device:choose")(device))
-    return metric.eval().requires_grad_(False)
+    import torch
+
+    with torch.inference_mode(False):  # else no gradient would ever pass through it
+        metric = _find(DEFAULT if name is None else spelled(name))
+        if device is not None:
+            metric = metric.to(resolve("pim.core.device:choose")(device))
+        return metric.eval().requires_grad_(False)
 
 
 @functools.lru_cache(maxsize=8)

@@ -124,7 +124,7 @@ def load_metrics(metrics: Metrics, device: str | None, align: bool | None = None
         UsageError: if a name is unknown, or two metrics are called alike.
         PimError: if one cannot be loaded.
     """
-    asked = [metrics] if metrics is None or isinstance(metrics, str | Metric) else metrics
+    asked = metrics if isinstance(metrics, Iterable) and not isinstance(metrics, str | Metric) else [metrics]
     named = dict.fromkeys(registry.spelled(metric) if isinstance(metric, str) else metric for metric in asked)
     loaded = [m if isinstance(m, Metric) else registry.load(m, device=device) for m in named]
     moved = loaded if device is None else [metric.to(device) for metric in loaded]

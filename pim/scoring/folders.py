@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pim.core.files import is_hidden
 from pim.datasets.folder import folded
 from pim.errors import InputError
 from pim.scoring.pairs import SHOWN, Pair, Pairs, more, some
@@ -127,9 +128,9 @@ def _files(folder: str, others: Collection[str]) -> Iterator[str]:
     seen = set(others)
     for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         inside = {name: os.path.realpath(os.path.join(place, name)) for name in sorted(folders)}
-        folders[:] = [name for name, real in inside.items() if not name.startswith(".") and real not in seen]
+        folders[:] = [name for name, real in inside.items() if not is_hidden(name) and real not in seen]
         seen.update(inside[name] for name in folders)
-        yield from (os.path.relpath(os.path.join(place, n), folder) for n in sorted(files) if not n.startswith("."))
+        yield from (os.path.relpath(os.path.join(place, n), folder) for n in sorted(files) if not is_hidden(n))
 
 
 def _match(first: Found, second: Found, reference: str, folder: str) -> _Matched:

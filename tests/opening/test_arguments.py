@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import pim
-from pim.errors import InputError, PimError
+from pim.errors import InputError, PimError, UsageError
 from pim.images.opener import OpenOptions
 
 SAMPLES = np.random.default_rng(11).integers(0, 65536, (64, 70, 3), np.uint16)
@@ -102,6 +102,26 @@ def test_open_files_that_give_no_bytes_are_refused_by_how_to_open_them(file):
         pim.open_image(written)  # closed by now
     with pytest.raises(InputError, match="is empty"):
         pim.open_image(io.BytesIO())
+    with file.open("rb") as once, pytest.raises(InputError, match=r"at its end: call its seek\(0\)"):
+        pim.distance(once, once)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF"])
+def test_a_pillow_image_that_was_closed_is_not_blamed_on_its_file(tmp_path, kind):
+    path = tmp_path / "a"
+    Image.new("RGB", (9, 9)).save(path, kind)
+    closed, left = Image.open(path), Image.open(path)
+    closed.close()
+    with left:
+        pass
+    for picture in (closed, left):
+        with pytest.raises(InputError, match="was closed; call its load before"):
+            pim.open_image(picture)
+
+
+def test_options_of_another_type_are_not_blamed_on_the_file(file):
+    with pytest.raises(UsageError, match=r"must be OpenOptions\(...\); got str"):
+        pim.open_image(file, "white")
 
 
 def test_sparse_tensors_are_refused_by_name():

@@ -487,6 +487,9 @@ def test_nothing_is_read_while_pillow_accepts_truncated_files(picture, monkeypat
         {"background": "rgb(1,2,3)"},
         {"frame": -1},
         {"max_pixels": 0},
+        {"background": (1, 1, 1)},
+        {"frame": "1"},
+        {"max_pixels": "9"},
     ],
 )
 def test_options_that_cannot_be_right_are_usage_errors(wrong):
