@@ -162,7 +162,7 @@ class VideoScore:
             run = [failure for _, failure in members]
             ends = f"{run[0].seconds:.3f} s" + (f" to {run[-1].seconds:.3f} s" if len(run) > 1 else "")
             what = f"{_frames(len(run))} at {ends} failed"
-            yield f"{self.distorted}: {what}: {run[0].message if len(run) == 1 or not problem else problem}"
+            yield f"{self.distorted}: {what}: {problem or run[0].message}"
 
 
 def score_video(
