@@ -433,6 +433,8 @@ def test_worst_frames_lie_apart() -> None:
         (("original.mp4", "a.mp4", "--save-aligned", "x"), "--save-aligned is not for videos"),
         (("original.mp4", "a.mp4", "--report", "p.txt"), "--report p.txt must end in .html"),
         (("original.mp4", "a.mp4", "--rates", "original.mp4"), "would overwrite an input"),
+        (("original.mp4", "a.mp4", "--frame", "0"), "--frame is not for videos"),
+        (("original.mp4", "a.mp4", "-o", "x.csv", "--rates", "./x.csv"), "two outputs would be written to"),
         (("a.png", "b.png", "--every", "2"), "--every and --rates are for videos"),
     ],
 )

@@ -123,7 +123,7 @@ def score(
         useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
         asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
         useless |= {"--fail-above": fail_above is not None, "--engine ray": engine == "ray", "--actors": bool(actors)}
-        check_videos(paths, asked, {**useless, "--background": background, "--frame": frame})
+        check_videos(paths, asked, {**useless, "--background": background, "--frame": frame is not None})
         if score_videos(paths, common.load_metrics(metric, device, align), Settings(opening, resize, place), asked):
             raise typer.Exit(1)
         return
@@ -209,6 +209,7 @@ def _limit(above: float, metrics: Sequence[Metric]) -> Limit:
 def _check_outputs(target: Path | None, page: Path | None, chosen: Pairs, table: Path | None) -> None:
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {page} must end in .html")
+    common.keep_apart(target, page)
     images = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
     for output in (target, page):
         common.keep_inputs(output, [*([str(table)] if table else []), *images])

@@ -61,6 +61,7 @@ def check_videos(paths: Sequence[str], asked: Asked, useless: Mapping[str, objec
         raise UsageError(f"{repeated[0]} is named twice")
     if asked.page is not None and asked.page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {asked.page} must end in .html")
+    common.keep_apart(asked.target, asked.page, asked.rates)
     for output in (asked.target, asked.page, asked.rates):
         common.keep_inputs(output, paths)
 
