@@ -60,7 +60,9 @@ def test_pairs_as_typed_have_a_page_and_failures_are_counted(cli: Cli, here: Pat
     assert ran.code == 1
     page = text_of("page.html")
     assert "3 images against their references" in page
-    assert "1 pairs failed" in page
+    assert "1 pair failed and counts for nothing" in page
+    assert "no interval: 2 pictures" in page
+    assert "[low, high]" not in page
     assert "far/a.png (2)" in page
     assert "torn.png" not in page
 
