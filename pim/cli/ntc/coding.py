@@ -104,6 +104,9 @@ def decompress(
     from ntc.store import find_by_id
     from pim.core.files import write_bytes
 
+    form = Image.registered_extensions().get(".png" if output is None else output.suffix.lower())
+    if form not in Image.SAVE:
+        raise UsageError(f"--output {output} must end in .png, .webp, .jpg or another picture that Pillow writes")
     common.use_threads(threads)
     where = common.chosen_device(device)
     _note_slow_coder(quiet)
@@ -116,7 +119,7 @@ def decompress(
             raise InputError(f"{one_line(name)} {error}") from error
         stream = io.BytesIO()
         try:
-            Image.fromarray(pixels).save(stream, format=Image.registered_extensions().get(target.suffix.lower(), "PNG"))
+            Image.fromarray(pixels).save(stream, format=form)
         except (OSError, ValueError) as error:
             raise InputError(f"{target} cannot hold this picture: {error}") from error
         write_bytes(target, stream.getvalue())
