@@ -170,22 +170,19 @@ def score(
     journal = _journal(target or page, chosen, metrics, settings)
     scores = _plain(compute(chosen.items)) if journal is None else journal.scores(chosen.items, compute)
     tally, onto = Tally(len(chosen.items), quiet), _page(page, chosen, metrics, settings)
-    rows_show_progress = target is None and sys.stdout.isatty() and not chosen.folders
+    rows_show_progress = target is None and sys.stdout.isatty() and (form == "csv" or not chosen.folders)
     try:
-        with (
-            destination(target) as stream,
-            progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance,
-            closing(scores),
-        ):
+        with destination(target) as stream:
             report = _reporter(chosen)(stream, form, metrics, settings, chosen)
-            for pair, scored in scores:
-                report.add(pair, scored)
-                tally.add(scored)
-                if limit is not None:
-                    limit.add(pair, scored)
-                if onto is not None:
-                    onto.add(pair, scored)
-                advance()
+            with progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance, closing(scores):
+                for pair, scored in scores:
+                    report.add(pair, scored)
+                    tally.add(scored)
+                    if limit is not None:
+                        limit.add(pair, scored)
+                    if onto is not None:
+                        onto.add(pair, scored)
+                    advance()
             report.finish()
             if onto is not None:
                 onto.write()

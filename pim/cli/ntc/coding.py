@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -158,7 +159,8 @@ def _each(pairs: Sequence[tuple[str, Path]], label: str, work: Callable[[str, Pa
         typer.Exit: with code 1 if any failed.
     """
     failed = 0
-    with progress(label, len(pairs), unit="images", quiet=quiet) as advance:
+    names_show_progress = sys.stdout.isatty()
+    with progress(label, len(pairs), unit="images", quiet=quiet or names_show_progress) as advance:
         for name, target in pairs:
             try:
                 said = work(name, target)
