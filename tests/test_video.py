@@ -395,6 +395,7 @@ def test_rates_make_a_curve_of_every_folder(here: Path, cli: Cli) -> None:
     ran = cli("ntc", "rd", "--curve", "r.csv", "--against", "old", "-m", "psnr")
     assert ran.code == 0
     assert "BD-rate" in ran.out
+    assert "not read" not in ran.err
 
 
 def test_the_page_shows_worst_frames_and_says_what_was_paired(here: Path, cli: Cli) -> None:
