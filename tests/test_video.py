@@ -18,7 +18,7 @@ import pytest
 
 import pim
 from pim.datasets.video import look_at, video_frames
-from pim.errors import DataError, InputError
+from pim.errors import DataError, InputError, UsageError
 from pim.eval.video_page import WorstFrames
 from pim.scoring import engine
 from pim.scoring.frames import FramePair, FramePairs, FramePicture
@@ -199,6 +199,9 @@ def test_equal_frames_are_infinite_and_told_instead_of_averaged(here: Path) -> N
     assert np.isinf(found.values["psnr"]).all()
     assert found.notes == ["original.mp4: psnr is infinite on 4 frames, which its mean leaves out"]
     assert found.percentile("psnr", 50) == np.inf
+    for percent in (-5, 150):
+        with pytest.raises(UsageError, match=r"percent must lie in \[0, 100\]"):
+            found.percentile("psnr", percent)
 
 
 def test_the_rate_is_that_of_the_packets_of_the_video(here: Path) -> None:

@@ -95,7 +95,13 @@ class VideoScore:
         return float(values.mean()) if len(values) else np.nan
 
     def percentile(self, metric: str, percent: float) -> float:
-        """Give the value that so many percent of the frames do not exceed, linear between frames; NaN for none."""
+        """Give the value that so many percent of the frames do not exceed, linear between frames; NaN for none.
+
+        Raises:
+            UsageError: if the percentage is below 0 or above 100.
+        """
+        if not 0 <= percent <= 100:
+            raise UsageError(f"percent must lie in [0, 100]; got {percent:g}")
         values = np.array(self._values[metric])
         values = np.sort(values[~np.isnan(values)])
         if not len(values):
