@@ -79,7 +79,7 @@ class Comparison:
         places = 2 - math.floor(math.log10(self.difference)) if self.difference else 0
         by, low, high = (None if x is None else _short(x, places) for x in (self.difference, self.low, self.high))
         mean = f"mean difference {by}" + ("" if low is None else f" [{low}, {high}]")
-        mean += f", {self.note}" if self.note else ""
+        mean += f", {self.note}" if self.note and self.low is None else ""
         if self.low is not None and self.low <= 0:
             return f"{self.metric}: no clear difference, {first} is closer than {second} {on}, {mean}"
         return f"{self.metric}: {first} is closer than {second} {on}, {mean}"
@@ -128,6 +128,11 @@ class Candidates:
             "candidates": list(map(asdict, self.summaries())),
             "comparisons": [{"words": found.sentence, **asdict(found)} for found in self.comparisons()],
         }
+
+
+def reservations(found: Iterable[Summary | Comparison]) -> list[str]:
+    """Say once on how few pictures intervals rest."""
+    return list(dict.fromkeys(each.note for each in found if each.note and each.low is not None))
 
 
 def summary(grid: Grid, candidate: str) -> Summary:

@@ -87,7 +87,7 @@ def read(path: Path, tell: Tell = lambda line: None) -> list[RatePoint]:
         name = ALIASES.get(column, column)
         info = scale_of(name)
         if column in COLUMNS or info is None:
-            unknown += [] if column in COLUMNS else [column]
+            unknown += [] if column in (*COLUMNS, "kbit_s") else [column]  # pim score --rates writes it
             continue
         if name in values:
             raise InputError(f"{path} has two columns of {name}; keep one of them")

@@ -73,7 +73,8 @@ def page(
         lead=_lead(by_name, metrics[0]),
         sentences=(
             *(comparison.sentence for comparison in found.comparisons()),
-            *([f"{failed} pairs failed and count for nothing"] if failed else []),
+            *(["1 pair failed and counts for nothing"] if failed == 1 else []),
+            *([f"{failed} pairs failed and count for nothing"] if failed > 1 else []),
         ),
         tables=(_mean_table(by_name), _worst_table(by_name)) if by_name and len(found.pictures) > 1 else (),
         charts=tuple(_chart(grid) for grid in by_name.values() if not grid.is_size and len(grid.pictures) > 1),
@@ -115,13 +116,14 @@ def _better(lower: bool) -> str:
 
 def _mean_table(by_name: Mapping[str, Grid]) -> Table:
     lines, notes = [], dict[str, None]()
+    drawn = "[low, high]: 95 % bootstrap interval, pictures drawn"
     for candidate in next(iter(by_name.values())).candidates:
         found = [(summary(grid, candidate), grid) for grid in by_name.values()]
         lines.append((candidate, *(_mean(each, grid) for each, grid in found), str(max(each.n for each, _ in found))))
+        notes |= {drawn: None} if any(each.low is not None for each, _ in found) else {}
         notes |= dict.fromkeys(each.note for each, _ in found if each.note)
     heading = ("candidate", *map(_heading, by_name.values()), "pictures")
-    foot = "; ".join(["[low, high]: 95 % bootstrap interval, pictures drawn", *notes])
-    return Table("Means", heading, tuple(lines), foot)
+    return Table("Means", heading, tuple(lines), "; ".join(notes))
 
 
 def _worst_table(by_name: Mapping[str, Grid]) -> Table:

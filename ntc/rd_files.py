@@ -51,7 +51,12 @@ class PictureFiles:
             InputError: if it cannot be opened.
         """
         coded = self.files[setting]
-        return coded.stream.read_bytes(), as_picture(open_image(coded.decoded).pixels)
+        try:
+            opened = open_image(coded.decoded)
+        except InputError as error:
+            hint = "; a pattern that ends in .* finds a decoded .png beside it" if coded.stream == coded.decoded else ""
+            raise InputError(f"{error}{hint}") from error
+        return coded.stream.read_bytes(), as_picture(opened.pixels)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ def find(text: str) -> CodedFiles:
     """Find the files that `NAME=PATTERN` names.
 
     Args:
-        text: The pattern is a path with {setting} and {name} in it, such as "vvc/{name}_q{setting}.bin", or a folder:
+        text: The pattern is a path with {setting} and {name} in it, such as "vvc/{name}_q{setting}.*", or a folder:
             then its sub-folders are the settings, and files are called like their pictures. Where two files have one
             name, the lossless one (.png, .ppm, .tif, .bmp) is the decoded picture and the other one is weighed.
 
@@ -93,7 +98,7 @@ def find(text: str) -> CodedFiles:
     name, _, pattern = text.rpartition("=")
     if not name:
         raise UsageError(
-            f"--files {text}: give NAME=FOLDER or NAME=PATTERN, such as avif=coded/ or vvc={{setting}}/{{name}}.bin"
+            f"--files {text}: give NAME=FOLDER or NAME=PATTERN, such as avif=coded/ or vvc={{setting}}/{{name}}.*"
         )
     if "{setting}" not in pattern and "{name}" not in pattern:
         pattern = str(Path(pattern) / "{setting}" / "{name}.*")
@@ -102,7 +107,7 @@ def find(text: str) -> CodedFiles:
             raise UsageError(f"--files {text}: the pattern needs {mark} exactly once")
     groups: dict[str, dict[str, list[Path]]] = {}
     shape = _shape(pattern)
-    wild = Path(re.sub(r"\{(setting|name)\}", "*", pattern))
+    wild = Path(re.sub(r"\{(setting|name)\}", "*", pattern.replace("[", "[[]")))
     for path in sorted(Path(wild.anchor).glob(str(wild.relative_to(wild.anchor)))):
         if (found := shape.fullmatch(path.as_posix())) and path.is_file() and not is_hidden(path.name):
             groups.setdefault(found["setting"], {}).setdefault(found["name"], []).append(path)
@@ -113,10 +118,10 @@ def find(text: str) -> CodedFiles:
 
 
 def _shape(pattern: str) -> re.Pattern[str]:
-    """What paths of the pattern look like; names may hold dots where the ending is given."""
+    """Shape of paths of the pattern; names may hold dots where the ending is given, and _ rather than settings."""
     text = re.escape(Path(pattern).as_posix())
-    for mark in ("setting", "name"):
-        text = text.replace(rf"\{{{mark}\}}", rf"(?P<{mark}>[^/]+)")
+    for mark, length in (("setting", "+?"), ("name", "+")):
+        text = text.replace(rf"\{{{mark}\}}", rf"(?P<{mark}>[^/]{length})")
     return re.compile(text.replace(r"\.\*", r"\.[^./]+").replace(r"\*", "[^/]*"))
 
 

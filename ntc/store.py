@@ -89,7 +89,7 @@ def find(name: str | None) -> Path:
         return known[name]
     if name.endswith(".safetensors") or Path(name).exists():
         return Path(name)
-    raise UsageError(f"unknown codec {name!r}: {did_you_mean(name, known)} A path must end in .safetensors")
+    raise UsageError(f"unknown codec {name!r}, and no .safetensors file; {did_you_mean(name, known)}")
 
 
 def find_by_id(data: bytes, name: str | None = None, device: str = "cpu") -> Codec:

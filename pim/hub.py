@@ -56,11 +56,13 @@ def from_pretrained(name: str | Path, *, revision: str | None = None, device: st
         device: Where its weights shall be, such as "cpu" or "cuda".
 
     Raises:
-        UsageError: if huggingface_hub is not installed and the name is no folder.
+        UsageError: if the name is a file, or no folder and huggingface_hub is not installed.
         WeightsError: if there is not exactly one weight file, or it is damaged or foreign.
         PimError: if it cannot be fetched.
     """
-    if not (folder := Path(name)).is_dir():
+    if (folder := Path(name)).is_file():
+        raise UsageError(f"{name} is a file, not a folder of save_pretrained; pim.load takes weight files")
+    if not folder.is_dir():
         hub = _hub()
         with _told(f"cannot fetch {name}"):
             folder = Path(hub.snapshot_download(str(name), revision=revision, allow_patterns="*.safetensors"))
@@ -80,20 +82,24 @@ def save_pretrained(metric: Metric | str | Path, folder: str | Path, repository:
         repository: What the card calls it.
 
     Raises:
-        UsageError: if the metric has no weights of its own.
+        UsageError: if the metric has no weights of its own, or another weight file is in the folder.
         WeightsError: if the weight file is damaged or foreign.
         PimError: if the folder cannot be written to.
     """
     path = Path(folder) / f"{Path(metric if isinstance(metric, str | Path) else metric.name).stem}.safetensors"
+    save = getattr(metric, "save", None)
+    if isinstance(metric, str | Path):
+        registry.check_weights(metric)
+    elif save is None:
+        raise UsageError(f"{metric.name} has no weights of its own; a PIM and a fitted head have")
+    if others := sorted(other.name for other in path.parent.glob("*.safetensors") if other.name != path.name):
+        raise UsageError(f"{folder} holds {others[0]}, and a repository has one weight file; name another folder")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise PimError(f"cannot write {folder}: {error.strerror or error}") from error
-    if isinstance(metric, str | Path):
-        registry.check_weights(metric)
-        write_bytes(path, Path(metric).read_bytes())
-    elif (save := getattr(metric, "save", None)) is None:
-        raise UsageError(f"{metric.name} has no weights of its own; a PIM and a fitted head have")
+    if save is None:
+        write_bytes(path, Path(str(metric)).read_bytes())
     else:
         save(path)
     header = weights.read_header(path)
@@ -106,7 +112,9 @@ def save_pretrained(metric: Metric | str | Path, folder: str | Path, repository:
 
 
 def push_to_hub(metric: Metric | str | Path, name: str, *, private: bool = False) -> str:
-    """Upload a learned metric and its card into a repository of the hub, which is made if it is not there.
+    """Upload a learned metric and its card into a repository of the hub, in place of the weight file it has.
+
+    A repository that is not there is made.
 
     Args:
         metric: A weight file, or a PIM or a fitted head as it is now.
@@ -126,7 +134,9 @@ def push_to_hub(metric: Metric | str | Path, name: str, *, private: bool = False
         save_pretrained(metric, folder, name)
         with _told(f"cannot upload to {name}"):
             hub.create_repo(name, private=private, exist_ok=True)
-            done = hub.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload a metric of pim")
+            said = "Upload a metric of pim"
+            old = "*.safetensors"  # under another name it would be a second one
+            done = hub.upload_folder(repo_id=name, folder_path=folder, commit_message=said, delete_patterns=old)
     return str(done.commit_url)
 
 

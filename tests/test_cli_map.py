@@ -176,3 +176,22 @@ def test_maps_of_folders_go_to_a_folder_of_their_own(cli: Cli, here: Path, targe
     ran = cli("map", "ref", "dist", "-o", target)
     assert ran.code == 2
     assert said in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("folder", "gone", "-o", "maps"), 2, "gone is not there; folder is a folder, so it should be one too"),
+        (("ref.png", "folder", "-o", "map.png"), 2, "ref.png is a file; folder is a folder"),
+        (("ref.png", "ref.png", "-o", "map.npy", "--triptych"), 2, "map.npy holds bare values, without"),
+        (("long.png", "long.png", "-o", "map.webp", "--triptych"), 1, "more than a .webp holds; write a .png"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(
+    cli: Cli, here: Path, tiny_pim: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    (here / "folder").mkdir()
+    Image.open("ref.png").resize((2000, 40)).save("long.png")
+    ran = cli("map", *arguments, "-m", tiny_pim)
+    assert (ran.code, ran.err.count("\n")) == (code, 1)
+    assert said in ran.err

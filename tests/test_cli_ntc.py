@@ -71,6 +71,9 @@ def test_nothing_is_replaced_unless_asked(desk, cli):
     ran = cli("ntc", "compress", "a.png", "-o", "a.png", "--codec", "my.safetensors")
     assert ran.code == 2
     assert "would overwrite an input" in ran.err
+    for ending in ("xyz", "psd"):  # unknown; known but not written by Pillow
+        ran = cli("ntc", "decompress", "a.pntc", "--codec", "my.safetensors", "-o", f"d.{ending}")
+        assert (ran.code, f"--output d.{ending} must end in .png" in ran.err) == (2, True)
 
 
 def test_several_pictures_go_on_after_one_that_fails(desk, cli):

@@ -22,6 +22,7 @@ from ntc.models import build
 from ntc.models.config import CodecConfig
 from ntc.rd import QUALITIES
 from ntc.rd_cache import FILE
+from ntc.rd_files import find
 from pim.eval.bd_rate import Curve, bd_rate
 
 
@@ -270,6 +271,7 @@ def test_a_picture_without_its_file_is_named_and_counts_for_none(cli, photos, co
         ("mine={name}.webp", "needs {setting} exactly once"),
         ("mine=streams/{setting}/{name}/{name}.webp", "needs {name} exactly once"),
         ("mine=three/{setting}/{name}.*", "have one name; expected one file, or a decoded picture"),
+        ("jpeg=coded", "two codecs are called jpeg; give one another name"),
     ],
 )
 def test_patterns_that_say_nothing_are_refused(cli, photos, coded, monkeypatch, pattern, message) -> None:
@@ -280,6 +282,25 @@ def test_patterns_that_say_nothing_are_refused(cli, photos, coded, monkeypatch, 
     ran = cli("ntc", "rd", photos, "-m", "psnr", "--files", pattern)
     assert ran.code == 2
     assert message in ran.err
+
+
+def test_names_may_hold_what_settings_are_set_off_by_and_folders_brackets(coded: Path) -> None:
+    (coded / "a[1]").mkdir()
+    for setting in ("5", "50"):
+        (coded / "a[1]" / f"{setting}_my_photo.webp").touch()
+    found = find(f"mine={coded}/a[1]/{{setting}}_{{name}}.webp").files
+    assert {setting: list(names) for setting, names in found.items()} == {"5": ["my_photo"], "50": ["my_photo"]}
+
+
+def test_originals_of_one_name_and_streams_that_nothing_opens_are_named(cli, photos, coded) -> None:
+    (coded / "more").mkdir()
+    (coded / "more" / "0.jpg").write_bytes((photos / "0.png").read_bytes())
+    wanted = ("-m", "psnr", "--anchor", "none", "--files", f"mine={coded}/streams/{{name}}_q{{setting}}.bin")
+    ran = cli("ntc", "rd", photos, coded / "more", *wanted)
+    assert (ran.code, "0.png and " in ran.err, "have one name" in ran.err) == (2, True, True)
+    for file in (coded / "streams").glob("*.bin"):
+        file.write_bytes(b"no picture")
+    assert "a pattern that ends in .* finds a decoded .png" in cli("ntc", "rd", photos, *wanted).err
 
 
 @pytest.mark.parametrize("ending", ["png", "pdf"])

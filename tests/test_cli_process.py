@@ -117,6 +117,32 @@ def test_a_terminal_gets_a_bar_and_stdout_only_data(folder: Path) -> None:
 
 @pytest.mark.slow
 @posix
+def test_a_table_on_a_terminal_comes_after_the_bar(folder: Path) -> None:
+    import pty
+
+    for name in ("ref", "dist"):
+        (folder / f"{name}s").mkdir()
+        for number in range(3):
+            (folder / f"{name}s" / f"{number}.png").write_bytes((folder / f"{name}.png").read_bytes())
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "pim", "score", "refs", "dists", "-m", "psnr"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    assert running.wait(timeout=120) == 0
+    shown = os.read(ours, 1 << 16).decode(errors="replace")
+    os.close(ours)
+    bar, _, table = shown.rpartition("\x1b[2K")  # which takes the bar away
+    assert "of 3 pairs" in bar
+    assert table.startswith("bytes\r\n")
+
+
+@pytest.mark.slow
+@posix
 def test_a_name_that_is_no_text_comes_out_as_it_went_in(process: Start, folder: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")
     (folder / name).write_bytes((folder / "dist.png").read_bytes())

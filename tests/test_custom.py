@@ -106,6 +106,17 @@ def nan(reference, distorted):
 def crash(reference, distorted):
     raise KeyError("layer3")
 
+def crash_at_length(reference, distorted):
+    raise RuntimeError("first line\\nsecond")
+
+def writing(reference, distorted):
+    reference -= distorted
+    return (reference ** 2).mean()
+
+def writing_arrays(reference, distorted):
+    assert reference.shape[2] == 3
+    return writing(reference, distorted)
+
 def one(image):
     return image
 
@@ -156,6 +167,8 @@ def _mse(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         ("array", "{module}:array", True, 1),
         ("listed", "{module}:listed", True, 1),
         ("arrays", "{module}:arrays", True, 1),
+        ("writing", "{module}:writing", True, 1),
+        ("writing_arrays", "{module}:writing_arrays", True, 1),
     ],
 )
 def test_functions_modules_classes_and_factories_become_metrics(
@@ -165,7 +178,9 @@ def test_functions_modules_classes_and_factories_become_metrics(
     assert isinstance(metric, Metric)
     assert metric.name == name.format(module=module)
     assert metric.lower_is_better is lower_is_better
-    torch.testing.assert_close(metric(*pair), factor * _mse(*pair))
+    expected = factor * _mse(*pair)
+    for _ in range(2):  # the pictures stay as they are
+        torch.testing.assert_close(metric(*pair), expected)
 
 
 def test_name_and_direction_of_a_function_are_respected(module, pair) -> None:
@@ -225,6 +240,7 @@ def test_a_file_is_found_by_its_path(module, tmp_path, pair) -> None:
         ("whole", UsageError, "must return floating point values; got int64"),
         ("nan", PimError, "nan of pair 2 of 3 is nan"),
         ("crash", PimError, r"crash failed: KeyError: 'layer3' \(mymetrics_of_the_test.py, line \d+: raise "),
+        ("crash_at_length", PimError, r"RuntimeError: first line second \(mymetrics_of_the_test.py, line \d+: raise "),
     ],
 )
 def test_wrong_results_are_errors_that_name_the_metric(module, pair, attribute, error, message) -> None:
@@ -238,7 +254,7 @@ def test_wrong_results_are_errors_that_name_the_metric(module, pair, attribute, 
     ("spec", "message"),
     [
         ("{module}:msee", "has no 'msee'; did you mean 'mse'"),
-        ("{module}:mse.deep", "has no 'deep'"),
+        ("{module}:mse.deep", "{module}:mse has no 'deep'"),
         ("{module}:constant", "must be a callable .* got 3.0"),
         ("{module}:one", "must be a callable"),
         ("{module}:make_nothing", "must be a callable .* got None"),
@@ -259,5 +275,5 @@ def test_wrong_results_are_errors_that_name_the_metric(module, pair, attribute, 
     ],
 )
 def test_what_cannot_be_a_metric_is_refused_with_the_reason(module, spec, message) -> None:
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message.replace("{module}", module)):
         custom.load(spec.format(module=module))

@@ -45,6 +45,7 @@ def test_a_metric_in_memory_is_saved_as_it_is_now(tiny_pim: Path, tmp_path: Path
 def test_what_has_no_weights_and_what_is_no_metric_is_refused(tiny_pim: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="psnr has no weights of its own"):
         save_pretrained(pim.load("psnr"), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
     with pytest.raises(WeightsError, match="one .safetensors file; it holds none"):
         pim.from_pretrained(tmp_path)
     (tmp_path / "bad.safetensors").write_bytes(b"\0" * 100)
@@ -52,9 +53,13 @@ def test_what_has_no_weights_and_what_is_no_metric_is_refused(tiny_pim: Path, tm
         save_pretrained(tmp_path / "bad.safetensors", tmp_path / "b")
     with pytest.raises(WeightsError, match="not a safetensors file"):
         pim.from_pretrained(tmp_path)
-    save_pretrained(tiny_pim, tmp_path)
+    with pytest.raises(UsageError, match=r"holds bad\.safetensors, and a repository has one weight file"):
+        save_pretrained(tiny_pim, tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(tiny_pim.read_bytes())
     with pytest.raises(WeightsError, match=r"it holds bad\.safetensors, tiny\.safetensors"):
         pim.from_pretrained(tmp_path)
+    with pytest.raises(UsageError, match=r"is a file, not a folder of save_pretrained; pim\.load takes"):
+        pim.from_pretrained(tmp_path / "tiny.safetensors")
 
 
 THERE_AND_BACK = """
@@ -78,13 +83,14 @@ def test_there_and_back_and_with_another_name_or_token(tiny_pim: Path, tmp_path:
         return subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, timeout=100)
 
     with hub_server.serving() as hub:
+        hub.files["me/mine"] = {"older.safetensors": b"", "notes.txt": b""}
         done = ran(hub, "hf_right")
         assert done.returncode == 0, done.stderr
         address, digest, refused = done.stdout.splitlines()
         assert address == f"{hub.url}/me/mine/commit/{hub_server.COMMIT}"
         assert digest == hashlib.sha256(tiny_pim.read_bytes()).hexdigest()
         assert refused.startswith("cannot fetch me/none: ")
-        assert sorted(hub.files["me/mine"]) == ["README.md", "tiny.safetensors"]
+        assert sorted(hub.files["me/mine"]) == ["README.md", "notes.txt", "tiny.safetensors"]
         assert hub.private == {"me/mine"}
         failed = ran(hub, "hf_wrong")
     assert failed.returncode == 1

@@ -94,6 +94,13 @@ def test_changes_and_sizes_of_folders_are_columns_too(cli: Cli, table: Path, tmp
     assert row["bytes"] == (tmp_path / "coded" / "0.png").stat().st_size
 
 
+def test_columns_of_the_pairs_are_text_whatever_they_are_called(cli: Cli, table: Path) -> None:
+    table.write_text("reference,distorted,bytes,contrast\nr0.png,d0.png,12 kB,low\n")
+    assert cli("score", "--pairs", table, "-m", "psnr", "-o", "out.parquet").code == 0
+    (row,) = rows_of("out.parquet")
+    assert (row["bytes"], row["contrast"]) == ("12 kB", "low")
+
+
 def test_what_is_there_is_not_computed_again_and_what_differs_is(cli: Cli, table: Path) -> None:
     asked = ("score", "--pairs", table, "-m", "psnr", "-o", "out.parquet")
     cli(*asked)

@@ -178,6 +178,8 @@ def test_no_difference_is_refused_where_it_is_not_offered(file: Database, asked:
         begin(file, asked, no_difference=True)
     with pytest.raises(UsageError, match="question may have 120 characters; got 121"):
         Settings(question="?" * 121)
+    with pytest.raises(UsageError, match="instructions holds nothing but spaces"):
+        Settings(instructions=" \n")
 
 
 def test_undo_asks_the_last_question_again_once(file: Database, asked: TripletSet) -> None:

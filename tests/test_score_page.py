@@ -45,6 +45,8 @@ def test_a_page_begins_with_what_was_found(cli: Cli, here: Path) -> None:
     median = float(np.median([pim.distance(f"ref/{n}.png", f"near/{n}.png") for n in NAMES]))
     words = rulers()["pim"].place(median).words
     assert f"By pim, median of 6 pictures, the closest first: near {median:.4g}, {words}; far" in page
+    few = "the interval rests on 6 pictures only"
+    assert (page.count(few), ran.out.count(few)) == (1, 1)
     assert page.index("By pim") < page.index("is closer than far") < page.index("Means") < page.index("Distribution")
     worst = re.findall(r"<h3><bdi>(.*?)</bdi></h3>", Path("page.html").read_text())
     assert len(worst) == 6
@@ -58,7 +60,9 @@ def test_pairs_as_typed_have_a_page_and_failures_are_counted(cli: Cli, here: Pat
     assert ran.code == 1
     page = text_of("page.html")
     assert "3 images against their references" in page
-    assert "1 pairs failed" in page
+    assert "1 pair failed and counts for nothing" in page
+    assert "no interval: 2 pictures" in page
+    assert "[low, high]" not in page
     assert "far/a.png (2)" in page
     assert "torn.png" not in page
 

@@ -18,7 +18,7 @@ import pytest
 
 import pim
 from pim.datasets.video import look_at, video_frames
-from pim.errors import DataError, InputError
+from pim.errors import DataError, InputError, UsageError
 from pim.eval.video_page import WorstFrames
 from pim.scoring import engine
 from pim.scoring.frames import FramePair, FramePairs, FramePicture
@@ -199,6 +199,9 @@ def test_equal_frames_are_infinite_and_told_instead_of_averaged(here: Path) -> N
     assert np.isinf(found.values["psnr"]).all()
     assert found.notes == ["original.mp4: psnr is infinite on 4 frames, which its mean leaves out"]
     assert found.percentile("psnr", 50) == np.inf
+    for percent in (-5, 150):
+        with pytest.raises(UsageError, match=r"percent must lie in \[0, 100\]"):
+            found.percentile("psnr", percent)
 
 
 def test_the_rate_is_that_of_the_packets_of_the_video(here: Path) -> None:
@@ -395,6 +398,7 @@ def test_rates_make_a_curve_of_every_folder(here: Path, cli: Cli) -> None:
     ran = cli("ntc", "rd", "--curve", "r.csv", "--against", "old", "-m", "psnr")
     assert ran.code == 0
     assert "BD-rate" in ran.out
+    assert "not read" not in ran.err
 
 
 def test_the_page_shows_worst_frames_and_says_what_was_paired(here: Path, cli: Cli) -> None:
@@ -433,6 +437,8 @@ def test_worst_frames_lie_apart() -> None:
         (("original.mp4", "a.mp4", "--save-aligned", "x"), "--save-aligned is not for videos"),
         (("original.mp4", "a.mp4", "--report", "p.txt"), "--report p.txt must end in .html"),
         (("original.mp4", "a.mp4", "--rates", "original.mp4"), "would overwrite an input"),
+        (("original.mp4", "a.mp4", "--frame", "0"), "--frame is not for videos"),
+        (("original.mp4", "a.mp4", "-o", "x.csv", "--rates", "./x.csv"), "two outputs would be written to"),
         (("a.png", "b.png", "--every", "2"), "--every and --rates are for videos"),
     ],
 )

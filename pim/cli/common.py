@@ -170,7 +170,14 @@ def keep_inputs(output: Path | None, inputs: Iterable[str]) -> None:
         if name.is_dir() and output in written and output.suffix.lower() not in PAGES:
             lost += [output] if name.resolve() in output.resolve().parents else []
         if lost:
-            raise UsageError(f"--output {output} would overwrite an input, {lost[0]}; name another file")
+            raise UsageError(f"output {output} would overwrite an input, {lost[0]}; name another file")
+
+
+def keep_apart(*outputs: Path | None) -> None:
+    """Refuse two outputs in one file, as a UsageError."""
+    named = [output.resolve() for output in outputs if output is not None]
+    if twice := [output for output in named if named.count(output) > 1]:
+        raise UsageError(f"two outputs would be written to {twice[0]}; name another file for one")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from pim.cli.common import Cell, table
 from pim.cli.records import Report, Scored, Settings
-from pim.eval.candidates import BYTES, RATE, Candidates, Grid, summary
+from pim.eval.candidates import BYTES, RATE, Candidates, Grid, reservations, summary
 from pim.scoring.folders import COLUMNS
 
 if TYPE_CHECKING:
@@ -34,12 +34,13 @@ class FolderReport(Report):
 
     def conclusions(self) -> list[str]:
         """Compare the candidates in words."""
-        return [comparison.sentence for comparison in self.found.comparisons()]
+        compared = self.found.comparisons()
+        return [*(comparison.sentence for comparison in compared), *reservations(compared)]
 
     def finish(self, **more: Any) -> None:
         """Write a table for every quantity, and the comparisons."""
         if self.form == "text":
-            sentences = "".join(f"{sentence}\n" for sentence in self.conclusions())
+            sentences = "".join(f"{line}\n" for line in self.conclusions() or reservations(self.found.summaries()))
             self.stream.write("\n".join([*map(_block, self.found.grids()), *([sentences] if sentences else [])]))
         else:
             super().finish(**more, **(self.found.as_dict() if self.form == "json" else {}))
@@ -69,7 +70,7 @@ def _block(grid: Grid) -> str:
     text = table(rows, "text").splitlines()
     text.insert(1 + len(pictures), "")
     direction = "" if grid.is_size else f", {'lower' if grid.lower_is_better else 'higher'} is closer"
-    notes = dict.fromkeys(each.note for each in found if each.note)
+    notes = dict.fromkeys(each.note for each in found if each.note and each.low is None)
     return "\n".join([f"{grid.quantity}{direction}", *text, *notes]) + "\n"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ Examples:
   pim map examples/reference.png examples/distorted.png -o overlay.png --overlay --triptych
 """
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+LARGEST = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels a side
 
 
 def map(
@@ -72,6 +74,10 @@ def map(
     folders are paired as pim score pairs them.
     """
     folders = os.path.isdir(reference) and os.path.isdir(distorted)
+    if not folders and (given := [path for path in (reference, distorted) if os.path.isdir(path)]):
+        other = distorted if given[0] == reference else reference
+        there = "is a file" if os.path.exists(other) else "is not there"
+        raise UsageError(f"{other} {there}; {given[0]} is a folder, so it should be one too")
     ending = target.suffix.lower()
     if folders and (ending in (*ENDINGS, ".npy") or target.is_file()):
         raise UsageError(f"--output {target} must be a folder, as {reference} is one; the maps in it are .png files")
@@ -79,6 +85,8 @@ def map(
         raise UsageError(f"--output {target} must end in one of {' '.join(ENDINGS)} or .npy")
     if highest is not None and not 0 < highest < float("inf"):
         raise UsageError(f"--max must be a number above 0; got {highest}")
+    if ending == ".npy" and (overlay or triptych or highest is not None):
+        raise UsageError(f"--output {target} holds bare values, without --overlay, --triptych and --max")
     pairs = _pairs(reference, distorted, target, folders)
     opening = common.open_options(background, frame, max_pixels)
     (chosen,) = common.load_metrics([metric], device)
@@ -197,6 +205,9 @@ def _write(target: Path, ending: str, maps: dict[str, np.ndarray[Any, Any]], pic
 
     from pim.core.files import written_whole
 
+    if picture is not None and max(picture.size) > LARGEST.get(ending, math.inf):
+        size = "{} x {}".format(*picture.size)
+        raise PimError(f"{target} would have {size} pixels, more than a {ending} holds; write a .png")
     with written_whole(target) as stream:
         if picture is None:
             np.save(stream, maps[""] if len(maps) == 1 else np.stack(list(maps.values())), allow_pickle=False)

@@ -60,6 +60,7 @@ class Table:
         self.folder = target if target.exists() else target.with_name(f".{target.name}.partial")
         self._records = Records("csv", metrics, settings, replace(chosen, columns=chosen.columns or ()))
         kinds = TYPES | dict.fromkeys(CHANGES, "float64")
+        kinds |= dict.fromkeys(chosen.columns or (), "string")  # whatever a table of pairs calls them
         fields = [(name, kinds.get(name, "string")) for name in self._records.columns()]
         self._schema = self._arrow.schema([(name, self._arrow.type_for_alias(kind)) for name, kind in fields])
         about = [describe(metric, settings.device, settings.opening) for metric in metrics]

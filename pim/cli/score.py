@@ -123,7 +123,7 @@ def score(
         useless = {"--pairs": pairs, "--allow-unmatched": allow_unmatched, "--save-aligned": save_aligned}
         asked = Asked(every, target, common.chosen_format(form, target), page, rates, batch_size, workers, quiet)
         useless |= {"--fail-above": fail_above is not None, "--engine ray": engine == "ray", "--actors": bool(actors)}
-        check_videos(paths, asked, {**useless, "--background": background, "--frame": frame})
+        check_videos(paths, asked, {**useless, "--background": background, "--frame": frame is not None})
         if score_videos(paths, common.load_metrics(metric, device, align), Settings(opening, resize, place), asked):
             raise typer.Exit(1)
         return
@@ -170,22 +170,19 @@ def score(
     journal = _journal(target or page, chosen, metrics, settings)
     scores = _plain(compute(chosen.items)) if journal is None else journal.scores(chosen.items, compute)
     tally, onto = Tally(len(chosen.items), quiet), _page(page, chosen, metrics, settings)
-    rows_show_progress = target is None and sys.stdout.isatty() and not chosen.folders
+    rows_show_progress = target is None and sys.stdout.isatty() and (form == "csv" or not chosen.folders)
     try:
-        with (
-            destination(target) as stream,
-            progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance,
-            closing(scores),
-        ):
+        with destination(target) as stream:
             report = _reporter(chosen)(stream, form, metrics, settings, chosen)
-            for pair, scored in scores:
-                report.add(pair, scored)
-                tally.add(scored)
-                if limit is not None:
-                    limit.add(pair, scored)
-                if onto is not None:
-                    onto.add(pair, scored)
-                advance()
+            with progress("score", len(chosen.items), quiet=quiet or rows_show_progress) as advance, closing(scores):
+                for pair, scored in scores:
+                    report.add(pair, scored)
+                    tally.add(scored)
+                    if limit is not None:
+                        limit.add(pair, scored)
+                    if onto is not None:
+                        onto.add(pair, scored)
+                    advance()
             report.finish()
             if onto is not None:
                 onto.write()
@@ -209,6 +206,7 @@ def _limit(above: float, metrics: Sequence[Metric]) -> Limit:
 def _check_outputs(target: Path | None, page: Path | None, chosen: Pairs, table: Path | None) -> None:
     if page is not None and page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {page} must end in .html")
+    common.keep_apart(target, page)
     images = [path for pair in chosen.items for path in (pair.reference_path, pair.distorted_path)]
     for output in (target, page):
         common.keep_inputs(output, [*([str(table)] if table else []), *images])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ def check_videos(paths: Sequence[str], asked: Asked, useless: Mapping[str, objec
         raise UsageError(f"{repeated[0]} is named twice")
     if asked.page is not None and asked.page.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"--report {asked.page} must end in .html")
+    common.keep_apart(asked.target, asked.page, asked.rates)
     for output in (asked.target, asked.page, asked.rates):
         common.keep_inputs(output, paths)
 
@@ -74,21 +76,22 @@ def score_videos(paths: Sequence[str], metrics: Sequence[Metric], settings: Sett
     found = scores_of(pairs, {metric.name: metric.lower_is_better for metric in metrics})
     journal = _journal(paths, metrics, settings, asked)
     tally, onto = Tally(len(pairs), asked.quiet), _page(asked, found, metrics, settings)
+    rows_show_progress = asked.target is None and asked.form == "csv" and sys.stdout.isatty()
     try:
-        with (
-            destination(asked.target) as stream,
-            progress("score", len(pairs), unit="frames", quiet=asked.quiet) as advance,
-            closing(_scores(pairs, metrics, settings, asked, journal)) as scores,
-        ):
+        with destination(asked.target) as stream:
             report = Report(stream, asked.form, metrics, settings, Pairs((), columns=COLUMNS))
-            for pair, scored in scores:
-                found[pair.distorted].add(pair, scored.values, scored.errors)
-                tally.done, tally.failed = tally.done + 1, tally.failed + bool(scored.errors)
-                if asked.form != "text":
-                    report.add(pair, scored)
-                if onto is not None:
-                    onto.add(pair, scored)
-                advance()
+            with (
+                progress("score", len(pairs), unit="frames", quiet=asked.quiet or rows_show_progress) as advance,
+                closing(_scores(pairs, metrics, settings, asked, journal)) as scores,
+            ):
+                for pair, scored in scores:
+                    found[pair.distorted].add(pair, scored.values, scored.errors)
+                    tally.done, tally.failed = tally.done + 1, tally.failed + bool(scored.errors)
+                    if asked.form != "text":
+                        report.add(pair, scored)
+                    if onto is not None:
+                        onto.add(pair, scored)
+                    advance()
             notes = list(dict.fromkeys([FRAMES_ALONE, *(note for each in found.values() for note in each.notes)]))
             report.finish(every=asked.every, videos=[each.as_dict() for each in found.values()])
             if asked.form == "text":

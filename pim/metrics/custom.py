@@ -65,7 +65,8 @@ class CustomMetric(Metric):
         except UsageError as error:
             raise UsageError(f"{self.name} {error}") from None
         except Exception as error:
-            raise PimError(f"{self.name} failed: {type(error).__name__}: {error} ({_place(error)})") from error
+            said = " ".join(str(error).split())
+            raise PimError(f"{self.name} failed: {type(error).__name__}: {said} ({_place(error)})") from error
         count = len(distorted)
         return ensure_finite(values, self.info, [f"pair {i + 1} of {count}" for i in range(count)])
 
@@ -86,17 +87,18 @@ def _probe(function: Callable[..., Any]) -> tuple[Callable[[Callable[..., Any], 
 
 
 def _of_batch(function: Callable[..., Any], reference: Tensor, distorted: Tensor) -> Tensor:
-    value = function(reference, distorted)
+    value = function(reference.clone(), distorted.clone())  # some write into what they get
     count = len(distorted)
     if count > 1 and (value.numel() if isinstance(value, Tensor) else np.size(value)) == 1:
-        alone = [function(reference[i : i + 1], distorted[i : i + 1]) for i in range(count)]
+        alone = [function(reference[i : i + 1].clone(), distorted[i : i + 1].clone()) for i in range(count)]
         return torch.cat([_as_values(value, 1, distorted) for value in alone])
     return _as_values(value, count, distorted)
 
 
 def _of_arrays(function: Callable[..., Any], reference: Tensor, distorted: Tensor) -> Tensor:
     options = _options(function)
-    pairs = zip(*(batch.detach().cpu().permute(0, 2, 3, 1).numpy() for batch in (reference, distorted)), strict=True)
+    both = (batch.detach().cpu().permute(0, 2, 3, 1).numpy().copy() for batch in (reference, distorted))
+    pairs = zip(*both, strict=True)
     return torch.cat([_as_values(function(x, y, **options), 1, distorted) for x, y in pairs])
 
 
@@ -116,7 +118,7 @@ def _as_values(value: Any, count: int, like: Tensor) -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind != "f":
             raise UsageError(f"must return floating point values; got {array.dtype}")
-        values = torch.from_numpy(np.ascontiguousarray(array)).to(like.device, like.dtype)
+        values = torch.from_numpy(np.ascontiguousarray(array, np.float64)).to(like.device, like.dtype)
     if not values.is_floating_point():
         raise UsageError(f"must return floating point values; got {str(values.dtype)[6:]}")
     if values.numel() != count or (values.ndim > 0 and len(values) != count):
@@ -187,7 +189,7 @@ def _find(module: Any, attribute: str, spec: str) -> Any:
     for part in attribute.split("."):
         if not hasattr(found, part):
             public = [name for name in dir(found) if not name.startswith("_")]
-            raise UsageError(f"{spec}: {found!r} has no {part!r}; {did_you_mean(part, public)}")
+            raise UsageError(f"{spec[: spec.rindex(part) - 1]} has no {part!r}; {did_you_mean(part, public)}")
         found = getattr(found, part)
     return found
 

@@ -45,6 +45,8 @@ class Settings:
         for name, most in (("question", LONGEST_QUESTION), ("instructions", LONGEST_INSTRUCTIONS)):
             if len(getattr(self, name)) > most:
                 raise UsageError(f"{name} may have {most} characters; got {len(getattr(self, name))}")
+            if getattr(self, name).isspace():
+                raise UsageError(f"{name} holds nothing but spaces")
 
     @classmethod
     def merged(cls, stored: dict[str, Any], asked: dict[str, Any]) -> Settings:

@@ -95,7 +95,13 @@ class VideoScore:
         return float(values.mean()) if len(values) else np.nan
 
     def percentile(self, metric: str, percent: float) -> float:
-        """Give the value that so many percent of the frames do not exceed, linear between frames; NaN for none."""
+        """Give the value that so many percent of the frames do not exceed, linear between frames; NaN for none.
+
+        Raises:
+            UsageError: if the percentage is below 0 or above 100.
+        """
+        if not 0 <= percent <= 100:
+            raise UsageError(f"percent must lie in [0, 100]; got {percent:g}")
         values = np.array(self._values[metric])
         values = np.sort(values[~np.isnan(values)])
         if not len(values):
@@ -162,7 +168,7 @@ class VideoScore:
             run = [failure for _, failure in members]
             ends = f"{run[0].seconds:.3f} s" + (f" to {run[-1].seconds:.3f} s" if len(run) > 1 else "")
             what = f"{_frames(len(run))} at {ends} failed"
-            yield f"{self.distorted}: {what}: {run[0].message if len(run) == 1 or not problem else problem}"
+            yield f"{self.distorted}: {what}: {problem or run[0].message}"
 
 
 def score_video(

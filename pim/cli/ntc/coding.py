@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -104,6 +105,9 @@ def decompress(
     from ntc.store import find_by_id
     from pim.core.files import write_bytes
 
+    form = Image.registered_extensions().get(".png" if output is None else output.suffix.lower())
+    if form not in Image.SAVE:
+        raise UsageError(f"--output {output} must end in .png, .webp, .jpg or another picture that Pillow writes")
     common.use_threads(threads)
     where = common.chosen_device(device)
     _note_slow_coder(quiet)
@@ -116,7 +120,7 @@ def decompress(
             raise InputError(f"{one_line(name)} {error}") from error
         stream = io.BytesIO()
         try:
-            Image.fromarray(pixels).save(stream, format=Image.registered_extensions().get(target.suffix.lower(), "PNG"))
+            Image.fromarray(pixels).save(stream, format=form)
         except (OSError, ValueError) as error:
             raise InputError(f"{target} cannot hold this picture: {error}") from error
         write_bytes(target, stream.getvalue())
@@ -155,7 +159,8 @@ def _each(pairs: Sequence[tuple[str, Path]], label: str, work: Callable[[str, Pa
         typer.Exit: with code 1 if any failed.
     """
     failed = 0
-    with progress(label, len(pairs), unit="images", quiet=quiet) as advance:
+    names_show_progress = sys.stdout.isatty()
+    with progress(label, len(pairs), unit="images", quiet=quiet or names_show_progress) as advance:
         for name, target in pairs:
             try:
                 said = work(name, target)

@@ -98,7 +98,9 @@ def rd(
         learned = _learned(codec, [m.name for m in metrics])
         coders: list[Coder | CodedFiles] = [*_anchors(anchor), *learned, *map(find, files or [])]
         opening = common.open_options(background, frame, max_pixels)
-        measured, failed = _measured(image_files(images), coders, metrics, opening, common.chosen_device(device), quiet)
+        originals = image_files(images)
+        _check_names([coder.name for coder in coders], originals if files else [])
+        measured, failed = _measured(originals, coders, metrics, opening, common.chosen_device(device), quiet)
         names = {point.codec for point in measured}
         points = [*measured, *rd_output.renamed([("table", point) for point in points], names, common.note)]
         infos = {**rd_output.known(points), **{m.name: m.info for m in metrics}}
@@ -126,6 +128,16 @@ def _check(
         raise UsageError("--only chooses among the codecs of --curve tables; there is none")
     if plot is not None and plot.suffix.lower() not in (".svg", ".png", ".pdf"):
         raise UsageError(f"--plot {plot} must end in .svg, .png or .pdf")
+
+
+def _check_names(codecs: Sequence[str], originals: Sequence[str]) -> None:
+    """Refuse codecs, and originals of --files, whose values would be averaged as those of one."""
+    if twice := [name for name in codecs if codecs.count(name) > 1]:
+        raise UsageError(f"two codecs are called {twice[0]}; give one another name")
+    stems: dict[str, str] = {}
+    for path in originals:
+        if (other := stems.setdefault(Path(path).stem, path)) != path:
+            raise UsageError(f"{other} and {path} have one name, so --files cannot tell what was made of each")
 
 
 def _anchors(names: list[str] | None) -> list[Coder]:
