@@ -157,7 +157,7 @@ ANCHORS = {
         PillowCoder("jpeg", "JPEG", {"subsampling": "4:2:0", "optimize": True}),
         PillowCoder("webp", "WEBP", {"method": 4}),
         PillowCoder("avif", "AVIF", {"subsampling": "4:2:0"}),
-        PillowCoder("jpeg2000", "JPEG2000", {"irreversible": True}, DECIBELS, layers=True),
+        PillowCoder("jpeg2000", "JPEG2000", {"irreversible": True, "mct": 1}, DECIBELS, layers=True),
     )
 }
 

@@ -39,7 +39,7 @@ def test_rate_and_quality_are_those_of_a_real_file(name, picture) -> None:
         "jpeg": {"subsampling": 2, "optimize": True, "quality": 40},
         "webp": {"method": 4, "quality": 40},
         "avif": {"subsampling": "4:2:0", "quality": 40},
-        "jpeg2000": {"irreversible": True, "quality_mode": "dB", "quality_layers": [40]},
+        "jpeg2000": {"irreversible": True, "mct": 1, "quality_mode": "dB", "quality_layers": [40]},
     }[name]
     Image.fromarray(picture).save(stream, name, **options)
     decoded = np.asarray(Image.open(stream).convert("RGB"))
@@ -49,6 +49,16 @@ def test_rate_and_quality_are_those_of_a_real_file(name, picture) -> None:
     assert point.values["psnr"] == pytest.approx(psnr_of(picture, decoded), rel=1e-5)
     weights = np.array([0.299, 0.587, 0.114])
     assert point.values["psnr-y"] == pytest.approx(psnr_of(picture @ weights, decoded @ weights), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(ANCHORS))
+def test_colours_that_are_alike_cost_an_anchor_little(name, picture) -> None:
+    gray, setting = picture.mean(2).astype(np.uint8), ANCHORS[name].settings[-1]
+    data, decoded = ANCHORS[name].code(np.stack([gray] * 3, 2), setting)
+    stream = io.BytesIO()
+    Image.fromarray(gray).save(stream, "PNG")
+    assert len(data) < 1.3 * len(stream.getvalue())  # three planes by themselves cost three times as much
+    assert psnr_of(decoded[..., 0], gray) > 35
 
 
 def test_luma_differs_from_rgb_where_only_colour_does() -> None:
