@@ -94,10 +94,14 @@ def _named(found: Sequence[VideoScore]) -> dict[str, VideoScore]:
 def _lead(clips: Mapping[str, VideoScore], metric: Metric) -> str:
     """What the first metric says, the closest clip first, and what that means."""
     ruler, sign = ruler_of(metric), 1 if metric.lower_is_better else -1
-    means = {name: each.mean(metric.name) for name, each in clips.items()}
+    worst = {name: each.worst(metric.name) for name, each in clips.items()}
+    means = {  # where the worst frame is infinite, all are
+        name: far[1] if far is not None and np.isinf(far[1]) else clips[name].mean(metric.name)
+        for name, far in worst.items()
+    }
     said = []
     for name, mean in sorted(means.items(), key=lambda item: sign * item[1]):
-        if np.isfinite(mean):
+        if not np.isnan(mean):
             said.append(f"{name} {mean:.4g}" + ("" if ruler is None else f", {ruler.place(mean).words}"))
     return f"By {metric.name}, mean of the frames: {'; '.join(said)}." if said else "No pair of frames has a value."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -114,8 +115,12 @@ def test_a_torn_line_counts_for_nothing(
     assert Path("out.csv").read_text() == whole[0]
 
 
-def test_values_of_code_of_ones_own_are_never_kept(cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("own.py").write_text("def f(a, b):\n    raise KeyboardInterrupt\n")
+@pytest.mark.parametrize("name", ["own:f", "psnr"])  # of a built-in metric
+def test_values_of_code_of_ones_own_are_never_kept(
+    cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    Path("own.py").write_text(f"def f(a, b):\n    raise KeyboardInterrupt\nf.name = {name!r}\n")
+    monkeypatch.delitem(sys.modules, "own", raising=False)
     monkeypatch.syspath_prepend(str(here))
     ran = score(cli, metrics=("own:f",))
     assert ran.code == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -56,6 +57,9 @@ def test_no_difference_is_half_a_win_for_both() -> None:
     first, second = ranking(asked, np.array([[0, 8, 2], [1, 7, 2], [4, 0, 6]] * 8))
     assert (first.better, first.share, first.ties, first.answers) == ("ours", 0.7, 48, 80)
     assert str(first) == "ours preferred to webp in 70 % [70, 70] of 80 answers, 48 of which saw no difference"
+    even = str(replace(first, share=0.5, low=0.5, high=0.5))
+    told = "ours and webp preferred equally often in 80 answers, 48 of which saw no difference"
+    assert even == f"{told}, which is not certain"
     without_ties = ranking(asked, np.array([[1, 9, 0], [2, 8, 0], [7, 3, 0]] * 8))
     assert [(p.better, p.worse, p.share) for p in (first, second)] == [
         (p.better, p.worse, p.share) for p in without_ties

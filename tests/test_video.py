@@ -401,6 +401,17 @@ def test_rates_make_a_curve_of_every_folder(here: Path, cli: Cli) -> None:
     assert "not read" not in ran.err
 
 
+def test_curves_of_folders_of_one_name_and_of_this_one_stay_apart(here: Path, cli: Cli) -> None:
+    for folder in (".", "one/x264", "two/x264"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        (here / folder / "20.mp4").write_bytes((here / "original.mp4").read_bytes())
+    files = ("20.mp4", "one/x264/20.mp4", "two/x264/20.mp4")
+    cli("score", "original.mp4", *files, "-m", "ssim", "--every", 20, "--rates", "r.csv", "--report", "p.html")
+    assert [row["codec"] for row in rows(Path("r.csv").read_text())] == [here.name, "one/x264", "two/x264"]
+    cli("score", "original.mp4", "20.mp4", "-m", "psnr", "--every", 20, "--report", "p.html")
+    assert "20.mp4 inf, closer than JPEG quality 95" in Path("p.html").read_text()
+
+
 def test_the_page_shows_worst_frames_and_says_what_was_paired(here: Path, cli: Cli) -> None:
     write(here / "coded.mp4", converted(15), 15, crf=36)
     assert cli("score", "original.mp4", "coded.mp4", "-m", "ssim", "--report", "p.html", "--quiet").code == 0

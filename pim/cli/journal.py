@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pim.cli.records import Scored, Settings, describe, versions
 from pim.core.files import write_bytes
 from pim.core.metric import Metric
+from pim.metrics.custom import CustomMetric
 from pim.scoring.engine import Score
+from pim.scoring.fingerprint import OWN
 from pim.scoring.pairs import STDIN, Pair
 from pim.scoring.pictures import FilePicture
 
@@ -103,10 +105,9 @@ class Journal:
 
 def can_continue(pairs: Sequence[Pair], metrics: Sequence[Metric]) -> bool:
     """Whether values of a killed command may be used: not of code that may have changed, nor of stdin."""
-    from pim.metrics.registry import built_in
-
-    lasting = all(m.weights_hash is not None or m.name.removesuffix("+align") in built_in() for m in metrics)
-    return lasting and not any(STDIN in (pair.reference_path, pair.distorted_path) for pair in pairs)
+    inner = [getattr(metric, "metric", metric) for metric in metrics]  # an aligned one has another inside
+    own = all(type(m).__module__.partition(".")[0] in OWN and not isinstance(m, CustomMetric) for m in inner)
+    return own and not any(STDIN in (pair.reference_path, pair.distorted_path) for pair in pairs)
 
 
 def _write(stream: TextIO, rows: Sequence[tuple[Key, Scored]]) -> None:

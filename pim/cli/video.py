@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -202,7 +203,8 @@ def _rates(asked: Asked, found: Mapping[str, VideoScore], metrics: Sequence[Metr
     """The points of rate and quality, as `pim ntc rd --curve` reads them; those of one folder make a curve."""
     import numpy as np
 
-    places = {str(Path(name).parent) for name in found}
+    places = {name: os.path.dirname(os.path.abspath(name)) for name in found}
+    root = os.path.commonpath(places.values())
     lines = [csv_line(["codec", "setting", "images", "bpp", "kbit_s", *(metric.name for metric in metrics)])]
     for name, each in found.items():
         means = [
@@ -212,7 +214,12 @@ def _rates(asked: Asked, found: Mapping[str, VideoScore], metrics: Sequence[Metr
         if means == [None] * len(means):
             common.note(one_line(f"{name} is left out of {asked.rates}: not every frame has a value"), asked.quiet)
             continue
-        codec = Path(name).parent.name if len(places) > 1 else each.clip.codec
+        codec = _folder(places[name], root) if len(set(places.values())) > 1 else each.clip.codec
         cells: list[Cell] = [codec, Path(name).stem, len(each.times), each.bits_per_pixel, each.kilobits_per_second]
         lines.append(csv_line([*cells, *means]))
     return "".join(lines)
+
+
+def _folder(place: str, root: str) -> str:
+    """What tells a folder apart from the others below a root."""
+    return os.path.basename(place) if place == root else os.path.relpath(place, root)

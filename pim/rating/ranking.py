@@ -35,8 +35,11 @@ class Preference:
         """Say it in words."""
         span = "" if self.low is None or self.high is None else f" [{100 * self.low:.0f}, {100 * self.high:.0f}]"
         sure = self.low is not None and self.low > 0.5
-        said = f"{self.better} preferred to {self.worse} in {100 * self.share:.0f} %{span} of {self.answers} answers"
-        said += f", {self.ties} of which saw no difference" if self.ties else ""
+        ties = f", {self.ties} of which saw no difference" if self.ties else ""
+        of = f"{100 * self.share:.0f} %{span} of {self.answers} answers{ties}"
+        said = f"{self.better} preferred to {self.worse} in {of}"
+        if self.share == 0.5:
+            said = f"{self.better} and {self.worse} preferred equally often in {self.answers} answers{ties}"
         return said if sure else f"{said}, which is not certain"
 
 
