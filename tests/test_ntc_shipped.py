@@ -13,7 +13,7 @@ from PIL import Image
 from ntc import coding, store
 
 ROOT = Path(__file__).resolve().parents[1]
-CODEC_ID = "25c522653f8b78177450007da782232a"  # files that people keep name it: it changes only with the codec itself
+CODEC_ID = "13a0898be779a7f3fa70c9cc84e25b82"  # files that people keep name it: it changes only with the codec itself
 
 
 @pytest.fixture(scope="module")
