@@ -17,7 +17,7 @@ from ntc.rd import Picture, as_picture, as_tensor
 from pim.core.files import written_whole
 
 RATES = (0.15, 0.35)  # bits per pixel
-CROP, SHOWN = 160, 8  # side of the crops of a page, and from how many pictures
+CROP, SHOWN = 96, 4  # side of the crops of a page, and from how many pictures
 KIT_CROP = 384
 STEP = 32  # pixels between the places where a crop may begin
 

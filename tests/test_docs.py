@@ -18,6 +18,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import agreement_picture
+import codec_judges
 import pytest
 import typer.core
 from agreement import SETS
@@ -25,6 +26,7 @@ from story_codecs import write_folders
 
 import pim
 import vggmetric
+from ntc import store
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted(
@@ -80,6 +82,7 @@ def desk(tmp_path: Path, coded: Path, tiny_pim: Path, monkeypatch: pytest.Monkey
     """The current folder of a reader."""
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(tiny_pim, tmp_path / "my.safetensors")
+    shutil.copy(store.find(None), tmp_path / "first.safetensors")
     shutil.copytree(coded, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIM_CACHE", str(tmp_path / "cache"))
@@ -181,6 +184,12 @@ def test_the_picture_of_agreement_is_that_of_the_stored_results() -> None:
     picture = (ROOT / "docs" / "images" / "agreement.svg").read_text(encoding="utf-8")
     assert picture == agreement_picture.draw(stored["sets"], SETS)
     assert f"of {len(agreement_picture.panels(stored['sets'])['raid'])} metrics" in (ROOT / "README.md").read_text()
+
+
+def test_the_table_of_losses_of_codecs_is_that_of_the_stored_results() -> None:
+    stored = json.loads((ROOT / "benchmarks" / "results" / "codec_losses.json").read_text(encoding="utf-8"))
+    shown = (ROOT / "docs" / "training-loss.md").read_text(encoding="utf-8")
+    assert f"<!-- codecs -->\n{codec_judges.markdown(stored)}<!-- /codecs -->\n" in shown
 
 
 def test_readers_find_what_they_look_for() -> None:
