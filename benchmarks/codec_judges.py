@@ -64,17 +64,31 @@ def tables(measured: Mapping[tuple[str, int], Measured], losses: Sequence[str]) 
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """Losses and ranges of rates by judges, and each seed where there are several."""
+    """Losses by judges, over all rates; then each seed where there are several; then ranges of rates."""
     changes = found["changes"]
     judges = list(dict.fromkeys(row["judge"] for row in changes))
+    rows: dict[str, dict[str, str]] = {}
+    seeds: dict[str, dict[str, str]] = {}
+    ranges: dict[str, dict[str, str]] = {}
+    for row in changes:
+        loss, rates, judge = row["loss"], row["rates"], row["judge"]
+        if rates == "all":
+            rows.setdefault(f"**{loss}**", {})[judge] = _cell(loss, row)
+        else:
+            ranges.setdefault(f"{loss}, {rates}", {})[judge] = _cell(loss, row)
+        if rates == "all" and len(row["seeds"]) > 1:
+            seeds.setdefault(loss, {})[judge] = ", ".join(f"{x:+.1f}" for x in row["seeds"])
+    parts = (
+        ("", rows),
+        ("Each seed:\n\n", seeds),
+        ("At the lowest and the highest three of the five rates:\n\n", ranges),
+    )
+    return "\n".join(title + _table(judges, part) for title, part in parts if part)
+
+
+def _table(judges: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> str:
     lines = [f"| | {' | '.join(judges)} |", f"| --- |{' --- |' * len(judges)}"]
-    for loss, rates in dict.fromkeys((row["loss"], row["rates"]) for row in changes):
-        rows = {row["judge"]: row for row in changes if (row["loss"], row["rates"]) == (loss, rates)}
-        name = f"**{loss}**" if rates == "all" else f"{loss}, {rates} rates"
-        lines.append(f"| {name} | {' | '.join(_cell(loss, rows[j]) if j in rows else '' for j in judges)} |")
-        if rates == "all" and any(len(row["seeds"]) > 1 for row in rows.values()):
-            each = (", ".join(f"{x:+.1f}" for x in rows[j]["seeds"]) if j in rows else "" for j in judges)
-            lines.append(f"| {loss}, each seed | {' | '.join(each)} |")
+    lines += [f"| {name} | {' | '.join(cells.get(judge, '') for judge in judges)} |" for name, cells in rows.items()]
     return "\n".join(lines) + "\n"
 
 
