@@ -188,15 +188,16 @@ class DivisiveNormalisation(nn.Module):
 
     def forward(self, band: Tensor) -> Tensor:
         """Shapes: (N, 3 S, h, w) -> the same."""
-        pictures, squares = torch.split(band, CHANNELS, 1), self.log_constant.exp().square().reshape(-1)
-        divided = [p * (c + self.energy(p)).rsqrt() for p, c in zip(pictures, squares.unbind(0), strict=True)]
+        constants = self.log_constant.exp().square().reshape(-1, 1, 1)
+        gains = (constants + self.energy(band)).rsqrt()
+        divided = [p * gain for p, gain in zip(torch.split(band, CHANNELS, 1), torch.split(gains, 1, 1), strict=True)]
         return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 
     def energy(self, band: Tensor) -> Tensor:
-        """Mean square of the surround in one picture (N, 3, h, w), (N, 1, h, w)."""
+        """Mean square of the surround in every picture, (N, 3 S, h, w) -> (N, S, h, w)."""
         # Views of channels: a reduction takes three times as long on a CPU.
-        squares = sum_of([channel * channel for channel in band.unbind(1)])[:, None]
-        return window_sums(squares, self.side, self.padding) / (band.shape[1] * self.side**2)
+        squares = [sum_of([channel * channel for channel in p.unbind(1)]) for p in torch.split(band, CHANNELS, 1)]
+        return window_sums(torch.stack(squares, 1), self.side, self.padding) / (CHANNELS * self.side**2)
 
 
 def band_network(config: PIMConfig, pictures: int = 1) -> Modules[nn.Conv2d]:

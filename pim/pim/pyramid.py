@@ -66,7 +66,7 @@ class Band:
         out = self.source
         for taps in self.filters:
             if taps.ndim == 3:
-                return torch.cat([correlate(out, one, padding) for one in reversed(taps.unbind(0))], 1)
+                return correlate(out, taps.flip(0), padding)
             out = correlate(out, taps, padding)
         return out
 
@@ -116,8 +116,8 @@ def gradient_strength(image: Tensor, side: int, *, frugal: bool = False) -> Tens
 def _squared_gradient(image: Tensor) -> Tensor:
     # Written into zeros: padding takes several times as long on a CPU.
     squares = torch.zeros_like(image)
-    squares[..., :-1] = (image[..., 1:] - image[..., :-1]).square()
-    squares[..., :-1, :] += (image[..., 1:, :] - image[..., :-1, :]).square()
+    squares[..., :-1] = (image[..., 1:] - image[..., :-1]).square_()
+    squares[..., :-1, :] += (image[..., 1:, :] - image[..., :-1, :]).square_()
     return squares
 
 
@@ -216,20 +216,22 @@ class Pyramid(Constants):
 
 
 def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: int = 1) -> Tensor:
-    """Correlate every channel with the same taps.
+    """Correlate every channel with the same taps, or with each of several.
 
     Args:
         image: (N, C, H, W).
-        taps: (k, k), k odd.
+        taps: (k, k) or (S, k, k), k odd.
         padding: "same" puts (k - 1) / 2 zeros on every side, also where the stride is 2, so that
             samples sit at 0, 2, 4, ...; "replicate" the pixels of the border instead; "valid" puts nothing.
         stride: Distance of the samples.
 
     Returns:
-        (N, C, ceil(H / stride), ceil(W / stride)), smaller for "valid".
+        (N, S C, ceil(H / stride), ceil(W / stride)), smaller for "valid"; all colours of the first filter first.
     """
     if padding != "valid" and _phases_pay(image, taps):
         return _correlate_phases(image, taps, padding, stride)
+    if taps.ndim == 3:
+        return torch.cat([correlate(image, one, padding, stride) for one in taps.unbind(0)], 1)
     channels = image.shape[1]
     pad = taps.shape[-1] // 2
     if padding == "replicate":
@@ -255,7 +257,8 @@ def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int
     """
     n, c, height, width = image.shape
     side = 1 << (taps.shape[-1] // 2 - 1).bit_length()  # half the filter at least, so the next blocks are all it sees
-    kernel = F.pad(taps.to(image).flatten(), (0, 1))[_phase_taps(taps.shape[-1], stride, side)]
+    bank = F.pad(taps.to(image).reshape(-1, taps.shape[-1] ** 2), (0, 1))
+    kernel = bank[:, _phase_taps(taps.shape[-1], stride, side)].flatten(0, 1)
     down, across, phases = blocks(height, side), blocks(width, side), side // stride
     below, right = down * side - height, across * side - width
     edge = 1 if padding == "replicate" else 0  # blocks more on every side
@@ -265,8 +268,8 @@ def _correlate_phases(image: Tensor, taps: Tensor, padding: Padding, stride: int
         image = padded(image, below, right)
     channels = image.reshape(n * c, down + 2 * edge, side, across + 2 * edge, side)
     channels = channels.permute(0, 2, 4, 1, 3).reshape(n * c, side**2, down + 2 * edge, across + 2 * edge)
-    out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, phases, phases, down, across)
-    out = out.permute(0, 1, 4, 2, 5, 3).reshape(n, c, down * phases, across * phases)
+    out = F.conv2d(channels, kernel, padding=1 - edge).reshape(n, c, -1, phases, phases, down, across)
+    out = out.permute(0, 2, 1, 5, 3, 6, 4).reshape(n, -1, down * phases, across * phases)
     return out[..., : blocks(height, stride), : blocks(width, stride)]
 
 

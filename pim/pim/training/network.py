@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from pim.pim import objective
 from pim.pim.model import PIM
-from pim.pim.networks import CHANNELS, Modules, PIMConfig, convolve, dense, glorot_, linear, per_position
+from pim.pim.networks import Modules, PIMConfig, convolve, dense, glorot_, linear, per_position
 from pim.pim.objective import BandTerms, BoundForm
 
 Gather = Callable[[Tensor], Tensor]
@@ -100,9 +100,8 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):
         if network.pim.config.surround and i:
             surround = network.pim.surround[i - 1]
-            pictures = torch.split(band.compute(network.pim.config.padding), CHANNELS, 1)
-            starts = [math.log(MILD) + 0.5 * float(surround.energy(p).mean().log()) for p in pictures]
-            surround.log_constant.copy_(torch.tensor(starts).reshape(surround.log_constant.shape))
+            strength = surround.energy(band.compute(network.pim.config.padding)).mean((0, 2, 3))
+            surround.log_constant.copy_((math.log(MILD) + 0.5 * strength.log()).reshape(surround.log_constant.shape))
         hidden = network.pim.normalised(i, band)
         for j, layer in enumerate(network.pim.cnn[i]):
             _normalise(layer, layer(hidden), 0.0)
