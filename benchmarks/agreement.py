@@ -4,10 +4,11 @@
     python benchmarks/agreement.py table
     python benchmarks/agreement.py draw inference.json
 
-`store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, keeps
-their headline numbers in results/agreement.json and draws docs/images/agreement.svg; `table` prints them and draws it
+`store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, adds
+their headline numbers to results/agreement.json and draws docs/images/agreement.svg; `table` prints them and draws it
 again; `draw` makes of them and of the output of inference.py the picture docs/images/agreement_vs_cost.svg. Pooled
-agreement is SRCC over all rows, or the share of answers for choices; the mean counts every set alike.
+agreement is SRCC over all rows, or the share of answers for choices; the mean counts every set alike. The default
+with `--no-align` is kept apart under that name. LPIPS-VGG, the slowest, comes from results/left_out.json.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ import agreement_picture
 from agreement_vs_cost import Point, draw
 
 from pim.core.files import write_text
-from pim.metrics.registry import DEFAULT
+from pim.metrics.registry import DEFAULT, built_in
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
+LEFT_OUT, SLOWEST = RESULTS.with_name("left_out.json"), "lpips-vgg"
 SETS = {"tid2013": "TID2013 part", "raid": "RAID part", "sr": "super-resolution", "jpeg": "JPEG encoders"}
 POOLED, WITHIN = ("all", ("SRCC", "2AFC")), ("mean of types", ("SRCC",))
 
@@ -43,16 +45,28 @@ def headline(path: Path) -> dict[str, dict[str, Any]]:
             for figure in mine:
                 if figure["part"] == part and figure["statistic"] in statistics and figure["value"] is not None:
                     numbers[name] = {key: figure[key] for key in ("value", "low", "high", "n", "references")}
-        found[metric["name"]] = numbers
+        own = "aligned" in metric["settings"] or metric["name"] != DEFAULT
+        found[metric["name"] if own else agreement_picture.plain(DEFAULT)] = numbers
     return found
 
 
-def table(stored: dict[str, Any]) -> str:
+def everything() -> dict[str, dict[str, Any]]:
+    """Read all stored results, metric by metric in every set."""
+    sets: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"]
+    other = json.loads(LEFT_OUT.read_text(encoding="utf-8"))
+    for name in SETS:
+        line = other["lines"][SLOWEST][name]
+        rows = {"n": other["sets"][name]["rows"], "references": other["sets"][name]["photos"]}
+        sets[name][SLOWEST] = {"pooled": {end: line[end] for end in ("value", "low", "high")} | rows}
+    return sets
+
+
+def table(sets: dict[str, dict[str, Any]]) -> str:
     """Print metrics, best mean first, against sets."""
-    names = {name for numbers in stored["sets"].values() for name in numbers}
+    names = {name for numbers in sets.values() for name in numbers}
     rows = []
     for name in names:
-        cells = [stored["sets"].get(key, {}).get(name, {}).get("pooled") for key in SETS]
+        cells = _pooled(sets, name)
         values = [cell["value"] for cell in cells if cell]
         mean = sum(values) / len(values) if len(values) == len(SETS) else None
         shown = ["-" if cell is None else f"{_short(cell['value'])} {_interval(cell)}" for cell in cells]
@@ -63,22 +77,33 @@ def table(stored: dict[str, Any]) -> str:
     return "\n".join([*lines, *(text for _, text in ordered)])
 
 
-def points(stored: dict[str, Any], times: dict[str, Any], case: str) -> list[Point]:
-    """Take cost and mean over sets of the metrics that both files know, with an interval for independent sets."""
+def points(sets: dict[str, dict[str, Any]], times: dict[str, Any], case: str) -> list[Point]:
+    """Take cost and mean over sets of the metrics that both files know; intervals are those of independent sets."""
     size, _, batch = case.rpartition("x")
     measured = [
         row for row in times["rows"] if (row["size"], str(row["batch"]), row["what"]) == (size, batch, "forward")
     ]
     cost = {row["metric"]: row["ms per pair"] for row in measured}
     found = []
-    for name in {name for numbers in stored["sets"].values() for name in numbers}:
-        cells = [stored["sets"].get(key, {}).get(name, {}).get("pooled") for key in SETS]
-        timed = f"{name}+align" if name == DEFAULT else name  # which aligns unless told otherwise
-        if timed in cost and all(cell is not None for cell in cells):
-            mean = sum(cell["value"] for cell in cells) / len(cells)
+    for name in built_in():
+        aligned = _pooled(sets, agreement_picture.aligned(name)), cost.get(f"{name}+align")
+        plain = _pooled(sets, agreement_picture.plain(name)), cost.get(name)
+        both = [(_mean(cells), time, cells) for cells, time in (plain, aligned) if all(cells) and time]
+        if both:
+            mean, time, cells = both[-1]
             half = math.hypot(*((cell["high"] - cell["low"]) / 2 for cell in cells)) / len(cells)
-            found.append(Point(name, cost[timed], mean, mean - half, mean + half))
+            alone = len(both) == 1
+            before = None if alone else (both[0][1], both[0][0])
+            found.append(Point(name, time, mean, mean - half, mean + half, alone, before))
     return sorted(found, key=lambda point: point.cost)
+
+
+def _pooled(sets: dict[str, dict[str, Any]], name: str) -> list[Any]:
+    return [sets.get(key, {}).get(name, {}).get("pooled") for key in SETS]
+
+
+def _mean(cells: list[Any]) -> float:
+    return float(sum(cell["value"] for cell in cells)) / len(cells) if all(cells) else math.nan
 
 
 def _short(value: float) -> str:
@@ -97,7 +122,7 @@ def main() -> None:
     parser.add_argument("--case", default="768x512x1", help="width, height, batch in that file")
     arguments = parser.parse_args()
     if arguments.what == "store":
-        sets: dict[str, dict[str, Any]] = {}
+        sets = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"] if RESULTS.is_file() else {}
         for item in arguments.results:
             name, _, path = item.partition("=")
             if name not in SETS:
@@ -105,14 +130,18 @@ def main() -> None:
             sets.setdefault(name, {}).update(headline(Path(path)))
         about = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "sets": sets}
         write_text(RESULTS, json.dumps(about, indent=1) + "\n")
-    stored = json.loads(RESULTS.read_text(encoding="utf-8"))
+    found = everything()
     if arguments.what == "draw":
         (path,) = arguments.results
-        found = points(stored, json.loads(Path(path).read_text(encoding="utf-8")), arguments.case)
-        title = f"mean agreement over {len(SETS)} sets, pairs of {arguments.case.rpartition('x')[0]} pixels"
-        write_text(PICTURES / "agreement_vs_cost.svg", draw(found, "SRCC, or share of answers", title))
-    write_text(PICTURES / "agreement.svg", agreement_picture.draw(stored["sets"], SETS))
-    print(table(stored))
+        times = json.loads(Path(path).read_text(encoding="utf-8"))
+        size = arguments.case.rpartition("x")[0]
+        title = f"mean agreement over {len(SETS)} sets, {size} pixels; full: aligned, hollow: as they lie"
+        write_text(
+            PICTURES / "agreement_vs_cost.svg",
+            draw(points(found, times, arguments.case), "SRCC, or share of answers", title),
+        )
+    write_text(PICTURES / "agreement.svg", agreement_picture.draw(found, SETS))
+    print(table(found))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ class Point:
     value: float
     low: float
     high: float
+    hollow: bool = False
+    before: tuple[float, float] | None = None  # cost and value of the metric without what was added to it, hollow too
 
 
 def points(summary: dict[str, Any], times: dict[str, Any], part: str, statistic: str, case: str) -> list[Point]:
@@ -84,8 +86,10 @@ def joined(summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def draw(found: Sequence[Point], statistic: str, title: str) -> str:
     """The picture as SVG: cost on a logarithmic axis, agreement on a linear one."""
     decades = [math.log10(point.cost) for point in found]
-    x = Axis(math.floor(min(decades)), math.floor(max(decades)) + 1, LEFT, WIDTH - RIGHT)
-    low, high = min(p.low for p in found), max(p.high for p in found)
+    before = [point.before for point in found if point.before]
+    every = decades + [math.log10(cost) for cost, _ in before]
+    x = Axis(math.floor(min(every)), math.floor(max(every)) + 1, LEFT, WIDTH - RIGHT)
+    low, high = min(*(p.low for p in found), *(value for _, value in before)), max(p.high for p in found)
     step = 0.05 if high - low > 0.1 else 0.01
     y = Axis(math.floor(low / step) * step, math.ceil(high / step) * step, HEIGHT - BOTTOM, TOP)
     parts = [text(WIDTH / 2, 22, title, "middle")]
@@ -103,9 +107,15 @@ def draw(found: Sequence[Point], statistic: str, title: str) -> str:
     places = [(x(decade), y(point.value)) for point, decade in zip(found, decades, strict=True)]
     for point, (across, down) in zip(found, places, strict=True):
         colour = "#c0392b" if point.metric.startswith("pim") else "#2c3e50"
+        if point.before:
+            left, under = x(math.log10(point.before[0])), y(point.before[1])
+            parts += [line(left, under, across, down, "#bbb")]
+            parts += [f'<circle cx="{left:.1f}" cy="{under:.1f}" r="3.5" fill="white" stroke="{colour}"/>']
         parts += [line(across, y(point.low), across, y(point.high), colour)]
-        parts += [f'<circle cx="{across:.1f}" cy="{down:.1f}" r="4" fill="{colour}"/>']
-    parts += labels([point.metric for point in found], places)
+        fill = "white" if point.hollow else colour
+        parts += [f'<circle cx="{across:.1f}" cy="{down:.1f}" r="4" fill="{fill}" stroke="{colour}"/>']
+    halo = '<g paint-order="stroke" stroke="white" stroke-width="3" stroke-linejoin="round">'
+    parts += [halo, *labels([point.metric for point in found], places), "</g>"]
     font = 'font-family="sans-serif" font-size="12"'
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} {font}>'
