@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -190,6 +192,20 @@ def test_the_table_of_losses_of_codecs_is_that_of_the_stored_results() -> None:
     stored = json.loads((ROOT / "benchmarks" / "results" / "codec_losses.json").read_text(encoding="utf-8"))
     shown = (ROOT / "docs" / "training-loss.md").read_text(encoding="utf-8")
     assert f"<!-- codecs -->\n{codec_judges.markdown(stored)}<!-- /codecs -->\n" in shown
+
+
+ELEVEN = ("pim", "psnr", "ms-ssim", "nlpd", "mdsi")  # of 15 corruptions rise
+
+
+def test_as_many_corruptions_rise_as_the_card_says() -> None:
+    means: dict[tuple[str, str], list[float]] = {}
+    with (ROOT / "benchmarks" / "results" / "imagenet_c.csv").open(encoding="utf-8") as stream:
+        for row in sorted(csv.DictReader(stream), key=lambda row: int(row["severity"])):
+            means.setdefault((row["metric"], row["part"]), []).append(float(row["value"]))
+    rising = {which for which, values in means.items() if all(a < b for a, b in pairwise(values))}
+    counts = Counter(metric for metric, _ in rising)
+    assert counts == {"lpips-alex": 12, "gmsd": 10, "ssim": 9, "haarpsi": 9} | dict.fromkeys(ELEVEN, 11)
+    assert not any(part == "elastic_transform" for _, part in rising)
 
 
 def test_readers_find_what_they_look_for() -> None:
