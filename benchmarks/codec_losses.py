@@ -36,6 +36,7 @@ from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text
 from pim.datasets.frames import find_sources
+from pim.metrics.registry import built_in
 
 LAMBDAS = (0.0005, 0.001, 0.002, 0.004, 0.008)  # low rates, where losses differ; as many as the shipped codec has
 SLOW = ("lpips-vgg", "dists")  # a hundred times slower than the other judges
@@ -49,9 +50,14 @@ class Loss:
 
     name: str
     seeds: int
-    metric: str | None = None  # none: the MSE alone
+    metric: str | None = None  # none: the MSE alone; a file, where there is one
     anchor: float = 0.5  # weight of the MSE beside it
     jitter: int = 0  # the metric sees windows smaller by so many pixels
+
+    @property
+    def there(self) -> bool:
+        """Whether its metric can be loaded."""
+        return self.metric is None or self.metric in built_in() or Path(self.metric).is_file()
 
 
 LOSSES = (
@@ -60,13 +66,14 @@ LOSSES = (
     Loss("ms-ssim", 1, "ms-ssim", anchor=0.0),
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
+    Loss("pim-small", 3, "pim-small.safetensors", anchor=0.2, jitter=8),  # the former default, which does not ship
     Loss("vgg", 1, "vgg", anchor=0.2, jitter=96),  # a quarter of each patch, since VGG-16 costs many times the codec
 )
 
 
 def trials(names: Sequence[str] | None, judges: Sequence[str]) -> Iterator[tuple[Loss, int, Sequence[str]]]:
     """Losses with seeds and judges, in an order in which an early end says something about each loss."""
-    known = [loss for loss in LOSSES if not names or loss.name in names]
+    known = [loss for loss in LOSSES if (loss.name in names if names else loss.there)]
     quick = [judge for judge in judges if judge not in SLOW]
     for seed in range(max(loss.seeds for loss in known)):
         for each in (quick, judges):

@@ -188,9 +188,9 @@ class DivisiveNormalisation(nn.Module):
 
     def forward(self, band: Tensor) -> Tensor:
         """Shapes: (N, 3 S, h, w) -> the same."""
-        constants = self.log_constant.exp().square().reshape(-1, 1, 1)
-        gains = (constants + self.energy(band)).rsqrt()
-        divided = [p * gain for p, gain in zip(torch.split(band, CHANNELS, 1), torch.split(gains, 1, 1), strict=True)]
+        constants, energies = self.log_constant.exp().square().reshape(-1), torch.split(self.energy(band), 1, 1)
+        parts = zip(torch.split(band, CHANNELS, 1), constants.unbind(0), energies, strict=True)
+        divided = [picture * (constant + energy).rsqrt() for picture, constant, energy in parts]
         return torch.cat(divided, 1) if len(divided) > 1 else divided[0]
 
     def energy(self, band: Tensor) -> Tensor:

@@ -100,8 +100,9 @@ def start_from_data(network: TrainingNetwork, images: Tensor, seed: int) -> None
     for i, band in enumerate(network.pim.pyramid.of_crops(images)):
         if network.pim.config.surround and i:
             surround = network.pim.surround[i - 1]
-            strength = surround.energy(band.compute(network.pim.config.padding)).mean((0, 2, 3))
-            surround.log_constant.copy_((math.log(MILD) + 0.5 * strength.log()).reshape(surround.log_constant.shape))
+            energies = surround.energy(band.compute(network.pim.config.padding)).transpose(0, 1).contiguous()
+            starts = [math.log(MILD) + 0.5 * float(energy.mean().log()) for energy in energies]
+            surround.log_constant.copy_(torch.tensor(starts).reshape(surround.log_constant.shape))
         hidden = network.pim.normalised(i, band)
         for j, layer in enumerate(network.pim.cnn[i]):
             _normalise(layer, layer(hidden), 0.0)
