@@ -66,7 +66,8 @@ LOSSES = (
     Loss("ms-ssim", 1, "ms-ssim", anchor=0.0),
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
-    Loss("pim-small", 3, "pim-small.safetensors", anchor=0.2, jitter=8),  # the former default, which does not ship
+    Loss("pim-square", 1, "pim-square.safetensors", anchor=0.2, jitter=8),  # `pim` with distance="mean_square"
+    Loss("pim-small", 1, "pim-small.safetensors", anchor=0.2, jitter=8),  # the former small PIM, which does not ship
     Loss("vgg", 1, "vgg", anchor=0.2, jitter=96),  # a quarter of each patch, since VGG-16 costs many times the codec
 )
 
