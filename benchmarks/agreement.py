@@ -2,7 +2,7 @@
 
     python benchmarks/agreement.py store tid2013=tid.json raid=raid.json sr=sr.json jpeg=jpeg.json
     python benchmarks/agreement.py table
-    python benchmarks/agreement.py draw inference.json
+    python benchmarks/agreement.py draw benchmarks/results/inference_all.json
 
 `store` takes the files that `pim eval table SET -m ... --format json -o FILE` wrote, several of a set if need be, adds
 their headline numbers to results/agreement.json and draws docs/images/agreement.svg; `table` prints them and draws it
@@ -19,6 +19,7 @@ import math
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import agreement_picture
@@ -29,6 +30,7 @@ from pim.metrics.registry import DEFAULT, built_in
 
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
+TIMES, CASE = RESULTS.with_name("inference_all.json"), "768x512x1"
 LEFT_OUT, SLOWEST = RESULTS.with_name("left_out.json"), "lpips-vgg"
 SETS = {"tid2013": "TID2013 part", "raid": "RAID part", "sr": "super-resolution", "jpeg": "JPEG encoders"}
 POOLED, WITHIN = ("all", ("SRCC", "2AFC")), ("mean of types", ("SRCC",))
@@ -88,7 +90,11 @@ def points(sets: dict[str, dict[str, Any]], times: dict[str, Any], case: str) ->
     for name in built_in():
         aligned = _pooled(sets, agreement_picture.aligned(name)), cost.get(f"{name}+align")
         plain = _pooled(sets, agreement_picture.plain(name)), cost.get(name)
-        both = [(_mean(cells), time, cells) for cells, time in (plain, aligned) if all(cells) and time]
+        both = [
+            (fmean(cell["value"] for cell in cells), time, cells)
+            for cells, time in (plain, aligned)
+            if all(cells) and time
+        ]
         if both:
             mean, time, cells = both[-1]
             half = math.hypot(*((cell["high"] - cell["low"]) / 2 for cell in cells)) / len(cells)
@@ -102,8 +108,12 @@ def _pooled(sets: dict[str, dict[str, Any]], name: str) -> list[Any]:
     return [sets.get(key, {}).get(name, {}).get("pooled") for key in SETS]
 
 
-def _mean(cells: list[Any]) -> float:
-    return float(sum(cell["value"] for cell in cells)) / len(cells) if all(cells) else math.nan
+def cost_picture(case: str = CASE, times: Path = TIMES) -> str:
+    """Draw mean agreement over the sets against the milliseconds of a file of inference.py, as SVG."""
+    found = points(everything(), json.loads(times.read_text(encoding="utf-8")), case)
+    size = case.rpartition("x")[0]
+    title = f"mean agreement over {len(SETS)} sets, {size} pixels; full: aligned, hollow: as they lie"
+    return draw(found, "SRCC, or share of answers", title)
 
 
 def _short(value: float) -> str:
@@ -119,7 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["store", "table", "draw"])
     parser.add_argument("results", nargs="*", metavar="SET=FILE", help="for draw: the .json file of inference.py")
-    parser.add_argument("--case", default="768x512x1", help="width, height, batch in that file")
+    parser.add_argument("--case", default=CASE, help="width, height, batch in that file")
     arguments = parser.parse_args()
     if arguments.what == "store":
         sets = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"] if RESULTS.is_file() else {}
@@ -133,13 +143,7 @@ def main() -> None:
     found = everything()
     if arguments.what == "draw":
         (path,) = arguments.results
-        times = json.loads(Path(path).read_text(encoding="utf-8"))
-        size = arguments.case.rpartition("x")[0]
-        title = f"mean agreement over {len(SETS)} sets, {size} pixels; full: aligned, hollow: as they lie"
-        write_text(
-            PICTURES / "agreement_vs_cost.svg",
-            draw(points(found, times, arguments.case), "SRCC, or share of answers", title),
-        )
+        write_text(PICTURES / "agreement_vs_cost.svg", cost_picture(arguments.case, Path(path)))
     write_text(PICTURES / "agreement.svg", agreement_picture.draw(found, SETS))
     print(table(found))
 

@@ -23,7 +23,7 @@ import agreement_picture
 import codec_judges
 import pytest
 import typer.core
-from agreement import SETS, everything
+from agreement import SETS, cost_picture, everything, table
 from story_codecs import write_folders
 
 import pim
@@ -185,6 +185,10 @@ def test_the_picture_of_agreement_is_that_of_the_stored_results() -> None:
     stored = everything()
     picture = (ROOT / "docs" / "images" / "agreement.svg").read_text(encoding="utf-8")
     assert picture == agreement_picture.draw(stored, SETS)
+    assert (ROOT / "docs" / "images" / "agreement_vs_cost.svg").read_text(encoding="utf-8") == cost_picture()
+    shown = [(ROOT / path).read_text(encoding="utf-8") for path in ("README.md", "pim/pretrained/pim.md")]
+    rows = {row for text in shown for row in text.split("<!-- agreement -->")[1].split("<!--")[0].strip().splitlines()}
+    assert rows <= set(table(stored).splitlines())
     assert f"of {len(agreement_picture.panels(stored)['raid'])} metrics" in (ROOT / "README.md").read_text()
 
 

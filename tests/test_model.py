@@ -340,6 +340,16 @@ def test_divisive_normalisation_forgives_contrast_but_not_a_change_in_flat_surro
     torch.testing.assert_close(layer(1e-6 * band), 1e-4 * band, rtol=1e-6, atol=0)
 
 
+def test_each_picture_of_a_band_is_divided_by_its_own_surround(random_images):
+    both = DivisiveNormalisation(5, 2, "replicate").requires_grad_(False)
+    both.log_constant.copy_(torch.tensor([-3.0, -1.0]))
+    band = torch.cat([random_images(1, 20, 24, seed=seed) - 0.5 for seed in (1, 2)], 1)
+    for place, picture in enumerate(band.split(3, 1)):
+        alone = DivisiveNormalisation(5, 1, "replicate").requires_grad_(False)
+        alone.log_constant.copy_(both.log_constant[place])
+        torch.testing.assert_close(both(band)[:, 3 * place : 3 * place + 3], alone(picture), rtol=1e-6, atol=0)
+
+
 def test_the_map_is_bright_where_the_images_differ(random_images):
     torch.manual_seed(1)
     metric = PIM(PIMConfig(filters=(4, 3))).eval()

@@ -124,3 +124,12 @@ def test_filters_by_phases_are_the_filters(name, size, padding, random_images):
         exactly = image.double().requires_grad_()
         pyramid.correlate(exactly, taps, padding, stride).square().sum().backward()
         torch.testing.assert_close(changed.grad.double(), exactly.grad, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("padding", ["same", "replicate", "valid"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)  # convolutions over phases, or plain ones
+def test_several_filters_at_once_give_what_each_of_them_gives(random_images, padding, dtype):
+    image = random_images(2, 37, 45, dtype=dtype)
+    bank = pyramid.steerable_filters("sp3").oriented
+    each = [pyramid.correlate(image, taps, padding) for taps in bank.unbind(0)]
+    torch.testing.assert_close(pyramid.correlate(image, bank, padding), torch.cat(each, 1), rtol=0, atol=1e-6)
