@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pim.errors import UsageError
 from pim.pim.distance import Mixture
-from pim.pim.pyramid import Padding, sum_of
+from pim.pim.pyramid import Padding, replicated, sum_of
 
 FEW = 16  # positions below which products of matrices round by their place in memory
 CHANNELS = 3  # colours in, and features out of the published convolutions
@@ -280,9 +280,13 @@ def window_sums(values: Tensor, side: int, padding: Padding = "same") -> Tensor:
 
     Beyond the border "same" has zeros, "replicate" the border again.
     """
-    half, mode = side // 2, "replicate" if padding == "replicate" else "constant"
-    for dim, around in ((3, (half, half, 0, 0)), (2, (0, 0, half, half))):
-        values = _running_sums(F.pad(values, around, mode), side, dim)
+    half = side // 2
+    for dim, rows, columns in ((3, 0, half), (2, half, 0)):
+        if padding == "replicate":
+            values = replicated(values, rows, columns)
+        else:
+            values = F.pad(values, (columns, columns, rows, rows))
+        values = _running_sums(values, side, dim)
     return values
 
 

@@ -235,7 +235,7 @@ def correlate(image: Tensor, taps: Tensor, padding: Padding = "same", stride: in
     channels = image.shape[1]
     pad = taps.shape[-1] // 2
     if padding == "replicate":
-        image = F.pad(image, (pad,) * 4, mode="replicate")
+        image = replicated(image, pad, pad)
     pad = pad if padding == "same" else 0
     kernel = taps.to(image).expand(channels, 1, *taps.shape)
     # Channels last and as groups: otherwise a CPU takes two to five times as long, and more for gradients.
@@ -302,6 +302,17 @@ def padded(image: Tensor, below: int, right: int) -> Tensor:
     if not torch.compiler.is_compiling() and below == right == 0:
         return image
     return F.pad(image, (0, right, 0, below))
+
+
+def replicated(image: Tensor, rows: int, columns: int) -> Tensor:
+    """Repeat the border outwards, (N, C, H, W) -> (N, C, H + 2 rows, W + 2 columns)."""
+    if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        return F.pad(image, (columns, columns, rows, rows), "replicate")
+    # Compiled code expects the gradient of that in another memory order than it has, and stops (torch 2.14).
+    for dim, count in ((-1, columns), (-2, rows)):
+        first, last = (image.narrow(dim, at, 1) for at in (0, image.shape[dim] - 1))
+        image = torch.cat([*[first] * count, image, *[last] * count], dim)
+    return image
 
 
 def blocks(length: int, side: int) -> int:
