@@ -53,6 +53,7 @@ class Loss:
     metric: str | None = None  # none: the MSE alone; a file, where there is one
     anchor: float = 0.5  # weight of the MSE beside it
     jitter: int = 0  # the metric sees windows smaller by so many pixels
+    fine: bool = False  # and these at twice the size as well
 
     @property
     def there(self) -> bool:
@@ -63,6 +64,7 @@ class Loss:
 LOSSES = (
     Loss("mse", 3),
     Loss("pim", 3, "pim", anchor=0.2, jitter=8),
+    Loss("pim-fine", 3, "pim", anchor=0.2, jitter=8, fine=True),
     Loss("ms-ssim", 1, "ms-ssim", anchor=0.0),
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
@@ -111,7 +113,9 @@ def _fit(asked: argparse.Namespace, patches: Patches, begin: Path, target: Path,
     if target.is_file():
         return target
     codec = store.load(begin).codec
-    named = loss.name if loss.metric is None else f"{loss.metric} + {loss.anchor} mse, jitter {loss.jitter}"
+    named = loss.name
+    if loss.metric is not None:
+        named = f"{loss.metric}{' fine' if loss.fine else ''} + {loss.anchor} mse, jitter {loss.jitter}"
     settings = CodecTraining(
         steps=asked.steps, batch=asked.batch, window=asked.window, distortion=named, learning_rate=3e-4, seed=seed
     )
@@ -130,7 +134,7 @@ def objective(loss: Loss, patches: Patches, base: Path) -> Distortion:
     """What is kept, on the scale of the MSE of 0..255; a metric is weighed on what the base makes of patches."""
     if loss.metric is None:
         return mse
-    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter)
+    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter, fine=loss.fine)
     codec = store.load(base).codec
     samples = torch.from_numpy(spread(patches.take(held_out=False), SAMPLES)).float() / PEAK
     with torch.no_grad():

@@ -119,7 +119,7 @@ def test_without_the_fast_coder_the_bytes_are_the_same(desk, cli, monkeypatch):
     assert cli("ntc", "decompress", "fast.pntc", "-o", "slow.png", "--codec", "my.safetensors").code == 0
 
 
-@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim", "vgg"])
+@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim", "pim-fine", "vgg"])
 def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     monkeypatch.chdir(tmp_path)
     if distortion == "vgg":  # random layers for the backbone that cannot be had here; no weight ships for it either

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import itertools
 import math
 import os
 import pickle
+import shutil
 import warnings
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
 from pim.images.made import coarse, standard_picture
 from pim.loss import Distortion
+from pim.metrics.fine import FINE
 
 KNOWN = Calibration(ratio=0.004, cosine=0.2)
 
@@ -44,6 +47,14 @@ class Likeness(Mean):
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         return 1 - super()._compare(features, distorted)
+
+
+class Small(Mean):
+    """The same, of means of blocks of 2 x 2 pixels."""
+
+    def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
+        first, second = (nn.functional.avg_pool2d(image, 2, ceil_mode=True) for image in (features, distorted))
+        return super()._compare(first, second)
 
 
 @pytest.fixture
@@ -135,8 +146,41 @@ def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, 
         monkeypatch.setenv("PIM_VGG16_WEIGHTS", str(weights))
     picture = torch.from_numpy(pim.open_image(Path(__file__).parents[1] / "examples/reference.png").pixels)
     crop = picture.permute(2, 0, 1)[None, :, 30:222, 60:252].contiguous()
-    found = Distortion(name).calibrate(crop).calibration
+    bare = name.removesuffix(FINE)
+    found = Distortion(bare, fine=name != bare).calibrate(crop).calibration
     assert MEASURED[name].ratio / room < found.ratio < room * MEASURED[name].ratio
+
+
+@pytest.mark.parametrize("kind", [Mean, Likeness])
+def test_fine_is_the_mean_of_both_sizes(pair, kind) -> None:
+    reference, distorted = pair
+    metric = Small() if kind is Mean else kind()
+    twice = [image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in pair]
+    terms = Distortion(metric, weight=1.0, fine=True).terms(reference, distorted)
+    expected = (metric(reference, distorted) + metric(*twice)) / 2
+    torch.testing.assert_close(terms.perceptual, expected if kind is Mean else 1 - expected)
+    assert kind is Likeness or not torch.allclose(terms.perceptual, metric(reference, distorted))
+
+
+def test_fine_sees_where_structure_of_single_pixels_runs(random_images) -> None:
+    reference = random_images(1, 64, 64)
+    mirrored = reference.reshape(1, 3, 32, 2, 32, 2).flip(-1).reshape(reference.shape)  # within blocks of 2 x 2
+    other = random_images(1, 64, 64, seed=1)
+    plain, fine = (
+        [Distortion("pim", weight=1.0, fine=fine).terms(reference, y).perceptual.item() for y in (mirrored, other)]
+        for fine in (False, True)
+    )
+    assert fine[0] / fine[1] > 2 * plain[0] / plain[1]
+
+
+def test_fine_has_a_finite_gradient_at_equality_and_a_weight_of_its_own(random_images) -> None:
+    image = random_images(1, 48, 40)
+    at = image.clone().requires_grad_()
+    loss = Distortion("pim", fine=True)
+    assert loss.calibration == MEASURED["pim-fine"] != MEASURED["pim"]
+    loss(image, at).backward()
+    assert at.grad is not None
+    assert torch.isfinite(at.grad).all()
 
 
 def test_a_file_called_like_a_shipped_metric_has_no_calibration(tiny_pim, tmp_path) -> None:
@@ -438,6 +482,23 @@ def test_copies_and_pickles_give_the_same_loss(pair, small) -> None:
     value = loss(*pair).item()
     assert [twin(*pair).item() for twin in twins] == [value, value]
     assert twins[0].metric is not loss.metric
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.usefixtures("fresh_compiler")
+def test_compiled_code_has_the_gradient_where_borders_are_repeated(random_images) -> None:
+    torch.compiler.reset()
+    torch.manual_seed(0)
+    form = PIMConfig(filters=(3,), kernel=3, scales=1, encoder_layers=0, high_pass=False, grouped=True, surround=3)
+    metric = PIM(dataclasses.replace(form, padding="replicate")).eval().requires_grad_(False)
+    reference, distorted = random_images(1, 32, 32), random_images(1, 32, 32, seed=1)
+    gradients = []
+    for call in (metric, torch.compile(metric, fullgraph=True)):
+        at = distorted.clone().requires_grad_()
+        call(reference, at).sum().backward()
+        gradients.append(at.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.slow
