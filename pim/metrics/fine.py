@@ -24,7 +24,9 @@ class Fine(Metric):
     """
 
     def __init__(self, metric: Metric) -> None:
-        super().__init__(replace(metric.info, name=metric.name + FINE, spatial=False, aligned=False))
+        each = metric.info.operations  # of the image itself, and of four times as many pixels
+        info = replace(metric.info, name=metric.name + FINE, spatial=False, operations=each and 5 * each)
+        super().__init__(info)
         self.metric = metric
         self.weights_hash, self.trained_on = metric.weights_hash, metric.trained_on
 
