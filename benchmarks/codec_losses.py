@@ -69,7 +69,7 @@ LOSSES = (
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
     Loss("pim-square", 1, "pim-square.safetensors", anchor=0.2, jitter=8),  # `pim` with distance="mean_square"
-    Loss("pim-small", 1, "pim-small.safetensors", anchor=0.2, jitter=8),  # the former small PIM, which does not ship
+    Loss("pim-small", 3, "pim-small.safetensors", anchor=0.2, jitter=8),  # the former small PIM, which does not ship
     Loss("vgg", 1, "vgg", anchor=0.2, jitter=96),  # a quarter of each patch, since VGG-16 costs many times the codec
 )
 
