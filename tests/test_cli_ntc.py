@@ -9,6 +9,7 @@ from ntc_toys import codec, picture
 from PIL import Image
 
 from ntc import coding, store
+from pim.cli.ntc.train import _perceptual
 from vggmetric import Head, VGGMetric
 
 
@@ -142,6 +143,13 @@ def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     assert cli("ntc", "compress", "0.png", "--codec", "own.safetensors").code == 0
     assert cli("ntc", "decompress", "0.pntc", "--codec", "own.safetensors", "-o", "x.png").code == 0
     assert pixels("x.png").shape == (200, 210, 3)
+
+
+def test_the_fine_distortion_compares_at_two_sizes():
+    fine, plain = _perceptual("pim-fine", 64), _perceptual("pim", 64)
+    assert fine is not None
+    assert plain is not None
+    assert (fine.metric.name, plain.metric.name) == ("pim-fine", "pim")
 
 
 def test_training_goes_on_from_a_codec_in_its_shape(desk, cli):

@@ -151,15 +151,26 @@ def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, 
     assert MEASURED[name].ratio / room < found.ratio < room * MEASURED[name].ratio
 
 
-@pytest.mark.parametrize("kind", [Mean, Likeness])
-def test_fine_is_the_mean_of_both_sizes(pair, kind) -> None:
+def test_fine_is_the_mean_of_both_sizes(pair) -> None:
     reference, distorted = pair
-    metric = Small() if kind is Mean else kind()
-    twice = [image.repeat_interleave(2, 2).repeat_interleave(2, 3) for image in pair]
-    terms = Distortion(metric, weight=1.0, fine=True).terms(reference, distorted)
-    expected = (metric(reference, distorted) + metric(*twice)) / 2
-    torch.testing.assert_close(terms.perceptual, expected if kind is Mean else 1 - expected)
-    assert kind is Likeness or not torch.allclose(terms.perceptual, metric(reference, distorted))
+    plain, twice = Small()(reference, distorted), Mean()(reference, distorted)  # means of 2 x 2 equal pixels
+    fine = Distortion(Small(), weight=1.0, fine=True).terms(reference, distorted)
+    torch.testing.assert_close(fine.perceptual, (plain + twice) / 2)
+    assert (twice > 1.2 * plain).all()
+    alike = Distortion(Likeness(), weight=1.0, fine=True).terms(reference, distorted)  # of a similarity what it lacks
+    torch.testing.assert_close(alike.perceptual, twice)
+
+
+def test_fine_refuses_what_its_metric_refuses() -> None:
+    loss = Distortion("pim", weight=1.0, fine=True)
+    image = torch.rand(1, 3, 40, 40)
+    for wrong, message in ((image[..., :20], "at least 32 pixels"), (image * 255, "lie in"), (image * math.nan, "NaN")):
+        with pytest.raises(InputError, match=message):
+            loss(wrong, wrong)
+    with pytest.raises(UsageError, match="psnr.* has no largest value"):
+        Distortion("psnr", fine=True)
+    with pytest.raises(UsageError, match="pim-1-fine weighs was never measured"):
+        _ = Distortion("pim-1", fine=True).weight
 
 
 def test_fine_sees_where_structure_of_single_pixels_runs(random_images) -> None:
