@@ -53,7 +53,6 @@ class Loss:
     metric: str | None = None  # none: the MSE alone; a file, where there is one
     anchor: float = 0.5  # weight of the MSE beside it
     jitter: int = 0  # the metric sees windows smaller by so many pixels
-    fine: bool = False  # and these at twice the size as well
 
     @property
     def there(self) -> bool:
@@ -64,7 +63,6 @@ class Loss:
 LOSSES = (
     Loss("mse", 3),
     Loss("pim", 3, "pim", anchor=0.2, jitter=8),
-    Loss("pim-fine", 3, "pim", anchor=0.2, jitter=8, fine=True),
     Loss("ms-ssim", 1, "ms-ssim", anchor=0.0),
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
@@ -113,9 +111,7 @@ def _fit(asked: argparse.Namespace, patches: Patches, begin: Path, target: Path,
     if target.is_file():
         return target
     codec = store.load(begin).codec
-    named = loss.name
-    if loss.metric is not None:
-        named = f"{loss.metric}{' fine' if loss.fine else ''} + {loss.anchor} mse, jitter {loss.jitter}"
+    named = loss.name if loss.metric is None else f"{loss.metric} + {loss.anchor} mse, jitter {loss.jitter}"
     settings = CodecTraining(
         steps=asked.steps, batch=asked.batch, window=asked.window, distortion=named, learning_rate=3e-4, seed=seed
     )
@@ -134,7 +130,7 @@ def objective(loss: Loss, patches: Patches, base: Path) -> Distortion:
     """What is kept, on the scale of the MSE of 0..255; a metric is weighed on what the base makes of patches."""
     if loss.metric is None:
         return mse
-    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter, fine=loss.fine)
+    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter)
     codec = store.load(base).codec
     samples = torch.from_numpy(spread(patches.take(held_out=False), SAMPLES)).float() / PEAK
     with torch.no_grad():
@@ -194,7 +190,7 @@ def do_train(asked: argparse.Namespace) -> None:
     torch.set_num_threads(asked.threads)
     asked.folder.mkdir(parents=True, exist_ok=True)
     patches = collect(find_sources([asked.videos]), PatchSettings(asked.window, 10, 1.3, 2.5))
-    pictures = sorted(asked.pictures.glob("*.png"))[: asked.count]
+    pictures = sorted(path for path in asked.pictures.iterdir() if path.suffix in (".png", ".webp"))[: asked.count]
     for loss, seed, judges in trials(asked.loss, asked.judge):
         judged(trained(asked, patches, loss, seed), pictures, judges)
 
@@ -221,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     learn = commands.add_parser("train", help="train and measure what is missing")
     learn.add_argument("videos", type=Path)
-    learn.add_argument("pictures", type=Path, help="a folder of .png files to measure on")
+    learn.add_argument("pictures", type=Path, help="a folder of .png or .webp files to measure on")
     learn.add_argument("folder", type=Path)
     learn.add_argument("--loss", action="append", help="may be repeated; by default all of the study")
     learn.add_argument("--judge", nargs="+", default=JUDGES)

@@ -9,7 +9,6 @@ from ntc_toys import codec, picture
 from PIL import Image
 
 from ntc import coding, store
-from pim.cli.ntc.train import _perceptual
 from vggmetric import Head, VGGMetric
 
 
@@ -120,7 +119,7 @@ def test_without_the_fast_coder_the_bytes_are_the_same(desk, cli, monkeypatch):
     assert cli("ntc", "decompress", "fast.pntc", "-o", "slow.png", "--codec", "my.safetensors").code == 0
 
 
-@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim", "pim-fine", "vgg"])
+@pytest.mark.parametrize("distortion", ["mse", "ms-ssim", "pim", "vgg"])
 def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     monkeypatch.chdir(tmp_path)
     if distortion == "vgg":  # random layers for the backbone that cannot be had here; no weight ships for it either
@@ -143,13 +142,6 @@ def test_a_codec_is_trained_and_used(tmp_path, cli, monkeypatch, distortion):
     assert cli("ntc", "compress", "0.png", "--codec", "own.safetensors").code == 0
     assert cli("ntc", "decompress", "0.pntc", "--codec", "own.safetensors", "-o", "x.png").code == 0
     assert pixels("x.png").shape == (200, 210, 3)
-
-
-def test_the_fine_distortion_compares_at_two_sizes():
-    fine, plain = _perceptual("pim-fine", 64), _perceptual("pim", 64)
-    assert fine is not None
-    assert plain is not None
-    assert (fine.metric.name, plain.metric.name) == ("pim-fine", "pim")
 
 
 def test_training_goes_on_from_a_codec_in_its_shape(desk, cli):

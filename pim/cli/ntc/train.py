@@ -24,7 +24,7 @@ Example:
   pim ntc train photos/ footage/ --steps 4000 -o my-codec.safetensors
   pim ntc compress examples/reference.png --codec my-codec.safetensors
 """
-DistortionName = Literal["mse", "ms-ssim", "pim", "pim-fine", "vgg"]
+DistortionName = Literal["mse", "ms-ssim", "pim", "vgg"]
 CALIBRATED_ON = 64  # patches, for a metric whose weight beside the MSE does not ship
 
 
@@ -80,9 +80,7 @@ def train(
     ] = None,
     distortion: Annotated[
         DistortionName,
-        typer.Option(
-            help="mse: of 0..255. ms-ssim: 1 - MS-SSIM. pim, vgg: half MSE, half the metric; pim-fine: at two sizes."
-        ),
+        typer.Option(help="mse: of 0..255. ms-ssim: 1 - MS-SSIM. pim, vgg: half MSE, half the metric."),
     ] = "mse",
     rounding: Annotated[
         Literal["noise", "mixed", "straight", "dither", "soft"], typer.Option(help="What stands for rounding.")
@@ -173,12 +171,8 @@ def _perceptual(name: DistortionName, window: int) -> Perceptual | None:
         return None
     from pim.loss import MSE_WEIGHT
     from pim.loss import Distortion as Perceptual
-    from pim.metrics.fine import FINE
 
-    if name == "ms-ssim":
-        loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0)
-    else:
-        loss = Perceptual(name.removesuffix(FINE), fine=name.endswith(FINE))
+    loss = Perceptual(name, mse_weight=MSE_WEIGHT, weight=1.0) if name == "ms-ssim" else Perceptual(name)
     smallest = loss.metric.info.min_size
     if window < smallest:
         raise UsageError(f"{name} needs patches of {smallest} pixels or more; got --window {window}")
