@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import pim
 from pim import PIM, PIMConfig
 from pim.core import weights
 from pim.datasets.crops import load_crops
+from pim.errors import TrainingError
+from pim.pim.training import loop
+from pim.pim.training.recipe import Recipe, recipe_of
 
-TINY = ("--filters", "3,2", "--scales", 1, "--steps", 2, "--batch-size", 8, "--window", 16, "--threads", 1)
+SHAPE = ("--like", "pim-1", "--filters", "3,2", "--scales", 1, "--average", 0.9)
+TINY = (*SHAPE, "--steps", 2, "--batch-size", 8, "--window", 16, "--threads", 1)
 
 
 @pytest.fixture
@@ -18,9 +25,9 @@ def footage(tmp_path, monkeypatch):
     for name in ("one", "two"):
         folder = tmp_path / "footage" / name
         folder.mkdir(parents=True)
-        texture = np.random.default_rng(len(name)).integers(0, 256, (80, 120, 3), np.uint8)
+        texture = np.random.default_rng(len(name)).integers(0, 256, (110, 140, 3), np.uint8)
         for t in range(6):
-            Image.fromarray(texture[:, 2 * t : 2 * t + 90]).save(folder / f"{t}.png")
+            Image.fromarray(texture[:, 2 * t : 2 * t + 110]).save(folder / f"{t}.png")
     return tmp_path / "footage"
 
 
@@ -79,7 +86,7 @@ def test_like_refuses_what_it_cannot_take_over(cli, tmp_path):
     weights.write(tmp_path / "bare.safetensors", {}, weights.WeightHeader("pim", {}))
     for name, said in (
         ("odd.safetensors", "no option for: {'latent': 7}"),
-        ("head.safetensors", "weights of kind 'vgg-head'"),
+        ("head.safetensors", "needs a PIM"),
         ("bare.safetensors", "does not say how"),
         ("none.safetensors", "cannot read"),
     ):
@@ -117,3 +124,33 @@ def test_quiet_leaves_out_progress_and_figures(cli, footage, tmp_path):
     assert "held-out" in loud.err
     assert "held-out" not in quiet.err
     assert quiet.out.strip() == str(tmp_path / "quiet.safetensors")
+
+
+@pytest.mark.parametrize("name", ["pim-1", "pim-5", "pim"])
+def test_the_command_on_a_card_has_the_settings_of_the_file(cli, footage, tmp_path, monkeypatch, name):
+    """`pim` has none to name: its settings are the defaults."""
+    card = weights.shipped()[name].with_suffix(".md").read_text(encoding="utf-8")
+    (line,) = [line for line in card.splitlines() if line.startswith("pim train ")]
+    asked = []
+    monkeypatch.setattr(loop, "_Run", lambda *given: asked.append(given) or Stopped())
+    words = ["footage" if word == "VIDEO_FOLDER" else word for word in shlex.split(line)[1:]]
+    monkeypatch.chdir(tmp_path)
+    assert "only how it was asked" in cli(*words).err
+    ((crops, _, config, settings, *_),) = asked
+    assert Recipe(config, settings, crops.settings) == recipe_of(name)
+
+
+def test_training_from_python_is_like_the_default_metric_unless_told_otherwise(footage, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "_Run", lambda *given: asked.append(given) or Stopped())
+    with pytest.raises(TrainingError):
+        pim.train([footage], tmp_path / "my.safetensors")
+    ((crops, _, config, settings, *_),) = asked
+    assert Recipe(config, settings, crops.settings) == recipe_of("pim")
+
+
+class Stopped:
+    """A run that does not begin."""
+
+    def execute(self, *given):
+        raise TrainingError("only how it was asked counts")

@@ -13,7 +13,7 @@ import typer
 from pim.cli import common
 from pim.cli.common import progress
 from pim.errors import UsageError
-from pim.pim.training.settings import GONE, TrainSettings
+from pim.pim.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from pim.datasets.crops import Crops, CropSettings
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\b
 Example:
-  pim train footage/ --steps 600 -o my.safetensors
+  pim train footage/ -o my.safetensors
   pim score examples/reference.png examples/distorted.png -m my.safetensors
-  pim train footage/ --like pim -o small.safetensors
+  pim train footage/ --like pim-1 -o published.safetensors
 """
 CROP_OPTIONS = {
     "size": "crop_size",
@@ -31,30 +31,24 @@ CROP_OPTIONS = {
     "largest_gap": "largest_gap",
     "largest_reduction": "largest_reduction",
 }
-_DEFAULT = TrainSettings()
 
 
 def _take_over(context: typer.Context, name: str | None) -> str | None:
     """Make the settings of a PIM the defaults of all other options, except the seed."""
     if name is None or context.resilient_parsing:
         return name
-    from pim.core import weights
     from pim.pim.networks import PIMConfig
+    from pim.pim.training.recipe import recipe_of
 
-    header = weights.read_header(weights.shipped().get(name) or Path(name))
-    if header.kind != "pim":
-        raise UsageError(f"--like needs a PIM; {name} holds weights of kind {header.kind!r}")
-    settings, crops = (header.training.get(part, {}) for part in ("settings", "crop_settings"))
-    if not isinstance(settings, dict) or not isinstance(crops, dict) or "filters" not in header.config:
-        raise UsageError(f"--like {name}: the file does not say how it was trained")
-    taken = {**PIMConfig.from_dict(header.config).to_dict(), **settings}
+    recipe = recipe_of(name)
+    taken = {**recipe.config.to_dict(), **asdict(recipe.settings)}
     options = {option.name for option in context.command.params}
-    usual = {**PIMConfig().to_dict(), **asdict(_DEFAULT), **GONE, "band_weights": taken.get("band_weights")}
-    foreign = {key: value for key, value in taken.items() if key not in options and value != usual.get(key)}
+    usual = {**PIMConfig().to_dict(), **asdict(TrainSettings())}
+    foreign = {key: value for key, value in taken.items() if key not in options and value != usual[key]}
     if foreign:
         raise UsageError(f"--like {name}: it has settings that pim train has no option for: {foreign}")
-    taken["filters"] = ",".join(map(str, header.config["filters"]))
-    taken |= {crop_option: crops[key] for key, crop_option in CROP_OPTIONS.items() if key in crops}
+    taken["filters"] = ",".join(map(str, recipe.config.filters))
+    taken |= {option: getattr(recipe.cutting, key) for key, option in CROP_OPTIONS.items()}
     context.default_map = {key: value for key, value in taken.items() if key in options - {"seed"}}
     return name
 
@@ -79,75 +73,76 @@ def train(
             metavar="METRIC",
             is_eager=True,
             callback=_take_over,
-            help="A PIM, such as pim or a file, whose settings are the defaults of all options below but --seed.",
+            help="A PIM, such as pim-1 or a file: its settings are the defaults of all options below but --seed. "
+            "Without it they are those of pim, the default metric.",
         ),
     ] = None,
-    filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "8,8,8,3",
-    kernel: Annotated[int, typer.Option(min=1, help="Side of their kernels.")] = 5,
+    filters: Annotated[str, typer.Option(help="Channels of the convolutions; 64,64,64,3 is pim-1.")] = "24,24,6",
+    kernel: Annotated[int, typer.Option(min=1, help="Side of their kernels.")] = 3,
     stride: Annotated[
         int, typer.Option(min=1, help="Of the first convolution: 2 has latents at every second place.")
-    ] = 1,
+    ] = 2,
     mixtures: Annotated[int, typer.Option(min=1, help="5 is pim-5.")] = 1,
     reduction: Annotated[
         int, typer.Option(min=1, help="The metric averages blocks of this side first; windows of training are not.")
-    ] = 1,
+    ] = 2,
     detail: Annotated[
         bool,
         typer.Option(
             "--detail/--no-detail",
             help="One more band: the gradients within those blocks; windows are reduced as well.",
         ),
-    ] = False,
+    ] = True,
     pyramid: Annotated[Literal["steerable", "laplacian", "none"], typer.Option()] = "steerable",
     filter_set: Annotated[
         Literal["sp0", "sp1", "sp3", "sp5"],
         typer.Option(help="1, 2, 4 or 6 orientations."),
     ] = "sp1",
-    scales: Annotated[int, typer.Option(min=1)] = 3,
+    scales: Annotated[int, typer.Option(min=1)] = 2,
     high_pass: Annotated[
         bool, typer.Option("--high-pass/--no-high-pass", help="The high-pass rest of the steerable pyramid is a band.")
-    ] = True,
+    ] = False,
     surround: Annotated[
         int, typer.Option(min=0, help="Side of the window of divisive normalisation, odd; 0: none.")
-    ] = 0,
+    ] = 5,
     grouped: Annotated[
         bool, typer.Option("--grouped/--no-grouped", help="All orientations of a scale are one band, with one network.")
-    ] = False,
+    ] = True,
     padding: Annotated[
         Literal["same", "replicate", "valid"],
         typer.Option(help="Beyond borders: zeros, the border again (zeros in training), nothing."),
-    ] = "same",
+    ] = "replicate",
     distance: Annotated[
         Literal["mean_square", "root_mean_square"],
         typer.Option(help="Of latents, in a band; the mean square is published, its root makes a norm."),
-    ] = "mean_square",
+    ] = "root_mean_square",
     weigh: Annotated[
         bool,
         typer.Option(
             "--weigh/--no-weigh",
             help="Bands count by the pictures they hold, the coarsest half; unrelated pictures are 1 apart.",
         ),
-    ] = _DEFAULT.weigh,
+    ] = True,
     mean: Annotated[Literal["relu", "linear"], typer.Option(help="Output of the encoder.")] = "relu",
-    crop_size: Annotated[int, typer.Option(min=16, help="Side of crops, from which windows are taken.")] = 64,
+    crop_size: Annotated[int, typer.Option(min=16, help="Side of crops, from which windows are taken.")] = 96,
     crops_per_source: Annotated[int, typer.Option(min=1)] = 160,
     largest_gap: Annotated[int, typer.Option(min=1, help="Frames between a pair.")] = 2,
     largest_reduction: Annotated[float, typer.Option(min=1, help="Windows are reduced by up to this.")] = 4.0,
     held_out: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the videos to validate on.")] = 0.1,
-    steps: Annotated[int, typer.Option(min=1)] = _DEFAULT.steps,
-    batch: Annotated[int, typer.Option("--batch-size", min=2)] = _DEFAULT.batch,
-    per_source: Annotated[int, typer.Option(min=1, help="Crops of one video in a batch.")] = _DEFAULT.per_source,
-    window: Annotated[int, typer.Option(min=8, help="Side, pixels.")] = _DEFAULT.window,
-    bound: Annotated[Literal["position", "scale", "image"], typer.Option()] = _DEFAULT.bound,
-    gain: Annotated[float, typer.Option(min=0, help="Contrast jitter between the two frames.")] = _DEFAULT.gain,
-    offset: Annotated[float, typer.Option(min=0, help="Brightness jitter.")] = _DEFAULT.offset,
-    noise: Annotated[float, typer.Option(min=0, help="Largest deviation of white noise.")] = _DEFAULT.noise,
+    steps: Annotated[int, typer.Option(min=1)] = 400,
+    batch: Annotated[int, typer.Option("--batch-size", min=2)] = 64,
+    per_source: Annotated[int, typer.Option(min=1, help="Crops of one video in a batch.")] = 8,
+    window: Annotated[int, typer.Option(min=8, help="Side, pixels.")] = 64,
+    bound: Annotated[Literal["position", "scale", "image"], typer.Option()] = "scale",
+    gain: Annotated[float, typer.Option(min=0, help="Contrast jitter between the two frames.")] = 0.6,
+    offset: Annotated[float, typer.Option(min=0, help="Brightness jitter.")] = 0.2,
+    noise: Annotated[float, typer.Option(min=0, help="Largest deviation of white noise.")] = 0.06,
     chroma_noise: Annotated[
         float, typer.Option(min=0, help="Largest deviation of noise in the colour differences.")
-    ] = _DEFAULT.chroma_noise,
-    shift: Annotated[int, typer.Option(min=0, help="Largest displacement, pixels.")] = _DEFAULT.shift,
-    learning_rate: Annotated[float, typer.Option(min=0)] = _DEFAULT.learning_rate,
-    average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = _DEFAULT.average,
+    ] = 0.24,
+    shift: Annotated[int, typer.Option(min=0, help="Largest displacement, pixels.")] = 12,
+    learning_rate: Annotated[float, typer.Option(min=0)] = 2e-3,
+    average: Annotated[float, typer.Option(min=0, max=0.9999, help="Decay of the mean of weights.")] = 0.98,
     half: Annotated[bool, typer.Option("--half", help="Convolutions in bfloat16.")] = False,
     compiled: Annotated[bool, typer.Option("--compile", help="torch.compile.")] = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,

@@ -25,6 +25,7 @@ from pim.pim.networks import PIMConfig
 from pim.pim.training import batches
 from pim.pim.training.network import TrainingNetwork, start_from_data
 from pim.pim.training.parallel import Team, join
+from pim.pim.training.recipe import recipe_of
 from pim.pim.training.settings import TrainSettings
 from pim.pim.training.upkeep import (
     Checkpoint,
@@ -42,7 +43,6 @@ DEAD = 0.1  # nats below which a band counts as dead
 LOG_EVERY = 10  # steps
 SAVE_EVERY = 60.0  # seconds between checkpoints
 VALIDATION_BATCHES, VALIDATION_BATCH = 4, 256  # more pairs than in training: the bound is tighter
-_CONFIG, _SETTINGS, _CUTTING = PIMConfig(), TrainSettings(), CropSettings()
 
 
 @dataclass(frozen=True)
@@ -78,10 +78,10 @@ class Outcome:
 def train(
     footage: Crops | Iterable[str | Path],
     output: str | Path,
-    config: PIMConfig = _CONFIG,
-    settings: TrainSettings = _SETTINGS,
+    config: PIMConfig | None = None,
+    settings: TrainSettings | None = None,
     *,
-    cutting: CropSettings = _CUTTING,
+    cutting: CropSettings | None = None,
     held_out: float = 0.1,
     device: str = "auto",
     half: bool = False,
@@ -91,7 +91,8 @@ def train(
 ) -> Outcome:
     """Train a PIM without labels and write its weights; the same call goes on where a killed one stood.
 
-    Beside the weights `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`.
+    Settings that are left out are those that the default metric was trained with. Beside the weights
+    `NAME.safetensors` stand `NAME.ckpt` (removed at the end) and `NAME.log.csv`.
 
     Args:
         footage: Video files, folders of videos and folders of frames, or crops that were cut before; those of held-out
@@ -114,6 +115,8 @@ def train(
         DataError: if the footage cannot be read or has no usable crop.
         TrainingError: if there are too few crops, the loss is not finite, or a checkpoint is another run's.
     """
+    usual = recipe_of()
+    config, settings, cutting = config or usual.config, settings or usual.settings, cutting or usual.cutting
     if not isinstance(footage, Crops):
         footage = collect(find_sources(footage, held_out, cutting.seed), cutting, weights.cache_folder() / "crops")
     run = _Run(footage, Path(output), config, settings, choose(device), half, compiled)

@@ -21,8 +21,8 @@ def check_sources(crops: Crops) -> None:
     """Raise TrainingError if all crops come from one source: bands cannot be weighed then."""
     if len(set(crops.source.tolist())) < 2:
         raise TrainingError(
-            "weighing the bands (--weigh) needs at least two videos to train on, beside those that are held out; "
-            "add videos"
+            "weighing the bands needs at least two videos to train on, beside those that are held out; add videos, "
+            "or leave the bands alike (--no-weigh)"
         )
 
 
