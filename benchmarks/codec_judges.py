@@ -37,8 +37,22 @@ def found_in(folder: Path) -> dict[tuple[str, int], Measured]:
     return found
 
 
-def tables(measured: Mapping[tuple[str, int], Measured], losses: Sequence[str]) -> dict[str, Any]:
-    """Compare every loss with the MSE of the same seed, and the MSE with its first seed: that is chance.
+def together(groups: Sequence[Mapping[tuple[str, int], Measured]]) -> dict[tuple[str, int], Measured]:
+    """All pictures of several groups, of the codecs that all groups have."""
+    common = [key for key in groups[0] if all(key in group for group in groups)]
+    return {key: {picture: at for group in groups for picture, at in group[key].items()} for key in common}
+
+
+def tables(
+    measured: Mapping[tuple[str, int], Measured], losses: Sequence[str], base: str = BASE, ranges: bool = True
+) -> dict[str, Any]:
+    """Compare every loss with that of the base and the same seed, and the base with its first seed: that is chance.
+
+    Args:
+        measured: What was measured of every codec.
+        losses: Which to compare.
+        base: With what; the MSE.
+        ranges: At low and at high rates, too.
 
     Returns:
         `pictures` that all have; `changes`, a row for each loss, judge and range of rates; `rates`, the mean bits
@@ -50,10 +64,10 @@ def tables(measured: Mapping[tuple[str, int], Measured], losses: Sequence[str]) 
         raise InputError("no picture is measured for all codecs yet")
     changes = []
     for loss in losses:
-        pairs = _pairs(measured, loss)
+        pairs = _pairs(measured, loss, base)
         judges = [name for name in JUDGES if all(_has(m, pictures, name) for pair in pairs for m in pair)]
         for judge in judges if pairs else []:
-            for rates, settings in RATES.items():
+            for rates, settings in RATES.items() if ranges else [("all", slice(None))]:
                 row = _change([_arrays(pair, pictures, judge) for pair in pairs], judge, settings)
                 changes.append({"loss": loss, "judge": judge, "rates": rates, **row})
     rates_of = [
@@ -86,6 +100,20 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n".join(title + _table(judges, part) for title, part in parts if part)
 
 
+def grouped(found: Mapping[str, Any]) -> str:
+    """Losses of each group of photographs by the judges that all groups have, over all rates, against each base."""
+    parts = []
+    for base, groups in found["against"].items():
+        rows: dict[str, dict[str, str]] = {}
+        for group, each in groups.items():
+            for row in each["changes"]:
+                name = f"{group} ({len(each['pictures'])}): {row['loss']}"
+                rows.setdefault(name, {})[row["judge"]] = _cell(row["loss"], row)
+        judges = [judge for judge in JUDGES if all(judge in cells for cells in rows.values())]
+        parts.append(f"Against `{base}`:\n\n{_table(judges, rows)}")
+    return "\n".join(parts)
+
+
 def _table(judges: Sequence[str], rows: Mapping[str, Mapping[str, str]]) -> str:
     lines = [f"| | {' | '.join(judges)} |", f"| --- |{' --- |' * len(judges)}"]
     lines += [f"| {name} | {' | '.join(cells.get(judge, '') for judge in judges)} |" for name, cells in rows.items()]
@@ -97,11 +125,11 @@ def _cell(loss: str, row: Mapping[str, Any]) -> str:
     return f"{row['change']:+.1f}{mark} [{row['low']:+.1f}, {row['high']:+.1f}]"
 
 
-def _pairs(measured: Mapping[tuple[str, int], Measured], loss: str) -> list[tuple[Measured, Measured]]:
+def _pairs(measured: Mapping[tuple[str, int], Measured], loss: str, base: str) -> list[tuple[Measured, Measured]]:
     """Reference and test of every seed."""
     seeds = [seed for name, seed in measured if name == loss]
-    against = {seed: 0 if loss == BASE else seed for seed in seeds if loss != BASE or seed}
-    return [(measured[BASE, a], measured[loss, s]) for s, a in against.items() if (BASE, a) in measured]
+    against = {seed: 0 if loss == base else seed for seed in seeds if loss != base or seed}
+    return [(measured[base, a], measured[loss, s]) for s, a in against.items() if (base, a) in measured]
 
 
 def _change(pairs: Sequence[Sequence[tuple[Array, Array]]], judge: str, settings: slice) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
     python benchmarks/codec_losses.py train VIDEOS PICTURES FOLDER
     python benchmarks/codec_losses.py table FOLDER --output benchmarks/results/codec_losses.json
+    python benchmarks/codec_losses.py groups FOLDER FOLDER... --loss pim --against mse --output FILE
     python benchmarks/codec_losses.py page PICTURES FOLDER page.html
     python benchmarks/codec_losses.py kit PICTURES FOLDER KIT
 
@@ -9,7 +10,8 @@
 same patches, and measures every codec by real files of the middles of PICTURES, which are in no training. FOLDER
 keeps all of that: a killed command goes on where it was. `table` says how many bits more each needs at equal quality,
 `page` shows crops at equal bits, `kit` writes pictures at equal bits for people to judge. All three take what is
-there so far.
+there so far. `groups` compares some losses on several groups of PICTURES, apart and together: of each a FOLDER into
+which the codecs were copied before `train`, which then only measures.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from codec_judges import JUDGES, Measured, found_in, markdown, tables
+from codec_judges import JUDGES, Measured, found_in, grouped, markdown, tables, together
 from codec_pictures import write_kit, write_page
 from timing import setting
 
@@ -53,6 +55,7 @@ class Loss:
     metric: str | None = None  # none: the MSE alone; a file, where there is one
     anchor: float = 0.5  # weight of the MSE beside it
     jitter: int = 0  # the metric sees windows smaller by so many pixels
+    fine: bool = False  # and these at twice the size as well
 
     @property
     def there(self) -> bool:
@@ -63,6 +66,7 @@ class Loss:
 LOSSES = (
     Loss("mse", 3),
     Loss("pim", 3, "pim", anchor=0.2, jitter=8),
+    Loss("pim-fine", 3, "pim", anchor=0.2, jitter=8, fine=True),
     Loss("ms-ssim", 1, "ms-ssim", anchor=0.0),
     Loss("pim-strong", 1, "pim", anchor=0.05, jitter=8),
     Loss("pim-weak", 1, "pim", anchor=0.6, jitter=8),
@@ -111,7 +115,9 @@ def _fit(asked: argparse.Namespace, patches: Patches, begin: Path, target: Path,
     if target.is_file():
         return target
     codec = store.load(begin).codec
-    named = loss.name if loss.metric is None else f"{loss.metric} + {loss.anchor} mse, jitter {loss.jitter}"
+    named = loss.name
+    if loss.metric is not None:
+        named = f"{loss.metric}{' fine' if loss.fine else ''} + {loss.anchor} mse, jitter {loss.jitter}"
     settings = CodecTraining(
         steps=asked.steps, batch=asked.batch, window=asked.window, distortion=named, learning_rate=3e-4, seed=seed
     )
@@ -130,7 +136,7 @@ def objective(loss: Loss, patches: Patches, base: Path) -> Distortion:
     """What is kept, on the scale of the MSE of 0..255; a metric is weighed on what the base makes of patches."""
     if loss.metric is None:
         return mse
-    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter)
+    found = pim.loss.Distortion(loss.metric, mse_weight=loss.anchor, jitter=loss.jitter, fine=loss.fine)
     codec = store.load(base).codec
     samples = torch.from_numpy(spread(patches.take(held_out=False), SAMPLES)).float() / PEAK
     with torch.no_grad():
@@ -204,6 +210,22 @@ def do_table(asked: argparse.Namespace) -> None:
         write_text(asked.output, json.dumps({"setting": setting(), **found}, indent=1) + "\n")
 
 
+def do_groups(asked: argparse.Namespace) -> None:
+    """Compare some losses on each group of pictures, and on all."""
+    groups = {folder.name: found_in(folder) for folder in asked.folders}
+    groups["all"] = together(list(groups.values()))
+    against = {
+        base: {
+            name: tables(found, [loss for loss in asked.loss if loss != base], base, ranges=False)
+            for name, found in groups.items()
+        }
+        for base in asked.against
+    }
+    print(grouped({"against": against}), end="")
+    if asked.output is not None:
+        write_text(asked.output, json.dumps({"setting": setting(), "against": against}, indent=1) + "\n")
+
+
 def coded(asked: argparse.Namespace) -> Iterator[tuple[str, Path]]:
     """The codecs of the first seed that are there, by loss."""
     for loss in LOSSES:
@@ -231,6 +253,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     table.add_argument("folder", type=Path)
     table.add_argument("--output", type=Path, help="a .json file")
     table.set_defaults(do=do_table)
+    groups = commands.add_parser("groups", help="compare on several groups of pictures")
+    groups.add_argument("folders", type=Path, nargs="+", help="the name of a folder is that of its group")
+    groups.add_argument("--loss", action="append", required=True, help="may be repeated")
+    groups.add_argument("--against", action="append", required=True, help="a loss, such as mse; may be repeated")
+    groups.add_argument("--output", type=Path, help="a .json file")
+    groups.set_defaults(do=do_groups)
     for name, write in (("page", write_page), ("kit", write_kit)):
         command = commands.add_parser(name, help=write.__doc__)
         command.add_argument("pictures", type=Path, help="a folder of .png files")

@@ -22,6 +22,7 @@ import pim
 from ntc.rd import ANCHORS, as_picture, as_tensor
 from pim.calibration import measure
 from pim.images.made import coarse
+from pim.metrics.fine import Fine
 
 SIZE = 176  # pixels; MS-SSIM needs 161
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("videos", nargs="+", type=Path)
     parser.add_argument("--metric", action="append", help="may be repeated; by default every shipped one")
     parser.add_argument("--against", action="append", help="coarse, jpeg:20, webp:20, ...; may be repeated")
+    parser.add_argument("--fine", action="store_true", help="at two sizes, as pim.loss.Distortion(fine=True)")
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
@@ -53,8 +55,9 @@ def main() -> None:
         distorted = distort(reference, kind, asked.seed)
         psnr = -10 * (reference - distorted).square().mean((1, 2, 3)).log10().mean().item()
         for name in usable(asked.metric):
-            found = measure(pim.load(name), reference, distorted)
-            rows.append({"metric": name, "against": kind, "psnr": psnr, **found._asdict()})
+            metric = Fine(pim.load(name)) if asked.fine else pim.load(name)
+            found = measure(metric, reference, distorted)
+            rows.append({"metric": metric.name, "against": kind, "psnr": psnr, **found._asdict()})
     report(rows, setting(crops=f"{asked.count} of {SIZE}x{SIZE}", seed=asked.seed), asked.output)
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import codec_losses
 import mutations
@@ -206,6 +207,32 @@ def test_losses_of_codecs_are_compared_and_shown_from_what_is_kept(
     said = run("kit", ROOT / "examples", kept, tmp_path / "kit")
     assert said.startswith("pim rate serve")
     assert all(Path(folder).is_dir() for folder in said.split()[3:6])
+
+
+def test_losses_are_compared_on_groups_of_photographs_apart_and_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measured(share: float, pictures: str) -> dict[str, Any]:
+        curve = ((0.1, 30.0), (0.2, 33.0), (0.4, 36.0), (0.8, 39.0))
+        return {p: {str(q): {"bpp": share * rate, "psnr": q} for rate, q in curve} for p in pictures}
+
+    shares = {"kodak": {"mse-0": 1.0, "pim-0": 0.5, "old-0": 0.8}, "sr": {"mse-0": 1.0, "pim-0": 0.25, "old-0": 1.0}}
+    shares["sr"]["pim-1"] = 0.1  # a seed that the other group lacks, with nothing to compare it with
+    for group, pictures in (("kodak", "ab"), ("sr", "c")):
+        (tmp_path / group).mkdir()
+        for name, share in shares[group].items():
+            (tmp_path / group / f"{name}.json").write_text(json.dumps(measured(share, pictures)))
+    told = ("--loss", "pim", "--against", "mse", "--against", "old", "--output", str(tmp_path / "found.json"))
+    codec_losses.main(["groups", str(tmp_path / "kodak"), str(tmp_path / "sr"), *told])
+    assert "| kodak (2): pim | -50.0 [-50.0, -50.0] |" in capsys.readouterr().out
+    against = json.loads((tmp_path / "found.json").read_text())["against"]
+    changes = {
+        (base, group): against[base][group]["changes"][0]["change"] for base in against for group in against[base]
+    }
+    expected = {"kodak": -50, "sr": -75, "all": 100 * (1.25 / 3 - 1)}
+    assert {group: changes["mse", group] for group in expected} == pytest.approx(expected)
+    assert changes["old", "kodak"] == pytest.approx(-37.5)
+    assert against["mse"]["all"]["pictures"] == ["a", "b", "c"]
 
 
 def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:

@@ -26,6 +26,7 @@ from pim.core.metric import Metric
 from pim.errors import InputError, PimError, UsageError
 from pim.images.made import coarse, standard_picture
 from pim.loss import Distortion
+from pim.metrics.fine import FINE
 
 KNOWN = Calibration(ratio=0.004, cosine=0.2)
 
@@ -46,6 +47,14 @@ class Likeness(Mean):
 
     def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
         return 1 - super()._compare(features, distorted)
+
+
+class Small(Mean):
+    """The same, of means of blocks of 2 x 2 pixels."""
+
+    def _compare(self, features: Tensor, distorted: Tensor) -> Tensor:
+        first, second = (nn.functional.avg_pool2d(image, 2, ceil_mode=True) for image in (features, distorted))
+        return super()._compare(first, second)
 
 
 @pytest.fixture
@@ -137,8 +146,53 @@ def test_what_ships_as_calibration_is_about_right_for_the_example_picture(name, 
         monkeypatch.setenv("PIM_VGG16_WEIGHTS", str(weights))
     picture = torch.from_numpy(pim.open_image(Path(__file__).parents[1] / "examples/reference.png").pixels)
     crop = picture.permute(2, 0, 1)[None, :, 30:222, 60:252].contiguous()
-    found = Distortion(name).calibrate(crop).calibration
+    bare = name.removesuffix(FINE)
+    found = Distortion(bare, fine=name != bare).calibrate(crop).calibration
     assert MEASURED[name].ratio / room < found.ratio < room * MEASURED[name].ratio
+
+
+def test_fine_is_the_mean_of_both_sizes(pair) -> None:
+    reference, distorted = pair
+    plain, twice = Small()(reference, distorted), Mean()(reference, distorted)  # means of 2 x 2 equal pixels
+    fine = Distortion(Small(), weight=1.0, fine=True).terms(reference, distorted)
+    torch.testing.assert_close(fine.perceptual, (plain + twice) / 2)
+    assert (twice > 1.2 * plain).all()
+    alike = Distortion(Likeness(), weight=1.0, fine=True).terms(reference, distorted)  # of a similarity what it lacks
+    torch.testing.assert_close(alike.perceptual, twice)
+
+
+def test_fine_refuses_what_its_metric_refuses() -> None:
+    loss = Distortion("pim", weight=1.0, fine=True)
+    image = torch.rand(1, 3, 40, 40)
+    for wrong, message in ((image[..., :20], "at least 32 pixels"), (image * 255, "lie in"), (image * math.nan, "NaN")):
+        with pytest.raises(InputError, match=message):
+            loss(wrong, wrong)
+    with pytest.raises(UsageError, match="psnr.* has no largest value"):
+        Distortion("psnr", fine=True)
+    with pytest.raises(UsageError, match="pim-1-fine weighs was never measured"):
+        _ = Distortion("pim-1", fine=True).weight
+
+
+def test_fine_sees_where_structure_of_single_pixels_runs(random_images) -> None:
+    reference = random_images(1, 64, 64)
+    mirrored = reference.reshape(1, 3, 32, 2, 32, 2).flip(-1).reshape(reference.shape)  # within blocks of 2 x 2
+    other = random_images(1, 64, 64, seed=1)
+    plain, fine = (
+        [Distortion("pim", weight=1.0, fine=fine).terms(reference, y).perceptual.item() for y in (mirrored, other)]
+        for fine in (False, True)
+    )
+    assert fine[0] / fine[1] > 2 * plain[0] / plain[1]
+
+
+def test_fine_has_a_finite_gradient_at_equality_and_a_weight_of_its_own(random_images) -> None:
+    image = random_images(1, 48, 40)
+    at = image.clone().requires_grad_()
+    loss = Distortion("pim", fine=True)
+    assert loss.calibration == MEASURED["pim-fine"] != MEASURED["pim"]
+    assert loss.metric.info.operations == 5 * (pim.load("pim").info.operations or 0)
+    loss(image, at).backward()
+    assert at.grad is not None
+    assert torch.isfinite(at.grad).all()
 
 
 def test_a_file_called_like_a_shipped_metric_has_no_calibration(tiny_pim, tmp_path) -> None:
