@@ -22,7 +22,7 @@ def check_sources(crops: Crops) -> None:
     if len(set(crops.source.tolist())) < 2:
         raise TrainingError(
             "weighing the bands needs at least two videos to train on, beside those that are held out; add videos, "
-            "or leave the bands alike (--no-weigh)"
+            "hold none out (--held-out 0) where there are two, or leave the bands alike (--no-weigh)"
         )
 
 
