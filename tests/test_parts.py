@@ -189,7 +189,7 @@ def test_a_driver_and_an_actor_are_killed_and_the_table_is_that_of_one_process(
     monkeypatch.syspath_prepend(str(tmp_path))
     asked = ("-m", "mine:slow", "-m", "psnr")
     cli("score", "--pairs", table.name, *asked, "-o", "local.parquet")
-    told = many_pairs.killed(table, tmp_path / "ray.parquet", [1], *asked, "--actors", "2", SLOW="0.01")
+    told = many_pairs.killed(table, tmp_path / "ray.parquet", [1], *asked, "--actors", "2", SLOW="0.1")
     assert told["parts at start 1"] == 0
     assert 1 <= told["parts at start 2"] < 3
     assert told["exit code"] == 1  # the broken picture
