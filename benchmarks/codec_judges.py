@@ -38,8 +38,12 @@ def found_in(folder: Path) -> dict[tuple[str, int], Measured]:
 
 
 def together(groups: Sequence[Mapping[tuple[str, int], Measured]]) -> dict[tuple[str, int], Measured]:
-    """All pictures of several groups, of the codecs that all groups have."""
+    """All pictures of several groups, of the codecs that all have; raises InputError if names of pictures repeat."""
     common = [key for key in groups[0] if all(key in group for group in groups)]
+    for key in common:
+        names = [picture for group in groups for picture in group[key]]
+        if len(set(names)) < len(names):
+            raise InputError(f"groups have pictures of the same name, such as {max(names, key=names.count)}")
     return {key: {picture: at for group in groups for picture, at in group[key].items()} for key in common}
 
 

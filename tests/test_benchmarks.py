@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import codec_judges
 import codec_losses
 import mutations
 import numpy as np
@@ -17,6 +18,8 @@ import pytest
 from codec_pictures import CROP
 from conftest import ROOT
 from PIL import Image
+
+from pim.errors import InputError
 
 pytestmark = pytest.mark.slow
 
@@ -233,6 +236,8 @@ def test_losses_are_compared_on_groups_of_photographs_apart_and_together(
     assert {group: changes["mse", group] for group in expected} == pytest.approx(expected)
     assert changes["old", "kodak"] == pytest.approx(-37.5)
     assert against["mse"]["all"]["pictures"] == ["a", "b", "c"]
+    with pytest.raises(InputError, match="same name, such as c"):
+        codec_judges.together([{("mse", 0): measured(1, "ac")}, {("mse", 0): measured(1, "c")}])
 
 
 def test_every_deliberate_fault_can_be_planted_and_names_a_test() -> None:
