@@ -38,6 +38,7 @@ from ntc.settings import CodecTraining
 from ntc.training import Progress, Run, train
 from pim.core.files import write_text
 from pim.datasets.frames import find_sources
+from pim.errors import check_known
 from pim.metrics.registry import built_in
 
 LAMBDAS = (0.0005, 0.001, 0.002, 0.004, 0.008)  # low rates, where losses differ; as many as the shipped codec has
@@ -214,6 +215,7 @@ def do_groups(asked: argparse.Namespace) -> None:
     """Compare some losses on each group of pictures, and on all."""
     groups = {folder.name: found_in(folder) for folder in asked.folders}
     groups["all"] = together(list(groups.values()))
+    check_known("no codec is measured for", [*asked.loss, *asked.against], {loss for loss, _ in groups["all"]})
     against = {
         base: {
             name: tables(found, [loss for loss in asked.loss if loss != base], base, ranges=False)
