@@ -8,7 +8,7 @@
 their headline numbers to results/agreement.json and draws docs/images/agreement.svg; `table` prints them and draws it
 again; `draw` makes of them and of the output of inference.py the picture docs/images/agreement_vs_cost.svg. Pooled
 agreement is SRCC over all rows, or the share of answers for choices; the mean counts every set alike. The default
-with `--no-align` is kept apart under that name. LPIPS-VGG, the slowest, comes from results/left_out.json.
+with `--no-align` is kept apart under that name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from pim.metrics.registry import DEFAULT, built_in
 PICTURES = Path(__file__).parents[1] / "docs" / "images"
 RESULTS = Path(__file__).parent / "results" / "agreement.json"
 TIMES, CASE = RESULTS.with_name("inference_all.json"), "768x512x1"
-LEFT_OUT, SLOWEST = RESULTS.with_name("left_out.json"), "lpips-vgg"
 SETS = {"tid2013": "TID2013 part", "raid": "RAID part", "sr": "super-resolution", "jpeg": "JPEG encoders"}
 POOLED, WITHIN = ("all", ("SRCC", "2AFC")), ("mean of types", ("SRCC",))
 
@@ -55,11 +54,6 @@ def headline(path: Path) -> dict[str, dict[str, Any]]:
 def everything() -> dict[str, dict[str, Any]]:
     """Read all stored results, metric by metric in every set."""
     sets: dict[str, dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"]
-    other = json.loads(LEFT_OUT.read_text(encoding="utf-8"))
-    for name in SETS:
-        line = other["lines"][SLOWEST][name]
-        rows = {"n": other["sets"][name]["rows"], "references": other["sets"][name]["photos"]}
-        sets[name][SLOWEST] = {"pooled": {end: line[end] for end in ("value", "low", "high")} | rows}
     return sets
 
 
@@ -132,7 +126,7 @@ def main() -> None:
     parser.add_argument("--case", default=CASE, help="width, height, batch in that file")
     arguments = parser.parse_args()
     if arguments.what == "store":
-        sets = json.loads(RESULTS.read_text(encoding="utf-8"))["sets"] if RESULTS.is_file() else {}
+        sets = everything() if RESULTS.is_file() else {}
         for item in arguments.results:
             name, _, path = item.partition("=")
             if name not in SETS:
