@@ -102,7 +102,7 @@ def test_batches_and_prepared_references_change_nothing() -> None:
     first, second = (torch.stack(side) for side in zip(displaced(), toned(), strict=True))
     together = metric(first, second)
     alone = torch.stack([metric(first[i], second[i]) for i in range(2)])
-    assert torch.allclose(together, alone, rtol=1e-6)
+    assert torch.allclose(together, alone, rtol=1e-5)  # registration rounds to some 1e-7 pixels
     assert torch.equal(metric(metric.prepare(first), second), together)
 
 
