@@ -215,7 +215,8 @@ def do_groups(asked: argparse.Namespace) -> None:
     """Compare some losses on each group of pictures, and on all."""
     groups = {folder.name: found_in(folder) for folder in asked.folders}
     groups["all"] = together(list(groups.values()))
-    check_known("no codec is measured for", [*asked.loss, *asked.against], {loss for loss, _ in groups["all"]})
+    there = sorted({loss for loss, _ in groups["all"]})
+    check_known("not every folder has a codec of", [*asked.loss, *asked.against], there)
     against = {
         base: {
             name: tables(found, [loss for loss in asked.loss if loss != base], base, ranges=False)

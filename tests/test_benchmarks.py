@@ -236,7 +236,7 @@ def test_losses_are_compared_on_groups_of_photographs_apart_and_together(
     assert {group: changes["mse", group] for group in expected} == pytest.approx(expected)
     assert changes["old", "kodak"] == pytest.approx(-37.5)
     assert against["mse"]["all"]["pictures"] == ["a", "b", "c"]
-    with pytest.raises(UsageError, match="no codec is measured for 'odl'; did you mean 'old'"):
+    with pytest.raises(UsageError, match="not every folder has a codec of 'odl'; did you mean 'old'"):
         codec_losses.main(["groups", str(tmp_path / "kodak"), "--loss", "pim", "--against", "odl"])
     with pytest.raises(InputError, match="same name, such as c"):
         codec_judges.together([{("mse", 0): measured(1, "ac")}, {("mse", 0): measured(1, "c")}])
